@@ -1,0 +1,362 @@
+//! The one door to the state: same state, same entry, same result, on every node.
+
+use serde::{Deserialize, Serialize};
+
+use crate::access;
+use crate::audit::{self, Record, Shown};
+use crate::command::{Answer, Command, Found, Witness};
+use crate::digest::{self, Hash};
+use crate::entry::{Actor, Entry};
+use crate::event::Event;
+use crate::group;
+use crate::ids::{Revision, Stamp};
+use crate::operation::{self, Operation};
+use crate::policy::{Role, Scope};
+use crate::refusal::Refusal;
+use crate::request::Remembered;
+use crate::resolve;
+use crate::state::{Change, ENDED_MAX, Node, State};
+use crate::tenant;
+
+/// What an entry did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Applied {
+    /// The state's revision after it; unchanged when nothing happened.
+    pub revision: Revision,
+    pub outcome: Result<Answer, Refusal>,
+    pub events: Vec<Event>,
+    pub record: Option<Record>,
+    /// Ended operations that left State for the archive.
+    pub retired: Vec<Operation>,
+}
+
+/// Applies one committed entry. A refusal leaves the state as it was, but for the memory of having answered.
+pub fn apply(state: &mut State, entry: &Entry) -> Applied {
+    let at = entry.stamp.max(state.clock);
+    state.clock = at;
+    state.requests.sweep(at);
+
+    if let Some(key) = &entry.request
+        && let Some(recalled) = state.requests.recall(entry.actor.name(), key)
+    {
+        return match recalled {
+            Ok(known) => answer(known.revision, known.outcome.clone()),
+            Err(refusal) => answer(state.revision, Err(refusal)),
+        };
+    }
+    if let Err(refusal) = check_standing(state, entry) {
+        return answer(state.revision, Err(refusal));
+    }
+
+    let mut next = state.clone();
+    let applied = match dispatch(&mut next, at, entry) {
+        Ok((change, given)) if change.happened => {
+            let applied = commit(state, &mut next, at, entry, change, given);
+            *state = next;
+            applied
+        }
+        Ok((_, given)) => answer(state.revision, Ok(given)),
+        Err(refusal) => answer(state.revision, Err(refusal)),
+    };
+    if let Some(key) = &entry.request {
+        let remembered = Remembered {
+            hash: key.hash,
+            outcome: applied.outcome.clone(),
+            revision: applied.revision,
+        };
+        state.requests.remember(at, entry.actor.name(), key, remembered);
+    }
+    applied
+}
+
+/// What was true when policy said yes must still be true: rights and policy may have changed on the way.
+fn check_standing(state: &State, entry: &Entry) -> Result<(), Refusal> {
+    if entry.request.is_some() {
+        state.requests.check_room(entry.actor.name())?;
+    }
+    let founded = !state.cluster.id.is_empty();
+    match &entry.actor {
+        Actor::Founder if founded => Err(Refusal::AlreadyExists("the cluster".to_owned())),
+        Actor::Founder => Ok(()),
+        _ if !founded => Err(Refusal::Unauthenticated(entry.actor.name().to_owned())),
+        _ if entry.policy_rev != state.policy_rev => Err(Refusal::PolicyChanged),
+        Actor::Pilot | Actor::Joiner => Ok(()),
+        Actor::Principal(id) => match state.principals.get(id) {
+            None => Err(Refusal::Unauthenticated(id.clone())),
+            Some(p) if p.revoked || p.rev != entry.principal_rev => {
+                Err(Refusal::PrincipalRevoked(id.clone()))
+            }
+            Some(_) => Ok(()),
+        },
+    }
+}
+
+/// The table of contents.
+fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answer), Refusal> {
+    let actor = entry.actor.name();
+    let plain = |change: Change| (change, Answer::Done);
+    match entry.command.clone() {
+        Command::Found(order) => found(state, at, order).map(plain),
+        Command::CreateRegion(region) => {
+            let name = region.name.clone();
+            Ok((group::create_region(state, region)?, Answer::Region(name)))
+        }
+        Command::MintToken(order) => {
+            let id = order.id.clone();
+            Ok((access::mint(state, at, order)?, Answer::Token(id)))
+        }
+        Command::RedeemToken(order) => {
+            let (change, redeemed) = access::redeem(state, at, order)?;
+            Ok((change, Answer::Redeemed(redeemed)))
+        }
+        Command::RevokePrincipal { principal } => {
+            Ok((access::revoke(state, &principal)?, Answer::Principal(principal)))
+        }
+        Command::RemoveNode { node } => access::remove_node(state, node).map(plain),
+        Command::CreateTenant(order) => {
+            let answer = Answer::Operation {
+                operation: order.operation.clone(),
+                tenant: order.id.clone(),
+            };
+            Ok((tenant::create(state, at, actor, order)?, answer))
+        }
+        Command::UpdateTenant(order) => {
+            let answer = Answer::Tenant(order.tenant.clone());
+            Ok((tenant::update(state, at, order)?, answer))
+        }
+        Command::SuspendTenant { tenant, etag } => Ok((
+            tenant::suspend(state, at, &tenant, &etag)?,
+            Answer::Tenant(tenant),
+        )),
+        Command::ResumeTenant { tenant, etag } => {
+            Ok((tenant::resume(state, at, &tenant, &etag)?, Answer::Tenant(tenant)))
+        }
+        Command::DeleteTenant(order) => {
+            let answer = Answer::Operation {
+                operation: order.operation.clone(),
+                tenant: order.tenant.clone(),
+            };
+            Ok((tenant::delete(state, at, actor, order)?, answer))
+        }
+        Command::ReportMember(order) => group::report(state, order).map(plain),
+        Command::FenceGroup { group } => Ok((group::fence(state, &group)?, Answer::Group(group))),
+        Command::UnfenceGroup { group } => Ok((group::unfence(state, &group)?, Answer::Group(group))),
+        Command::ReportStep(report) => operation::report(state, at, report).map(plain),
+        Command::TimeoutStep(order) => operation::timeout(state, at, order).map(plain),
+        Command::CancelOperation(order) => operation::cancel(state, at, order).map(plain),
+        Command::Witness(witness) => Ok(self::witness(state, witness)),
+    }
+}
+
+fn found(state: &mut State, at: Stamp, order: Found) -> Result<Change, Refusal> {
+    for region in order.regions {
+        group::create_region(state, region)?;
+    }
+    state.cluster.name = order.cluster.to_string();
+    state.cluster.id = order.cluster_id;
+    state.cluster.version = 1;
+    state.cluster.root_ca_pem = order.root_ca_pem;
+    state.cluster.issuing_chain_pem = order.issuing_chain_pem;
+    state.cluster.issuing_key = Some(order.issuing_key);
+    state.cluster.audit_key = Some(order.audit_key);
+    state.policy_rev = 1;
+    let node = Node {
+        id: order.node,
+        api: order.api_address,
+        peer: order.peer_address,
+        joined: at,
+    };
+    state.next_node = order.node.next();
+    let principal = format!("spiffe://{}/node/{}", state.cluster.name, order.node);
+    state.nodes.insert(order.node, node);
+    access::admit(state, at, &principal, Role::Node, Scope::Fleet);
+    access::admit(state, at, &order.admin, Role::Admin, Scope::Fleet);
+    Ok(Change::of("cluster".to_owned()))
+}
+
+fn witness(state: &State, witness: Witness) -> (Change, Answer) {
+    let mut change = Change::of(witness.resource);
+    change.tenant = witness.tenant;
+    let shard = shard_of(&change);
+    let sequence = state.heads.get(&shard).map_or(0, |h| h.sequence) + 1;
+    (change, Answer::Witnessed { shard, sequence })
+}
+
+/// Turns a change into its revision, its audit record and its events.
+fn commit(
+    before: &State,
+    next: &mut State,
+    at: Stamp,
+    entry: &Entry,
+    change: Change,
+    given: Answer,
+) -> Applied {
+    next.revision = before.revision.next();
+    let record = record(before, next, at, entry, &change);
+    let retired = retire(next);
+    let events = events(before, next, entry, &change);
+    Applied {
+        revision: next.revision,
+        outcome: Ok(given),
+        events,
+        record: Some(record),
+        retired,
+    }
+}
+
+fn shard_of(change: &Change) -> String {
+    change
+        .tenant
+        .as_ref()
+        .map_or_else(|| "fleet".to_owned(), ToString::to_string)
+}
+
+fn record(before: &State, next: &mut State, at: Stamp, entry: &Entry, change: &Change) -> Record {
+    let shard = shard_of(change);
+    let salt = entry.seed.salt;
+    let (action, detail) = action_of(&entry.command);
+    let mut head = next.heads.get(&shard).copied().unwrap_or_default();
+    let shown = Shown {
+        version: 0,
+        shard: shard.clone(),
+        sequence: 0,
+        stamp: at,
+        revision: next.revision,
+        actor: entry.actor.name().to_owned(),
+        certificate: entry.seed.certificate,
+        action,
+        resource: change.resource.clone(),
+        outcome: "done".to_owned(),
+        reason: if detail.is_empty() {
+            entry.seed.reason.clone()
+        } else {
+            detail
+        },
+        request_id: entry
+            .request
+            .as_ref()
+            .map_or_else(String::new, |k| k.id.as_str().to_owned()),
+        trace_id: entry.seed.trace_id.clone(),
+        before: salted(&salt, object(before, change)),
+        after: salted(&salt, object(next, change)),
+        salt,
+        personal: entry.seed.personal.as_ref().map_or_else(Vec::new, personal_bytes),
+        previous: [0; 32],
+    };
+    let record = audit::append(&mut head, shown);
+    next.heads.insert(shard, head);
+    record
+}
+
+fn personal_bytes(sealed: &crate::secret::Sealed) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in [
+        sealed.kid.as_bytes(),
+        &sealed.nonce,
+        sealed.aad.as_bytes(),
+        &sealed.ciphertext,
+    ] {
+        out.extend((part.len() as u32).to_be_bytes());
+        out.extend(part);
+    }
+    out
+}
+
+/// The word of a command in audit records, and what it says of itself.
+fn action_of(command: &Command) -> (String, String) {
+    let (word, detail) = match command {
+        Command::Found(_) => ("cluster.found", String::new()),
+        Command::CreateRegion(_) => ("region.create", String::new()),
+        Command::MintToken(order) => ("token.mint", format!("{} {}", order.role.word(), order.name)),
+        Command::RedeemToken(_) => ("token.redeem", String::new()),
+        Command::RevokePrincipal { .. } => ("principal.revoke", String::new()),
+        Command::RemoveNode { .. } => ("node.remove", String::new()),
+        Command::CreateTenant(order) => ("tenant.create", order.slug.to_string()),
+        Command::UpdateTenant(_) => ("tenant.update", String::new()),
+        Command::SuspendTenant { .. } => ("tenant.suspend", String::new()),
+        Command::ResumeTenant { .. } => ("tenant.resume", String::new()),
+        Command::DeleteTenant(_) => ("tenant.delete", String::new()),
+        Command::ReportMember(order) => (
+            "member.report",
+            if order.facts.postgres_up { "up" } else { "down" }.to_owned(),
+        ),
+        Command::FenceGroup { .. } => ("group.fence", String::new()),
+        Command::UnfenceGroup { .. } => ("group.unfence", String::new()),
+        Command::ReportStep(report) => (
+            "step.report",
+            format!(
+                "{} step {} attempt {} {:?}",
+                report.operation, report.step, report.attempt, report.outcome
+            ),
+        ),
+        Command::TimeoutStep(order) => ("step.timeout", format!("{} step {}", order.operation, order.step)),
+        Command::CancelOperation(order) => ("operation.cancel", order.reason.clone()),
+        Command::Witness(witness) => (witness.action.as_str(), witness.detail.clone()),
+    };
+    (word.to_owned(), detail)
+}
+
+fn object(state: &State, change: &Change) -> Hash {
+    let tenant = change.tenant.as_ref().and_then(|id| state.tenants.get(id));
+    let operation = change.operation.as_ref().and_then(|id| state.operations.get(id));
+    let group = change.group.as_ref().and_then(|name| state.groups.get(name));
+    digest::of(&(&change.resource, tenant, operation, group))
+}
+
+fn salted(salt: &[u8; 16], object: Hash) -> Hash {
+    digest::of_bytes(&[salt, &object])
+}
+
+/// Ended operations beyond the limit leave, oldest first.
+fn retire(state: &mut State) -> Vec<Operation> {
+    let mut retired = Vec::new();
+    while state.ended.len() > ENDED_MAX {
+        let Some(oldest) = state.ended.get_min().cloned() else {
+            break;
+        };
+        state.ended.remove(&oldest);
+        retired.extend(state.operations.remove(&oldest.1));
+    }
+    retired
+}
+
+fn events(before: &State, next: &State, entry: &Entry, change: &Change) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut touched: Vec<_> = change.tenant.iter().cloned().collect();
+    if let Some(group) = &change.group {
+        events.push(Event::Group(group.clone()));
+        touched.extend(next.placed.get(group).into_iter().flatten().cloned());
+    }
+    for id in touched {
+        let was = before.tenants.get(&id).map(|t| resolve::of(before, t));
+        let is = next.tenants.get(&id).map(|t| resolve::of(next, t));
+        match (was, is) {
+            (was, Some(is)) if was.as_ref() != Some(&is) => events.push(Event::Resolves(is)),
+            (Some(_), None) => events.push(Event::Gone(id)),
+            _ => {}
+        }
+    }
+    events.extend(change.operation.clone().map(Event::Operation));
+    match &entry.command {
+        Command::RedeemToken(_) | Command::RevokePrincipal { .. } => {
+            let id = change.resource.trim_start_matches("principal/");
+            events.push(Event::Access(id.to_owned()));
+        }
+        _ => {}
+    }
+    if before.nodes != next.nodes {
+        events.push(Event::Node);
+    }
+    events
+}
+
+fn answer(revision: Revision, outcome: Result<Answer, Refusal>) -> Applied {
+    Applied {
+        revision,
+        outcome,
+        events: Vec::new(),
+        record: None,
+        retired: Vec::new(),
+    }
+}

@@ -1,0 +1,106 @@
+//! Everything that can be asked of the state, and what is answered.
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{MintToken, RedeemToken, Redeemed};
+use crate::group::{Region, ReportMember};
+use crate::ids::{NodeId, OperationId, TenantId, TokenId};
+use crate::operation::{Cancel, Report, Timeout};
+use crate::secret::Sealed;
+use crate::tenant::{Create, Delete, Update};
+use crate::words::Name;
+
+/// One command. A new feature is a new variant and a new function beside its noun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a command lives for one apply; boxing would change its encoding's reader for nothing"
+)]
+pub enum Command {
+    Found(Found),
+    CreateRegion(Region),
+    MintToken(MintToken),
+    RedeemToken(RedeemToken),
+    RevokePrincipal {
+        principal: String,
+    },
+    RemoveNode {
+        node: NodeId,
+    },
+    CreateTenant(Create),
+    UpdateTenant(Update),
+    SuspendTenant {
+        tenant: TenantId,
+        etag: String,
+    },
+    ResumeTenant {
+        tenant: TenantId,
+        etag: String,
+    },
+    DeleteTenant(Delete),
+    ReportMember(ReportMember),
+    FenceGroup {
+        group: Name,
+    },
+    UnfenceGroup {
+        group: Name,
+    },
+    ReportStep(Report),
+    TimeoutStep(Timeout),
+    CancelOperation(Cancel),
+    /// Nothing changes but the audit log: a secret is about to be read, a certificate to be issued.
+    Witness(Witness),
+}
+
+/// The beginning of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    pub cluster: Name,
+    pub cluster_id: String,
+    pub root_ca_pem: String,
+    /// Certificates of the issuing CA and the root.
+    pub issuing_chain_pem: String,
+    pub issuing_key: Sealed,
+    pub audit_key: Sealed,
+    pub regions: Vec<Region>,
+    pub admin: String,
+    pub node: NodeId,
+    pub api_address: String,
+    pub peer_address: String,
+}
+
+/// Something that must be written down before it happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// "credential.read", "certificate.issue".
+    pub action: String,
+    pub resource: String,
+    /// The shard it belongs to; the fleet's when unset.
+    pub tenant: Option<TenantId>,
+    /// What identifies the thing: a version, a serial.
+    pub detail: String,
+}
+
+/// What a command brought. Ids only: bodies are read from State at the answer's revision or later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Answer {
+    Done,
+    Tenant(TenantId),
+    Operation {
+        operation: OperationId,
+        tenant: TenantId,
+    },
+    Token(TokenId),
+    Redeemed(Redeemed),
+    Region(Name),
+    Group(Name),
+    Principal(String),
+    Witnessed {
+        shard: String,
+        sequence: u64,
+    },
+}

@@ -1,0 +1,135 @@
+//! Operations: durable jobs of ordered steps, forwards and back.
+//!
+//! ```text
+//! running ──(all steps done)──► done
+//!    └──(a step failed, or cancelled)──► undoing ──(absence proved)──► undone
+//!                                            └──(tries used up)──► stuck: waits for a person
+//! ```
+
+mod report;
+mod step;
+
+use serde::{Deserialize, Serialize};
+
+pub use report::{Cancel, Outcome, Report, Timeout, cancel, report, timeout};
+pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
+
+use crate::ids::{Epoch, OperationId, Revision, Stamp, TenantId};
+use crate::tenant::Tenant;
+use crate::words::Slug;
+
+/// One durable job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    pub id: OperationId,
+    pub kind: Kind,
+    pub status: Status,
+    pub tenant: TenantId,
+    pub slug: Slug,
+    pub steps: Vec<Step>,
+    /// Index of the step that is at work.
+    pub cursor: usize,
+    /// The group's epoch when it began; orders carry the group's present one.
+    pub epoch: Epoch,
+    /// Why it turned back or stopped, as a stable word.
+    pub reason: String,
+    /// The same in a sentence.
+    pub detail: String,
+    pub actor: String,
+    pub created: Stamp,
+    pub ended: Option<Stamp>,
+    pub parent: Option<OperationId>,
+    pub children: Vec<OperationId>,
+    /// What nobody else may touch while it runs.
+    pub locks: Vec<String>,
+    /// What it waits for besides its step.
+    pub wait: Option<Wait>,
+    pub modified: Revision,
+}
+
+/// What kind of job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Onboard,
+    Offboard,
+}
+
+/// Where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    Running,
+    Undoing,
+    Done,
+    Undone,
+    Stuck,
+}
+
+/// Something an operation may wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Wait {
+    /// Nothing is sent before this moment.
+    Until(Stamp),
+    /// Somebody must say yes.
+    Approval(String),
+    /// Clients must have heard of this revision.
+    Acknowledged(Revision),
+}
+
+impl Operation {
+    /// Whether nothing more will happen by itself.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// The step that somebody must carry out now, and which way.
+    pub fn open_step(&self) -> Option<(&Step, Direction)> {
+        let direction = match self.status {
+            Status::Running => Direction::Forward,
+            Status::Undoing => Direction::Undo,
+            Status::Done | Status::Undone | Status::Stuck => return None,
+        };
+        self.steps.get(self.cursor).map(|step| (step, direction))
+    }
+}
+
+/// Opens an operation at its first step.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one fact of the new operation, none belongs together"
+)]
+pub fn begin(
+    id: OperationId,
+    kind: Kind,
+    tenant: &Tenant,
+    mut steps: Vec<Step>,
+    actor: &str,
+    at: Stamp,
+    epoch: Epoch,
+    modified: Revision,
+) -> Operation {
+    if let Some(first) = steps.first_mut() {
+        first.open(at);
+    }
+    Operation {
+        id,
+        kind,
+        status: Status::Running,
+        tenant: tenant.id.clone(),
+        slug: tenant.slug.clone(),
+        steps,
+        cursor: 0,
+        epoch,
+        reason: String::new(),
+        detail: String::new(),
+        actor: actor.to_owned(),
+        created: at,
+        ended: None,
+        parent: None,
+        children: Vec::new(),
+        locks: vec![format!("tenant/{}", tenant.id)],
+        wait: None,
+        modified,
+    }
+}

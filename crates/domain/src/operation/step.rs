@@ -1,0 +1,179 @@
+//! Steps: one goal each, which its addressee checks, makes true and proves.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Stamp;
+use crate::operation::Kind;
+use crate::words::Name;
+
+/// One step of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub goal: Goal,
+    pub addressee: Addressee,
+    pub state: StepState,
+    /// Number of the try at work; each direction counts from 1.
+    pub attempt: u32,
+    pub started: Option<Stamp>,
+    pub ended: Option<Stamp>,
+    pub proof: Vec<String>,
+    pub error: String,
+    pub timeout_ms: u64,
+}
+
+/// What shall be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Goal {
+    CreateRoles,
+    CreateDatabase,
+    OpenDoors,
+    Migrate,
+    Seed,
+    Probe,
+    Activate,
+    CloseDoors,
+    DropDatabase,
+    DropRoles,
+    ProveAbsence,
+    Release,
+}
+
+impl Goal {
+    /// All of them.
+    pub const ALL: [Goal; 12] = [
+        Goal::CreateRoles,
+        Goal::CreateDatabase,
+        Goal::OpenDoors,
+        Goal::Migrate,
+        Goal::Seed,
+        Goal::Probe,
+        Goal::Activate,
+        Goal::CloseDoors,
+        Goal::DropDatabase,
+        Goal::DropRoles,
+        Goal::ProveAbsence,
+        Goal::Release,
+    ];
+
+    /// Its name on the wire and on the operator's screen.
+    pub fn word(self) -> &'static str {
+        match self {
+            Goal::CreateRoles => "create_roles",
+            Goal::CreateDatabase => "create_database",
+            Goal::OpenDoors => "open_doors",
+            Goal::Migrate => "migrate",
+            Goal::Seed => "seed",
+            Goal::Probe => "probe",
+            Goal::Activate => "activate",
+            Goal::CloseDoors => "close_doors",
+            Goal::DropDatabase => "drop_database",
+            Goal::DropRoles => "drop_roles",
+            Goal::ProveAbsence => "prove_absence",
+            Goal::Release => "release",
+        }
+    }
+
+    /// Whether going back over it leaves something to take away.
+    pub fn leaves_something(self) -> bool {
+        matches!(self, Goal::CreateRoles | Goal::CreateDatabase | Goal::OpenDoors)
+    }
+
+    fn timeout_ms(self) -> u64 {
+        match self {
+            Goal::Migrate | Goal::Seed => 600_000,
+            _ => 60_000,
+        }
+    }
+}
+
+/// Who carries a step out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Addressee {
+    /// The state machine itself: done in the same change that reaches it.
+    Registry,
+    /// The agent of a member.
+    Agent(Name),
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepState {
+    Waiting,
+    Open,
+    Done,
+    Failed,
+    Undoing,
+    Undone,
+}
+
+/// Which way an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    Forward,
+    Undo,
+}
+
+impl Step {
+    /// A step that nobody has begun.
+    pub fn new(goal: Goal, addressee: Addressee) -> Step {
+        Step {
+            goal,
+            addressee,
+            state: StepState::Waiting,
+            attempt: 0,
+            started: None,
+            ended: None,
+            proof: Vec::new(),
+            error: String::new(),
+            timeout_ms: goal.timeout_ms(),
+        }
+    }
+
+    /// Begins the first try forwards.
+    pub fn open(&mut self, at: Stamp) {
+        self.state = StepState::Open;
+        self.attempt = 1;
+        self.started = Some(at);
+        self.ended = None;
+    }
+
+    /// Begins the first try back.
+    pub fn open_undo(&mut self, at: Stamp) {
+        self.state = StepState::Undoing;
+        self.attempt = 1;
+        self.started = Some(at);
+        self.ended = None;
+    }
+}
+
+/// The steps of a kind, in order.
+pub fn steps(kind: Kind, agent: &Name) -> Vec<Step> {
+    let goals: &[Goal] = match kind {
+        Kind::Onboard => &[
+            Goal::CreateRoles,
+            Goal::CreateDatabase,
+            Goal::OpenDoors,
+            Goal::Migrate,
+            Goal::Seed,
+            Goal::Probe,
+            Goal::Activate,
+        ],
+        Kind::Offboard => &[
+            Goal::CloseDoors,
+            Goal::DropDatabase,
+            Goal::DropRoles,
+            Goal::ProveAbsence,
+            Goal::Release,
+        ],
+    };
+    let addressee = |goal: Goal| match goal {
+        Goal::Activate | Goal::Release => Addressee::Registry,
+        _ => Addressee::Agent(agent.clone()),
+    };
+    goals
+        .iter()
+        .map(|goal| Step::new(*goal, addressee(*goal)))
+        .collect()
+}

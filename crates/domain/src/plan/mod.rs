@@ -1,0 +1,25 @@
+//! What the leader's loops should propose, and what they wait for: functions of state, sightings and time.
+
+pub mod operations;
+
+use std::collections::BTreeMap;
+
+use crate::ids::Stamp;
+use crate::words::Name;
+
+/// The leader's soft memory of heartbeats. Never in the log; gone with the leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sightings {
+    pub agents: BTreeMap<Name, Sighting>,
+}
+
+/// One agent's last heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub seen: Stamp,
+    pub lag_bytes: u64,
+    pub connections: u32,
+}
+
+/// Silence after which an agent is said to be silent.
+pub const AGENT_SILENT_MS: u64 = 5_000;

@@ -1,0 +1,278 @@
+//! Everything the registry knows. A clone costs nothing.
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use crate::access::{JoinToken, Principal};
+use crate::audit::Head;
+use crate::digest::{self, Hash};
+use crate::group::{Group, Region};
+use crate::ids::{NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
+use crate::operation::Operation;
+use crate::refusal::Refusal;
+use crate::request::Requests;
+use crate::secret::Sealed;
+use crate::tenant::{Class, Status, Tenant};
+use crate::words::{Claim, Name};
+
+/// The registry's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    pub revision: Revision,
+    /// The highest stamp applied.
+    pub clock: Stamp,
+    pub cluster: Cluster,
+    pub policy_rev: u64,
+    pub nodes: OrdMap<NodeId, Node>,
+    pub next_node: NodeId,
+    pub regions: OrdMap<Name, Region>,
+    pub groups: OrdMap<Name, Group>,
+    pub tenants: OrdMap<TenantId, Tenant>,
+    /// Ids that were used and never will be again.
+    pub tombstones: OrdMap<TenantId, Stamp>,
+    pub claims: OrdMap<Claim, TenantId>,
+    /// Which databases a group holds.
+    pub placed: OrdMap<Name, OrdSet<TenantId>>,
+    pub operations: OrdMap<OperationId, Operation>,
+    /// Operations that have not ended.
+    pub open: OrdSet<OperationId>,
+    /// Ended operations by when they ended; the oldest leave for the archive.
+    pub ended: OrdSet<(Stamp, OperationId)>,
+    pub principals: OrdMap<String, Principal>,
+    pub tokens: OrdMap<TokenId, JoinToken>,
+    pub requests: Requests,
+    /// Last record of each audit shard.
+    pub heads: OrdMap<String, Head>,
+}
+
+/// The cluster itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    pub name: String,
+    pub id: String,
+    /// Commands above this version are not proposed.
+    pub version: u32,
+    pub root_ca_pem: String,
+    pub issuing_chain_pem: String,
+    pub issuing_key: Option<Sealed>,
+    pub audit_key: Option<Sealed>,
+}
+
+/// A registry node on the roll.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    pub id: NodeId,
+    pub api: String,
+    pub peer: String,
+    pub joined: Stamp,
+}
+
+/// Ended operations that stay in State.
+pub const ENDED_MAX: usize = 1_000;
+
+/// What a command touched; events and the audit record follow from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// False: the command was said before, or was true already. No revision, no record.
+    pub happened: bool,
+    pub resource: String,
+    pub tenant: Option<TenantId>,
+    pub operation: Option<OperationId>,
+    pub group: Option<Name>,
+}
+
+impl Change {
+    /// Nothing changed.
+    pub fn none() -> Change {
+        Change::default()
+    }
+
+    /// Something by this name changed.
+    pub fn of(resource: String) -> Change {
+        Change {
+            happened: true,
+            resource,
+            ..Change::default()
+        }
+    }
+
+    /// A tenant changed.
+    pub fn tenant(id: &TenantId) -> Change {
+        Change {
+            tenant: Some(id.clone()),
+            ..Change::of(format!("tenant/{id}"))
+        }
+    }
+
+    /// A group changed.
+    pub fn group(name: &Name) -> Change {
+        Change {
+            group: Some(name.clone()),
+            ..Change::of(format!("group/{name}"))
+        }
+    }
+
+    /// An operation changed with it.
+    pub fn with_operation(mut self, id: &OperationId) -> Change {
+        self.operation = Some(id.clone());
+        self
+    }
+
+    /// A group changed with it.
+    pub fn with_group(mut self, name: &Name) -> Change {
+        self.group = Some(name.clone());
+        self
+    }
+}
+
+impl State {
+    /// The same on every node that has applied the same log.
+    pub fn hash(&self) -> Hash {
+        digest::of(self)
+    }
+
+    /// A tenant by its id.
+    pub fn tenant(&self, id: &TenantId) -> Result<&Tenant, Refusal> {
+        self.tenants
+            .get(id)
+            .ok_or_else(|| Refusal::TenantNotFound(id.to_string()))
+    }
+
+    /// A tenant by its id or slug.
+    pub fn find_tenant(&self, text: &str) -> Result<&Tenant, Refusal> {
+        let by_id = TenantId::parse(text).ok().and_then(|id| self.tenants.get(&id));
+        let by_slug = || {
+            let slug = crate::words::Slug::parse(text).ok()?;
+            self.tenants.get(self.claims.get(&Claim::Slug(slug))?)
+        };
+        by_id
+            .or_else(by_slug)
+            .ok_or_else(|| Refusal::TenantNotFound(text.to_owned()))
+    }
+
+    /// A group by its name.
+    pub fn group(&self, name: &Name) -> Result<&Group, Refusal> {
+        self.groups
+            .get(name)
+            .ok_or_else(|| Refusal::GroupNotFound(name.to_string()))
+    }
+
+    /// The group that an agent serves.
+    pub fn group_of_agent(&self, agent: &Name) -> Option<&Group> {
+        self.groups
+            .values()
+            .find(|g| g.members.iter().any(|m| &m.name == agent))
+    }
+
+    /// How many databases a group holds.
+    pub fn databases_in(&self, group: &Name) -> usize {
+        self.placed.get(group).map_or(0, OrdSet::len)
+    }
+
+    /// Whether a group is some tenant's own.
+    pub fn has_dedicated(&self, group: &Name) -> bool {
+        let ids = self.placed.get(group).into_iter().flatten();
+        ids.filter_map(|id| self.tenants.get(id))
+            .any(|t| t.class == Class::Dedicated)
+    }
+
+    /// Operations that have not ended.
+    pub fn open_operations(&self) -> impl Iterator<Item = &Operation> {
+        self.open.iter().filter_map(|id| self.operations.get(id))
+    }
+
+    /// Writes an operation down, among the open ones or the ended ones.
+    pub(crate) fn store_operation(&mut self, operation: Operation) {
+        match operation.ended {
+            Some(ended) => {
+                self.open.remove(&operation.id);
+                self.ended.insert((ended, operation.id.clone()));
+            }
+            None => {
+                self.open.insert(operation.id.clone());
+            }
+        }
+        self.operations.insert(operation.id.clone(), operation);
+    }
+
+    pub(crate) fn add_tenant(&mut self, tenant: Tenant) {
+        let mut placed = self
+            .placed
+            .get(&tenant.placement.group)
+            .cloned()
+            .unwrap_or_default();
+        placed.insert(tenant.id.clone());
+        self.placed.insert(tenant.placement.group.clone(), placed);
+        self.tenants.insert(tenant.id.clone(), tenant);
+    }
+
+    /// Removes a tenant whose absence was proved, and only then frees its claims.
+    pub(crate) fn remove_tenant(&mut self, id: &TenantId, at: Stamp) {
+        let Some(tenant) = self.tenants.remove(id) else {
+            return;
+        };
+        for claim in &tenant.claims {
+            self.claims.remove(claim);
+        }
+        if let Some(mut placed) = self.placed.get(&tenant.placement.group).cloned() {
+            placed.remove(id);
+            self.placed.insert(tenant.placement.group.clone(), placed);
+        }
+        self.tombstones.insert(id.clone(), at);
+    }
+
+    pub(crate) fn edit_tenant(
+        &mut self,
+        id: &TenantId,
+        at: Stamp,
+        edit: impl FnOnce(&mut Tenant) -> Result<(), Refusal>,
+    ) -> Result<Change, Refusal> {
+        let mut tenant = self.tenant(id)?.clone();
+        edit(&mut tenant)?;
+        tenant.updated = at;
+        tenant.modified = self.revision.next();
+        self.tenants.insert(id.clone(), tenant);
+        Ok(Change::tenant(id))
+    }
+
+    pub(crate) fn set_status(&mut self, id: &TenantId, at: Stamp, status: Status) -> Result<(), Refusal> {
+        self.edit_tenant(id, at, |tenant| {
+            tenant.status = status;
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    pub(crate) fn set_schema(
+        &mut self,
+        id: &TenantId,
+        at: Stamp,
+        version: u32,
+        checksum: &str,
+    ) -> Result<(), Refusal> {
+        if checksum.len() > 128 {
+            return Err(Refusal::field(
+                "schema_checksum",
+                "at most 128 characters are allowed",
+            ));
+        }
+        self.edit_tenant(id, at, |tenant| {
+            tenant.schema.applied = version;
+            tenant.schema.checksum = checksum.to_owned();
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// The tenant's operation is over.
+    pub(crate) fn free_tenant(&mut self, id: &TenantId, at: Stamp) {
+        // A tenant that left with its operation has nothing to free.
+        let _ = self.edit_tenant(id, at, |tenant| {
+            tenant.operation = None;
+            Ok(())
+        });
+    }
+}

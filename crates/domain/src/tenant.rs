@@ -1,0 +1,442 @@
+//! Tenants: customers whose data lives in a database of their own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::group;
+use crate::ids::{OperationId, PlacementNumber, Revision, Stamp, TenantId};
+use crate::operation::{self, Kind};
+use crate::refusal::Refusal;
+use crate::secret::Sealed;
+use crate::state::{Change, State};
+use crate::words::{Cidr, Claim, Name, Slug};
+
+/// One tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    pub id: TenantId,
+    pub slug: Slug,
+    pub display_name: String,
+    pub status: Status,
+    pub access_mode: AccessMode,
+    /// Where its data may be; the first one is home.
+    pub regions: Vec<Name>,
+    pub class: Class,
+    /// The slug's claim among them.
+    pub claims: Vec<Claim>,
+    pub placement: Placement,
+    pub schema: Schema,
+    pub allowlist: Vec<Cidr>,
+    pub connections_max: u32,
+    pub settings: BTreeMap<String, Setting>,
+    pub labels: BTreeMap<String, String>,
+    pub credential: Credential,
+    /// Encrypts personal fields of its audit records; destroying it erases them.
+    pub audit_key: Sealed,
+    pub legal_hold: bool,
+    pub created: Stamp,
+    pub updated: Stamp,
+    pub modified: Revision,
+    /// The operation that holds it.
+    pub operation: Option<OperationId>,
+}
+
+/// Where a tenant stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Status {
+    Provisioning,
+    Active,
+    Suspended,
+    Deleting,
+    Failed,
+}
+
+impl Status {
+    /// The word operators read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Provisioning => "provisioning",
+            Status::Active => "active",
+            Status::Suspended => "suspended",
+            Status::Deleting => "deleting",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// What its services may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessMode {
+    ReadWrite,
+    ReadOnly,
+    Fenced,
+}
+
+/// Beside others, or alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Class {
+    Shared,
+    Dedicated,
+}
+
+impl Class {
+    /// The word operators read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Shared => "shared",
+            Class::Dedicated => "dedicated",
+        }
+    }
+}
+
+/// Where its database is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    pub group: Name,
+    pub number: PlacementNumber,
+}
+
+/// Which migrations it should have, and has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    pub channel: Name,
+    /// 0: the newest that the agent holds.
+    pub target: u32,
+    pub applied: u32,
+    pub checksum: String,
+}
+
+/// Two alternating logins; one is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    pub version: u64,
+    pub active: Slot,
+    pub a: Sealed,
+    pub b: Sealed,
+}
+
+impl Credential {
+    /// The sealed password of a slot.
+    pub fn sealed(&self, slot: Slot) -> &Sealed {
+        match slot {
+            Slot::A => &self.a,
+            Slot::B => &self.b,
+        }
+    }
+}
+
+/// One of the two logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Slot {
+    A,
+    B,
+}
+
+impl Slot {
+    /// "a" or "b", as in the role's name.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Slot::A => "a",
+            Slot::B => "b",
+        }
+    }
+}
+
+/// A typed value of a tenant's own settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Setting {
+    Bool(bool),
+    Int(i64),
+    Text(String),
+}
+
+impl Tenant {
+    /// The login role in use.
+    pub fn role(&self) -> String {
+        format!("{}_{}", self.id, self.credential.active.letter())
+    }
+
+    /// Changes with every modification.
+    pub fn etag(&self) -> String {
+        format!("{}.{}", self.id, self.modified)
+    }
+
+    fn check_etag(&self, etag: &str) -> Result<(), Refusal> {
+        if !etag.is_empty() && etag != self.etag() {
+            return Err(Refusal::EtagMismatch(self.etag()));
+        }
+        Ok(())
+    }
+
+    fn check_free(&self) -> Result<(), Refusal> {
+        match &self.operation {
+            Some(operation) => Err(Refusal::OperationInProgress {
+                tenant: self.id.clone(),
+                operation: operation.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn wrong_state(&self, next: &str) -> Refusal {
+        Refusal::WrongState {
+            tenant: self.slug.to_string(),
+            state: self.status.word().to_owned(),
+            next: next.to_owned(),
+        }
+    }
+}
+
+/// An order to bring a tenant in. Ids and secrets were made before it was proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    pub id: TenantId,
+    pub operation: OperationId,
+    pub slug: Slug,
+    pub display_name: String,
+    pub regions: Vec<Name>,
+    pub class: Class,
+    /// Beside the slug.
+    pub claims: Vec<Claim>,
+    pub channel: Name,
+    pub target: u32,
+    pub allowlist: Vec<Cidr>,
+    pub connections_max: u32,
+    pub settings: BTreeMap<String, Setting>,
+    pub labels: BTreeMap<String, String>,
+    pub credential_a: Sealed,
+    pub credential_b: Sealed,
+    pub audit_key: Sealed,
+}
+
+/// Most claims one tenant may hold.
+pub const CLAIMS_MAX: usize = 64;
+/// Most address ranges one tenant may list.
+pub const ALLOWLIST_MAX: usize = 256;
+/// Most labels, and most settings.
+pub const LABELS_MAX: usize = 64;
+
+/// Reserves the claims, places the database and opens the onboarding operation, all in one change.
+pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Result<Change, Refusal> {
+    check(state, &order)?;
+    let Some(home) = order.regions.first().cloned() else {
+        return Err(Refusal::field("region_policy.home", "is required"));
+    };
+    let group = group::place(state, &home, order.class)?;
+    let agent = group.primary.clone();
+    let (group, epoch) = (group.name.clone(), group.epoch);
+
+    let mut claims = vec![Claim::Slug(order.slug.clone())];
+    claims.extend(order.claims);
+    claims.sort();
+    claims.dedup();
+    for claim in &claims {
+        if state.claims.contains_key(claim) {
+            return Err(Refusal::ClaimTaken(claim.clone()));
+        }
+        state.claims.insert(claim.clone(), order.id.clone());
+    }
+
+    let tenant = Tenant {
+        id: order.id.clone(),
+        slug: order.slug,
+        display_name: order.display_name,
+        status: Status::Provisioning,
+        access_mode: AccessMode::ReadWrite,
+        regions: order.regions,
+        class: order.class,
+        claims,
+        placement: Placement {
+            group: group.clone(),
+            number: PlacementNumber(1),
+        },
+        schema: Schema {
+            channel: order.channel,
+            target: order.target,
+            applied: 0,
+            checksum: String::new(),
+        },
+        allowlist: order.allowlist,
+        connections_max: order.connections_max,
+        settings: order.settings,
+        labels: order.labels,
+        credential: Credential {
+            version: 1,
+            active: Slot::A,
+            a: order.credential_a,
+            b: order.credential_b,
+        },
+        audit_key: order.audit_key,
+        legal_hold: false,
+        created: at,
+        updated: at,
+        modified: state.revision.next(),
+        operation: Some(order.operation.clone()),
+    };
+    let steps = operation::steps(Kind::Onboard, &agent);
+    let operation = operation::begin(
+        order.operation,
+        Kind::Onboard,
+        &tenant,
+        steps,
+        actor,
+        at,
+        epoch,
+        state.revision.next(),
+    );
+    state.add_tenant(tenant);
+    let change = Change::tenant(&order.id).with_operation(&operation.id);
+    state.store_operation(operation);
+    Ok(change)
+}
+
+fn check(state: &State, order: &Create) -> Result<(), Refusal> {
+    if state.tenants.contains_key(&order.id) || state.tombstones.contains_key(&order.id) {
+        return Err(Refusal::AlreadyExists(format!("tenant {}", order.id)));
+    }
+    if state.operations.contains_key(&order.operation) {
+        return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
+    }
+    for region in &order.regions {
+        if !state.regions.contains_key(region) {
+            return Err(Refusal::RegionUnknown(region.clone()));
+        }
+    }
+    let bounds = [
+        ("claims", order.claims.len(), CLAIMS_MAX - 1),
+        ("allowlist_cidrs", order.allowlist.len(), ALLOWLIST_MAX),
+        ("labels", order.labels.len(), LABELS_MAX),
+        ("settings", order.settings.len(), LABELS_MAX),
+        ("display_name", order.display_name.len(), 200),
+    ];
+    for (field, got, max) in bounds {
+        if got > max {
+            return Err(Refusal::field(
+                field,
+                format!("has {got}; at most {max} are allowed"),
+            ));
+        }
+    }
+    if !(1..=1000).contains(&order.connections_max) {
+        return Err(Refusal::field("limits.connections", "must be 1 to 1000"));
+    }
+    Ok(())
+}
+
+/// An order to change what has no effect outside the roll.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    pub tenant: TenantId,
+    pub etag: String,
+    pub display_name: Option<String>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub settings: Option<BTreeMap<String, Setting>>,
+}
+
+/// Changes what the order names, and nothing else.
+pub fn update(state: &mut State, at: Stamp, order: Update) -> Result<Change, Refusal> {
+    for (field, len) in [
+        ("labels", order.labels.as_ref().map_or(0, BTreeMap::len)),
+        ("settings", order.settings.as_ref().map_or(0, BTreeMap::len)),
+    ] {
+        if len > LABELS_MAX {
+            return Err(Refusal::field(
+                field,
+                format!("has {len}; at most {LABELS_MAX} are allowed"),
+            ));
+        }
+    }
+    state.edit_tenant(&order.tenant, at, |tenant| {
+        tenant.check_etag(&order.etag)?;
+        if let Some(name) = order.display_name {
+            tenant.display_name = name;
+        }
+        if let Some(labels) = order.labels {
+            tenant.labels = labels;
+        }
+        if let Some(settings) = order.settings {
+            tenant.settings = settings;
+        }
+        Ok(())
+    })
+}
+
+/// Stops resolving an active tenant.
+pub fn suspend(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result<Change, Refusal> {
+    state.edit_tenant(id, at, |tenant| {
+        tenant.check_etag(etag)?;
+        tenant.check_free()?;
+        if tenant.status != Status::Active {
+            return Err(tenant.wrong_state("only an active tenant can be suspended"));
+        }
+        tenant.status = Status::Suspended;
+        Ok(())
+    })
+}
+
+/// Resolves a suspended tenant again.
+pub fn resume(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result<Change, Refusal> {
+    state.edit_tenant(id, at, |tenant| {
+        tenant.check_etag(etag)?;
+        tenant.check_free()?;
+        if tenant.status != Status::Suspended {
+            return Err(tenant.wrong_state("only a suspended tenant can be resumed"));
+        }
+        tenant.status = Status::Active;
+        Ok(())
+    })
+}
+
+/// An order to take a tenant out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delete {
+    pub tenant: TenantId,
+    pub operation: OperationId,
+    pub etag: String,
+    /// The slug, typed again.
+    pub confirm: String,
+}
+
+/// Stops resolving the tenant and opens the offboarding operation.
+pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Result<Change, Refusal> {
+    if state.operations.contains_key(&order.operation) {
+        return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
+    }
+    let change = state.edit_tenant(&order.tenant, at, |tenant| {
+        tenant.check_etag(&order.etag)?;
+        tenant.check_free()?;
+        if order.confirm != tenant.slug.as_str() {
+            return Err(Refusal::ConfirmationMissing(tenant.slug.to_string()));
+        }
+        if tenant.legal_hold {
+            return Err(tenant.wrong_state("it is under a legal hold; lift that first"));
+        }
+        tenant.status = Status::Deleting;
+        tenant.operation = Some(order.operation.clone());
+        Ok(())
+    })?;
+    let tenant = state.tenant(&order.tenant)?.clone();
+    let group = state.group(&tenant.placement.group)?;
+    let steps = operation::steps(Kind::Offboard, &group.primary);
+    let operation = operation::begin(
+        order.operation,
+        Kind::Offboard,
+        &tenant,
+        steps,
+        actor,
+        at,
+        group.epoch,
+        state.revision.next(),
+    );
+    let change = change.with_operation(&operation.id);
+    state.store_operation(operation);
+    Ok(change)
+}

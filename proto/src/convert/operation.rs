@@ -1,0 +1,84 @@
+//! Operations and their steps.
+
+use std::time::Duration;
+
+use reeve_domain::Operation;
+use reeve_domain::operation::{Addressee, Kind, Status, Step, StepState};
+
+use crate::convert::time;
+use crate::v1;
+
+/// An operation as the wire writes it; `waits_for` is what the pilot says it waits for.
+pub fn operation(from: &Operation, waits_for: String) -> v1::Operation {
+    let kind = match from.kind {
+        Kind::Onboard => v1::operation::Kind::Onboard,
+        Kind::Offboard => v1::operation::Kind::Offboard,
+    };
+    v1::Operation {
+        id: from.id.to_string(),
+        kind: kind as i32,
+        state: status(from.status) as i32,
+        tenant_id: from.tenant.to_string(),
+        tenant_slug: from.slug.to_string(),
+        steps: from.steps.iter().map(step).collect(),
+        cursor: from.cursor as u32,
+        reason: from.reason.clone(),
+        detail: from.detail.clone(),
+        actor: from.actor.clone(),
+        create_time: Some(time::timestamp(from.created)),
+        end_time: from.ended.map(time::timestamp),
+        waits_for,
+        parent: from.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        children: from.children.iter().map(ToString::to_string).collect(),
+        locks: from.locks.clone(),
+        mod_revision: from.modified.0,
+    }
+}
+
+fn status(status: Status) -> v1::operation::State {
+    match status {
+        Status::Running => v1::operation::State::Running,
+        Status::Undoing => v1::operation::State::Undoing,
+        Status::Done => v1::operation::State::Done,
+        Status::Undone => v1::operation::State::Undone,
+        Status::Stuck => v1::operation::State::Stuck,
+    }
+}
+
+/// Reads a state to filter by; unset is none.
+pub fn operation_status_from_wire(wire: v1::operation::State) -> Option<Status> {
+    match wire {
+        v1::operation::State::Running => Some(Status::Running),
+        v1::operation::State::Undoing => Some(Status::Undoing),
+        v1::operation::State::Done => Some(Status::Done),
+        v1::operation::State::Undone => Some(Status::Undone),
+        v1::operation::State::Stuck => Some(Status::Stuck),
+        v1::operation::State::Unspecified => None,
+    }
+}
+
+fn step(from: &Step) -> v1::Step {
+    let state = match from.state {
+        StepState::Waiting => v1::step::State::Waiting,
+        StepState::Open => v1::step::State::Open,
+        StepState::Done => v1::step::State::Done,
+        StepState::Failed => v1::step::State::Failed,
+        StepState::Undoing => v1::step::State::Undoing,
+        StepState::Undone => v1::step::State::Undone,
+    };
+    let addressee = match &from.addressee {
+        Addressee::Registry => "registry".to_owned(),
+        Addressee::Agent(name) => format!("agent/{name}"),
+    };
+    v1::Step {
+        name: from.goal.word().to_owned(),
+        addressee,
+        state: state as i32,
+        attempt: from.attempt,
+        start_time: from.started.map(time::timestamp),
+        end_time: from.ended.map(time::timestamp),
+        proof: from.proof.clone(),
+        error: from.error.clone(),
+        timeout: Some(time::duration(Duration::from_millis(from.timeout_ms))),
+    }
+}

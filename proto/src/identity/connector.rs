@@ -11,15 +11,9 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        ResolvesClientCert, Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    server::ParsedCertificate,
+    ClientConfig, SignatureScheme,
+    client::{ResolvesClientCert, Resumption},
+    pki_types::ServerName,
     sign::CertifiedKey,
 };
 use tokio::net::TcpStream;
@@ -30,10 +24,10 @@ use tonic::{
 };
 
 use super::{
-    certificate::{self, Certificate, SpkiPin, pinned_root},
+    certificate::SpkiPin,
     credentials::Credentials,
     provider,
-    spiffe::{Kind, SpiffeId},
+    verify::{Nodes, Trust},
 };
 
 /// Which node must answer.
@@ -75,11 +69,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Dials nodes with our certificate; they must chain to our root, be nodes of our cluster, and be the
 /// expected one. Host names are not compared: the identity says who it is, wherever it lives.
 pub fn connector(credentials: &Credentials, expect: Expect) -> Result<Connector, rustls::Error> {
-    let verifier = Nodes {
-        trust: Trust::Root(credentials.clone()),
-        expect,
-        algorithms: algorithms(),
-    };
+    let verifier = Nodes::new(Trust::Root(credentials.clone()), expect);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -92,11 +82,7 @@ pub fn connector(credentials: &Credentials, expect: Expect) -> Result<Connector,
 /// Dials a cluster that we do not belong to yet: no certificate of our own, and the answerer's chain must
 /// hold a self-signed root with the pinned key that really signed it.
 pub fn pinned(pin: SpkiPin) -> Result<Connector, rustls::Error> {
-    let verifier = Nodes {
-        trust: Trust::Pin(pin),
-        expect: Expect::AnyNode,
-        algorithms: algorithms(),
-    };
+    let verifier = Nodes::new(Trust::Pin(pin), Expect::AnyNode);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -183,106 +169,5 @@ impl ResolvesClientCert for OwnCertificate {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-#[derive(Debug)]
-enum Trust {
-    Root(Credentials),
-    Pin(SpkiPin),
-}
-
-/// Judges the certificates of those who answer.
-#[derive(Debug)]
-struct Nodes {
-    trust: Trust,
-    expect: Expect,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-fn algorithms() -> WebPkiSupportedAlgorithms {
-    provider().signature_verification_algorithms
-}
-
-impl Nodes {
-    fn verify_chain(
-        &self,
-        leaf: &CertificateDer<'_>,
-        path: &[CertificateDer<'_>],
-        roots: &RootCertStore,
-        now: UnixTime,
-    ) -> Result<Certificate, rustls::Error> {
-        let parsed = ParsedCertificate::try_from(leaf)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, roots, path, now, self.algorithms.all)?;
-        Ok(Certificate::read(leaf)?)
-    }
-
-    fn judge(
-        &self,
-        leaf: &CertificateDer<'_>,
-        path: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<SpiffeId, rustls::Error> {
-        match &self.trust {
-            Trust::Root(credentials) => {
-                let held = credentials.held();
-                let cert = self.verify_chain(leaf, path, &held.roots, now)?;
-                if held.revoked.contains(&cert.serial) {
-                    return Err(CertificateError::Revoked.into());
-                }
-                Ok(cert.answerer(Some(held.spiffe.cluster()))?)
-            }
-            Trust::Pin(pin) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(pinned_root(path, pin)?.clone().into_owned())?;
-                Ok(self.verify_chain(leaf, path, &roots, now)?.answerer(None)?)
-            }
-        }
-    }
-}
-
-impl ServerCertVerifier for Nodes {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let found = self.judge(end_entity, intermediates, now)?;
-        if let Expect::Node(id) = self.expect
-            && *found.kind() != Kind::Node(id)
-        {
-            let expected = format!("node {id}");
-            return Err(certificate::Error::Peer {
-                found: found.to_string(),
-                expected,
-            }
-            .into());
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }

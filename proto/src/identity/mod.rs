@@ -15,6 +15,7 @@ pub mod csr;
 pub mod server;
 pub mod spiffe;
 pub mod token;
+mod verify;
 
 #[cfg(test)]
 mod tests;

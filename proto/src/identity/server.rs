@@ -15,13 +15,8 @@ use std::{
 
 use futures::Stream;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    pki_types::{CertificateDer, UnixTime},
-    server::{
-        ClientHello, NoServerSessionStorage, ResolvesServerCert,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    ServerConfig,
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use tokio::{
@@ -34,7 +29,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::{certificate::Certificate, credentials::Credentials, provider, spiffe::SpiffeId};
+use super::{
+    certificate::Certificate, credentials::Credentials, provider, spiffe::SpiffeId, verify::Callers,
+};
 
 /// Handshakes under way at one listener; further callers wait in the kernel's backlog.
 pub const HANDSHAKES_MAX: usize = 256;
@@ -48,6 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     Required,
+    /// For the peer door: a certificate is needed, and it must be a node's.
+    NodesOnly,
     /// For the door that joiners knock at; the handlers see `spiffe: None`.
     Optional,
 }
@@ -246,67 +245,5 @@ struct OwnCertificate(Credentials);
 impl ResolvesServerCert for OwnCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.held().key.clone())
-    }
-}
-
-/// Judges callers' certificates: chain to the root, issued for clients, one identity, ours, not revoked.
-#[derive(Debug)]
-struct Callers {
-    credentials: Credentials,
-    auth: ClientAuth,
-}
-
-impl ClientCertVerifier for Callers {
-    fn client_auth_mandatory(&self) -> bool {
-        self.auth == ClientAuth::Required
-    }
-
-    // Hints would tell strangers our names, and every caller has only one certificate to show.
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let held = self.credentials.held();
-        let verified = held.clients.verify_client_cert(end_entity, intermediates, now)?;
-        let leaf = Certificate::read(end_entity)?;
-        leaf.caller(held.spiffe.cluster())?;
-        if held.revoked.contains(&leaf.serial) {
-            return Err(CertificateError::Revoked.into());
-        }
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.credentials
-            .held()
-            .clients
-            .verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.credentials
-            .held()
-            .clients
-            .verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.credentials.held().clients.supported_verify_schemes()
     }
 }

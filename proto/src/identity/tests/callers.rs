@@ -29,6 +29,31 @@ async fn no_certificate_passes_only_where_joiners_knock() {
 }
 
 #[tokio::test]
+async fn the_peer_door_opens_for_nodes_alone() {
+    for who in ["agent/vn-1", "svc/ehr", "person/linh"] {
+        let said = knock(ClientAuth::NodesOnly, |c| Some(c.client(who))).await;
+        assert!(said.is_err(), "{who} passed");
+    }
+    assert!(knock(ClientAuth::NodesOnly, |_| None).await.is_err());
+    let said = knock(ClientAuth::NodesOnly, |c| Some(c.node(2))).await;
+    assert_eq!(said, Ok("spiffe://hospital/node/2".to_owned()));
+}
+
+#[tokio::test]
+async fn plain_text_is_hung_up_on() {
+    let cluster = Cluster::new("hospital");
+    let addr = serve(&cluster.credentials(&cluster.node(1)), ClientAuth::Optional).await;
+    let mut plain = TcpStream::connect(addr).await.unwrap();
+    plain
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    let mut said = Vec::new();
+    plain.read_to_end(&mut said).await.ok();
+    assert!(!said.windows(8).any(|w| w == b"hospital"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_bad_certificate_is_refused_even_where_none_is_needed() {
     for auth in [ClientAuth::Required, ClientAuth::Optional] {
         let foreign = |_: &Cluster| Some(Cluster::new("hospital").client("svc/ehr"));
@@ -141,9 +166,12 @@ async fn a_revoked_caller_is_refused_and_its_open_connection_ends() {
         open.read_u8().await.is_err(),
         "an open connection outlived its revocation"
     );
-    // The same configuration again: had there been a ticket, this would resume.
-    let mut again = caller.dial("127.0.0.1", addr.port()).await.unwrap();
-    assert!(line(&mut again).await.is_err());
+    // Refused in the handshake already, and not only at the first byte.
+    let error = call(addr, cluster.bare_client(Some(&bad)))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("Revoked"), "{error}");
     let other = call(addr, cluster.bare_client(Some(&good))).await.unwrap();
     assert_eq!(other, "spiffe://hospital/svc/lab");
 }

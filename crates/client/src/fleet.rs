@@ -1,0 +1,285 @@
+//! The fleet as a service sees it: resolve a tenant, get its pool.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reeve_domain::TenantId;
+use reeve_proto::{
+    identity::Credentials,
+    v1::{ErrorReason, GetCredentialRequest, GetCredentialResponse, ResolveRequest},
+};
+use sqlx::PgPool;
+use tokio::{sync::watch, task::JoinHandle};
+use tonic::Request;
+
+use crate::{
+    Access, Api, Error, Limits, Resolution, Selector,
+    cache::{Cache, LEASE, Lookup},
+    error,
+    flight::Flights,
+    pools::Pools,
+    watch::{Watch, vouched},
+};
+
+/// How long a resolve may look for a node that answers.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(3);
+const CREDENTIAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A cloneable handle. The watch ends with the last clone.
+#[derive(Clone)]
+pub struct Fleet {
+    rooms: Arc<Rooms>,
+}
+
+struct Rooms {
+    api: Api,
+    network: String,
+    cache: Arc<Cache>,
+    pools: Arc<Pools>,
+    flights: Flights<String>,
+    ready: watch::Receiver<bool>,
+    watching: Option<JoinHandle<()>>,
+}
+
+impl Drop for Rooms {
+    fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+    }
+}
+
+/// What a fleet is made of; see [`Fleet::builder`].
+pub struct Builder {
+    nodes: Vec<String>,
+    credentials: Option<Credentials>,
+    network: String,
+    limits: Limits,
+    watch: bool,
+}
+
+impl Builder {
+    /// Registry nodes, `host:port` of their API doors; any subset will do.
+    pub fn nodes<S: Into<String>>(mut self, nodes: impl IntoIterator<Item = S>) -> Builder {
+        self.nodes = nodes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// This service's certificate, key and the cluster's root.
+    pub fn credentials(mut self, credentials: Credentials) -> Builder {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// The network this process is in, for endpoints it can reach. Default: `default`.
+    pub fn network(mut self, network: impl Into<String>) -> Builder {
+        self.network = network.into();
+        self
+    }
+
+    /// Bounds for pools and connections.
+    pub fn limits(mut self, limits: Limits) -> Builder {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether to keep the cache fresh by watching. On by default; short-lived programs switch it off.
+    pub fn watch(mut self, watch: bool) -> Builder {
+        self.watch = watch;
+        self
+    }
+
+    /// Starts the fleet. Needs a tokio runtime, and no registry: the first call dials.
+    pub fn build(self) -> Result<Fleet, Error> {
+        let credentials = self.credentials.ok_or_else(|| Error::Invalid {
+            what: "credentials",
+            why: "none were given".to_owned(),
+        })?;
+        let api = Api::connect(&self.nodes, &credentials)?;
+        // Opaque on purpose: every role of the instance can read it.
+        let application_name = format!("reeve-{:08x}", rand::random::<u32>());
+        let (cache, pools) = (
+            Arc::new(Cache::default()),
+            Arc::new(Pools::new(self.limits, application_name)),
+        );
+        let (ready, is_ready) = watch::channel(false);
+        let watching = self.watch.then(|| {
+            let pools = pools.clone();
+            let watch = Watch {
+                channel: api.channel().clone(),
+                cache: cache.clone(),
+                network: self.network.clone(),
+                ready,
+                on_change: Box::new(move |resolution| pools.supersede(resolution)),
+            };
+            tokio::spawn(watch.run())
+        });
+        let rooms = Rooms {
+            api,
+            network: self.network,
+            cache,
+            pools,
+            flights: Flights::default(),
+            ready: is_ready,
+            watching,
+        };
+        Ok(Fleet {
+            rooms: Arc::new(rooms),
+        })
+    }
+}
+
+impl Fleet {
+    /// Begins a fleet.
+    pub fn builder() -> Builder {
+        Builder {
+            nodes: Vec::new(),
+            credentials: None,
+            network: "default".to_owned(),
+            limits: Limits::default(),
+            watch: true,
+        }
+    }
+
+    /// Waits until the watch has listed everything once. Not needed for correctness, only for a warm start.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let waited = self.rooms.ready.clone().wait_for(|ready| *ready).await.map(drop);
+        waited.map_err(|_| Error::Invalid {
+            what: "watch",
+            why: "it is switched off".to_owned(),
+        })
+    }
+
+    /// Finds the tenant. An ACTIVE one is served from memory for a while when no node answers; one that is
+    /// suspended, fenced or unknown is not.
+    pub async fn resolve(&self, selector: &Selector) -> Result<Arc<Resolution>, Error> {
+        if let Some(settled) = self.remembered(selector) {
+            return settled;
+        }
+        let _turn = self.rooms.flights.enter(selector.key().to_owned()).await;
+        match self.rooms.cache.look_up(selector, Instant::now()) {
+            Lookup::Ask { fallback } => match (self.ask(selector).await, fallback) {
+                (Err(error), Some(fallback)) if error.is_transient() => Ok(fallback),
+                (answer, _) => answer.and_then(serving),
+            },
+            _ => self
+                .remembered(selector)
+                .unwrap_or_else(|| Err(unknown(selector))),
+        }
+    }
+
+    /// The pool for a tenant just resolved. `Superseded` means: resolve again.
+    pub async fn pool(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
+        let unseal = || self.credential(&tenant.tenant, tenant.credential_version);
+        let pool = self.rooms.pools.get(tenant, access, unseal).await;
+        if let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) {
+            // So that resolving again asks a node, instead of finding the same answer here.
+            self.rooms.cache.forget(selector);
+        }
+        pool
+    }
+
+    /// All services of the registry, over the same nodes.
+    pub fn api(&self) -> Api {
+        self.rooms.api.clone()
+    }
+
+    /// Closes all pools, waiting for connections in use.
+    pub async fn close(&self) {
+        self.rooms.pools.close().await;
+    }
+
+    fn remembered(&self, selector: &Selector) -> Option<Result<Arc<Resolution>, Error>> {
+        match self.rooms.cache.look_up(selector, Instant::now()) {
+            Lookup::Fresh(resolution) => Some(serving(resolution)),
+            Lookup::Nobody => Some(Err(unknown(selector))),
+            Lookup::Ask { .. } => None,
+        }
+    }
+
+    async fn ask(&self, selector: &Selector) -> Result<Arc<Resolution>, Error> {
+        let mut request = Request::new(ResolveRequest {
+            claim: Some(selector.to_wire()),
+            network: self.rooms.network.clone(),
+            ..Default::default()
+        });
+        request.set_timeout(RESOLVE_PATIENCE);
+        let asked_at = Instant::now();
+        let answer = match self.rooms.api.resolver().resolve(request).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return Err(self.refusal(selector, status, asked_at)),
+        };
+        let wire = answer
+            .resolution
+            .ok_or_else(|| Error::Answer("a resolve without a resolution".into()))?;
+        let resolution = Arc::new(Resolution::try_from(wire)?);
+        let freshness = answer.freshness.unwrap_or_default();
+        let (revision, as_of) = match vouched(&freshness, asked_at) {
+            Some(vouched) => vouched,
+            // True once, nobody knows when: good for this caller, and asked again by the next.
+            None => (
+                freshness.revision,
+                asked_at.checked_sub(LEASE).unwrap_or(asked_at),
+            ),
+        };
+        self.rooms
+            .cache
+            .learn(selector, resolution.clone(), revision, as_of);
+        Ok(resolution)
+    }
+
+    fn refusal(&self, selector: &Selector, status: tonic::Status, asked_at: Instant) -> Error {
+        let reason = error::reason(&status);
+        if matches!(
+            reason,
+            Some(ErrorReason::TenantNotFound | ErrorReason::TenantNotServing)
+        ) {
+            // Never again a fallback, whatever fails next.
+            self.rooms.cache.forget(selector);
+        }
+        match reason {
+            Some(ErrorReason::TenantNotFound) => {
+                self.rooms
+                    .cache
+                    .learn_nobody(selector, error::revision(&status), asked_at);
+                unknown(selector)
+            }
+            Some(ErrorReason::TenantNotServing) => Error::NotServing {
+                tenant: selector.to_string(),
+                state: status.message().to_owned(),
+            },
+            _ => status.into(),
+        }
+    }
+
+    async fn credential(&self, tenant: &TenantId, version: u64) -> Result<GetCredentialResponse, Error> {
+        let wanted = GetCredentialRequest {
+            tenant_id: tenant.to_string(),
+            version,
+            slot: String::new(),
+        };
+        let mut request = Request::new(wanted);
+        request.set_timeout(CREDENTIAL_PATIENCE);
+        Ok(self
+            .rooms
+            .api
+            .resolver()
+            .get_credential(request)
+            .await?
+            .into_inner())
+    }
+}
+
+fn serving(resolution: Arc<Resolution>) -> Result<Arc<Resolution>, Error> {
+    if resolution.serves() {
+        Ok(resolution)
+    } else {
+        Err(resolution.not_serving())
+    }
+}
+
+fn unknown(selector: &Selector) -> Error {
+    Error::Unknown(selector.to_string())
+}

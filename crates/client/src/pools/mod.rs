@@ -1,0 +1,269 @@
+//! Connection pools, one per tenant, place and credential, within one budget for the process.
+//!
+//! A pool is never changed: another placement, epoch or credential is another pool, and the former one is
+//! closed. No session state is set on its connections, so nothing of one caller reaches the next.
+
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use reeve_proto::v1::GetCredentialResponse;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use sha2::{Digest, Sha256};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::Zeroize;
+
+use self::shelf::{Found, Shelf};
+use crate::{Error, Host, Resolution, flight::Flights};
+
+/// What the connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// A standby when there is one, else the primary.
+    Read,
+    /// The primary.
+    Write,
+}
+
+/// How many pools and connections this process may hold.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub pools_max: usize,
+    /// Over all pools together.
+    pub connections_max: u32,
+    pub connections_per_pool_max: u32,
+    /// How long a caller waits for a free connection, and a new pool for room in the budget.
+    pub patience: Duration,
+    pub idle_max: Duration,
+    pub lifetime_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            pools_max: 64,
+            connections_max: 200,
+            connections_per_pool_max: 8,
+            patience: Duration::from_secs(5),
+            idle_max: Duration::from_secs(60),
+            lifetime_max: Duration::from_secs(1800),
+        }
+    }
+}
+
+/// Where a pool leads, whatever its age; only the newest of a place is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    tenant: String,
+    database: String,
+    access: Access,
+}
+
+/// Placement number, epoch, credential version.
+type Rank = (u64, u64, u64);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    place: Place,
+    role: String,
+    host: Host,
+    rank: Rank,
+}
+
+/// A pool with its share of the budget, which returns when the last connection is closed.
+#[derive(Clone)]
+struct Open {
+    pool: PgPool,
+    share: Arc<OwnedSemaphorePermit>,
+}
+
+/// All pools of this process.
+pub(crate) struct Pools {
+    limits: Limits,
+    application_name: String,
+    budget: Arc<Semaphore>,
+    shelf: Mutex<Shelf<Open>>,
+    flights: Flights<Key>,
+}
+
+impl Pools {
+    pub(crate) fn new(limits: Limits, application_name: String) -> Pools {
+        let shelf = Mutex::new(Shelf::new(limits.pools_max));
+        let budget = Arc::new(Semaphore::new(limits.connections_max as usize));
+        Pools {
+            limits,
+            application_name,
+            budget,
+            shelf,
+            flights: Flights::default(),
+        }
+    }
+
+    /// The pool for a resolution; `unseal` fetches the credential when a new one must be opened.
+    pub(crate) async fn get<F>(
+        &self,
+        resolution: &Resolution,
+        access: Access,
+        unseal: impl FnOnce() -> F,
+    ) -> Result<PgPool, Error>
+    where
+        F: Future<Output = Result<GetCredentialResponse, Error>>,
+    {
+        let key = key(resolution, access)?;
+        if let Some(pool) = self.find(&key)? {
+            return Ok(pool);
+        }
+        let _turn = self.flights.enter(key.clone()).await;
+        if let Some(pool) = self.find(&key)? {
+            return Ok(pool);
+        }
+        let options = self.options(resolution, &key, unseal().await?)?;
+        let share = self.share().await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(self.share_size())
+            .acquire_timeout(self.limits.patience)
+            .idle_timeout(self.limits.idle_max)
+            .max_lifetime(self.limits.lifetime_max)
+            .connect_lazy_with(options);
+        let open = Open {
+            pool: pool.clone(),
+            share: Arc::new(share),
+        };
+        let retired = self.shelf.lock().put(key, open);
+        retired.into_iter().for_each(close);
+        Ok(pool)
+    }
+
+    /// Closes the pools that lead to where the tenant no longer is.
+    pub(crate) fn supersede(&self, resolution: &Resolution) {
+        let retired = self
+            .shelf
+            .lock()
+            .take_older(&resolution.tenant.to_string(), &rank(resolution));
+        retired.into_iter().for_each(close);
+    }
+
+    /// Closes everything and waits for connections in use to come back.
+    pub(crate) async fn close(&self) {
+        let all = self.shelf.lock().take_all();
+        futures::future::join_all(all.iter().map(|open| open.pool.close())).await;
+    }
+
+    fn find(&self, key: &Key) -> Result<Option<PgPool>, Error> {
+        match self.shelf.lock().find(key) {
+            Found::Open(open) => Ok(Some(open.pool)),
+            Found::Missing => Ok(None),
+            Found::Superseded => Err(Error::Superseded {
+                tenant: key.place.tenant.clone(),
+            }),
+        }
+    }
+
+    fn share_size(&self) -> u32 {
+        self.limits
+            .connections_per_pool_max
+            .min(self.limits.connections_max)
+    }
+
+    /// Takes a pool's worth of the budget, closing the least lately used pools until it is there.
+    async fn share(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let wanted = self.share_size();
+        let taking = async {
+            loop {
+                if let Ok(share) = self.budget.clone().try_acquire_many_owned(wanted) {
+                    return Ok(share);
+                }
+                let oldest = self.shelf.lock().take_oldest();
+                match oldest {
+                    Some(oldest) => shut(oldest).await,
+                    // All of it belongs to pools that are closing or opening now.
+                    None => return self.budget.clone().acquire_many_owned(wanted).await,
+                }
+            }
+        };
+        match tokio::time::timeout(self.limits.patience, taking).await {
+            Ok(Ok(share)) => Ok(share),
+            _ => Err(Error::Exhausted {
+                connections_max: self.limits.connections_max,
+            }),
+        }
+    }
+
+    fn options(
+        &self,
+        resolution: &Resolution,
+        key: &Key,
+        mut credential: GetCredentialResponse,
+    ) -> Result<PgConnectOptions, Error> {
+        if credential.role != resolution.role || credential.version != resolution.credential_version {
+            return Err(Error::Superseded {
+                tenant: resolution.tenant.to_string(),
+            });
+        }
+        if !is_pinned(&resolution.server_ca_pem, &credential.server_ca_sha256) {
+            return Err(Error::Answer(
+                "the database servers' CA is not the one named with the credential".into(),
+            ));
+        }
+        let options = PgConnectOptions::new_without_pgpass()
+            .host(&key.host.host)
+            .port(key.host.port)
+            .database(&resolution.database)
+            .username(&credential.role)
+            .password(&credential.password)
+            .ssl_mode(PgSslMode::VerifyFull)
+            .ssl_root_cert_from_pem(resolution.server_ca_pem.clone().into_bytes())
+            .application_name(&self.application_name);
+        credential.password.zeroize();
+        Ok(options)
+    }
+}
+
+fn key(resolution: &Resolution, access: Access) -> Result<Key, Error> {
+    let (true, Some(primary)) = (resolution.serves(), &resolution.write) else {
+        return Err(resolution.not_serving());
+    };
+    let host = match access {
+        Access::Read => resolution.read.first().unwrap_or(primary),
+        Access::Write => primary,
+    };
+    let place = Place {
+        tenant: resolution.tenant.to_string(),
+        database: resolution.database.clone(),
+        access,
+    };
+    Ok(Key {
+        place,
+        role: resolution.role.clone(),
+        host: host.clone(),
+        rank: rank(resolution),
+    })
+}
+
+fn rank(resolution: &Resolution) -> Rank {
+    let (placement, epoch, credential) = resolution.rank();
+    (placement.0, epoch.0, credential)
+}
+
+/// Whether one of the PEM's certificates has this SHA-256; an empty pin means that none was given.
+fn is_pinned(pem: &str, pin: &[u8]) -> bool {
+    let mut certs = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+    pin.is_empty() || certs.any(|cert| Sha256::digest(&cert)[..] == *pin)
+}
+
+/// Lets connections in use finish, then gives the share of the budget back.
+async fn shut(open: Open) {
+    open.pool.close().await;
+    drop(open.share);
+}
+
+fn close(open: Open) {
+    tokio::spawn(shut(open));
+}

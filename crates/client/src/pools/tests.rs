@@ -1,0 +1,116 @@
+//! The budget and the order in which pools overtake each other; nothing is dialled.
+
+use super::*;
+use reeve_domain::{Epoch, PlacementNumber, Revision, TenantId};
+use reeve_proto::v1::tenant::State;
+
+fn resolution(tenant: u8, placement: u64) -> Resolution {
+    let tenant = TenantId::parse(&format!("t_{tenant:012x}")).unwrap();
+    Resolution {
+        slug: "a".into(),
+        state: State::Active,
+        region: "vn".into(),
+        group: "g1".into(),
+        placement: PlacementNumber(placement),
+        epoch: Epoch(1),
+        database: tenant.to_string(),
+        role: format!("{tenant}_a"),
+        credential_version: 1,
+        write: Some(Host {
+            host: "127.0.0.1".into(),
+            port: 1,
+        }),
+        read: Vec::new(),
+        server_ca_pem: String::new(),
+        schema_version: 1,
+        changed: Revision(1),
+        selectors: Vec::new(),
+        tenant,
+    }
+}
+
+fn pools(pools_max: usize, connections_max: u32) -> Pools {
+    let limits = Limits {
+        pools_max,
+        connections_max,
+        connections_per_pool_max: 4,
+        patience: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    Pools::new(limits, "test".into())
+}
+
+async fn get(pools: &Pools, resolution: &Resolution) -> Result<PgPool, Error> {
+    let credential = GetCredentialResponse {
+        role: resolution.role.clone(),
+        password: "secret".into(),
+        version: resolution.credential_version,
+        server_ca_sha256: Vec::new(),
+    };
+    pools
+        .get(resolution, Access::Write, || async { Ok(credential) })
+        .await
+}
+
+#[tokio::test]
+async fn the_budget_holds_over_all_pools() {
+    let pools = pools(10, 8);
+    let a = get(&pools, &resolution(1, 1)).await.unwrap();
+    let b = get(&pools, &resolution(2, 1)).await.unwrap();
+    assert_eq!(pools.budget.available_permits(), 0);
+    let c = get(&pools, &resolution(3, 1)).await.unwrap();
+    assert!(a.is_closed() && !b.is_closed() && !c.is_closed());
+    assert_eq!(pools.budget.available_permits(), 0);
+    pools.close().await;
+    assert!(b.is_closed() && c.is_closed());
+    assert_eq!(pools.budget.available_permits(), 8);
+}
+
+#[tokio::test]
+async fn a_new_placement_closes_the_former_pool_and_refuses_the_former_wish() {
+    let pools = pools(10, 100);
+    let old = get(&pools, &resolution(1, 1)).await.unwrap();
+    pools.supersede(&resolution(1, 2));
+    tokio::time::timeout(Duration::from_secs(5), old.close_event())
+        .await
+        .unwrap();
+    get(&pools, &resolution(1, 2)).await.unwrap();
+    let refused = get(&pools, &resolution(1, 1)).await;
+    assert!(matches!(refused, Err(Error::Superseded { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_pool_is_opened_once_however_many_ask() {
+    let pools = pools(10, 100);
+    let tenant = resolution(1, 1);
+    let all = futures::future::join_all((0..20).map(|_| get(&pools, &tenant))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(pools.budget.available_permits(), 96);
+}
+
+#[tokio::test]
+async fn nothing_is_opened_for_who_does_not_serve_or_with_a_foreign_credential() {
+    let pools = pools(10, 100);
+    let mut suspended = resolution(1, 1);
+    suspended.state = State::Suspended;
+    assert!(matches!(
+        get(&pools, &suspended).await,
+        Err(Error::NotServing { .. })
+    ));
+    let foreign = GetCredentialResponse {
+        role: "t_other_a".into(),
+        version: 1,
+        ..Default::default()
+    };
+    let refused = pools
+        .get(&resolution(1, 1), Access::Write, || async { Ok(foreign) })
+        .await;
+    assert!(matches!(refused, Err(Error::Superseded { .. })));
+    assert_eq!(pools.budget.available_permits(), 100);
+}
+
+#[test]
+fn the_pin_is_of_the_certificate() {
+    assert!(is_pinned("", &[]));
+    assert!(!is_pinned("", &[1; 32]));
+}

@@ -1,0 +1,247 @@
+//! Resolving from memory, by watch, and while nobody answers.
+
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+mod support;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use prost::Message;
+use reeve_client::{
+    Error, Fleet, Selector,
+    v1::{self, tenant::State, watch_response as event, watch_response::Event},
+};
+use support::*;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+fn resolution(state: State, mod_revision: u64) -> v1::Resolution {
+    v1::Resolution {
+        tenant_id: "t_0123456789ab".into(),
+        slug: "cho-ray".into(),
+        state: state.into(),
+        epoch: 1,
+        placement_number: 1,
+        database: "t_0123456789ab".into(),
+        role: "t_0123456789ab_a".into(),
+        credential_version: 1,
+        write: Some(v1::Endpoint {
+            network: "default".into(),
+            host: "db".into(),
+            port: 5432,
+        }),
+        claims: vec![v1::Claim {
+            kind: v1::claim::Kind::Slug.into(),
+            key: "cho-ray".into(),
+        }],
+        mod_revision,
+        ..Default::default()
+    }
+}
+
+fn answer(state: State, staleness: Option<Duration>) -> v1::ResolveResponse {
+    let staleness = staleness.map(|s| s.try_into().unwrap());
+    let stale = staleness.is_none();
+    let freshness = v1::Freshness {
+        revision: 9,
+        staleness,
+        stale,
+        node_id: 1,
+    };
+    v1::ResolveResponse {
+        resolution: Some(resolution(state, 5)),
+        freshness: Some(freshness),
+        explanation: Vec::new(),
+    }
+}
+
+fn fleet(cluster: &Cluster, nodes: &[&Node], watch: bool) -> Fleet {
+    let nodes = nodes.iter().map(|node| node.addr());
+    Fleet::builder()
+        .nodes(nodes)
+        .credentials(cluster.client())
+        .watch(watch)
+        .build()
+        .unwrap()
+}
+
+fn cho_ray() -> Selector {
+    Selector::slug("cho-ray").unwrap()
+}
+
+#[tokio::test]
+async fn a_fresh_answer_is_asked_for_once_however_many_want_it() {
+    let cluster = Cluster::new();
+    let node = cluster
+        .node(
+            1,
+            table([("Resolve", answer(State::Active, Some(Duration::ZERO)))]),
+        )
+        .await;
+    let fleet = fleet(&cluster, &[&node], false);
+    let selector = cho_ray();
+    let all = futures::future::join_all((0..50).map(|_| fleet.resolve(&selector))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(node.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_active_tenant_is_served_while_nobody_answers() {
+    let cluster = Cluster::new();
+    let down = Arc::new(Mutex::new(false));
+    let (is_down, old) = (down.clone(), answer(State::Active, None));
+    let handler: Handler = Arc::new(move |_, _| {
+        let answer = match *is_down.lock().unwrap() {
+            true => Err(Status::unavailable("down")),
+            false => Ok(one(frame(&old))),
+        };
+        Box::pin(async move { answer })
+    });
+    let node = cluster.node(1, handler).await;
+    let fleet = fleet(&cluster, &[&node], false);
+    fleet.resolve(&cho_ray()).await.unwrap();
+    fleet.resolve(&cho_ray()).await.unwrap();
+    assert_eq!(node.calls(), 2, "an answer of unknown age is asked for again");
+    *down.lock().unwrap() = true;
+    fleet.resolve(&cho_ray()).await.unwrap();
+    let never_seen = fleet.resolve(&Selector::slug("lab").unwrap()).await;
+    assert!(matches!(never_seen, Err(Error::Retry(_))), "{never_seen:?}");
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_fails_closed() {
+    let cluster = Cluster::new();
+    let node = cluster
+        .node(
+            1,
+            table([("Resolve", answer(State::Suspended, Some(Duration::ZERO)))]),
+        )
+        .await;
+    let fleet = fleet(&cluster, &[&node], false);
+    for _ in 0..2 {
+        let refused = fleet.resolve(&cho_ray()).await;
+        assert!(matches!(refused, Err(Error::NotServing { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_remembered_for_a_moment() {
+    use reeve_proto::error;
+    let cluster = Cluster::new();
+    let reason = v1::ErrorReason::TenantNotFound;
+    let handler = fails(move || error::status(reason, "no such tenant", &[("revision", "7")]));
+    let node = cluster.node(1, handler).await;
+    let fleet = fleet(&cluster, &[&node], false);
+    for _ in 0..5 {
+        assert!(matches!(fleet.resolve(&cho_ray()).await, Err(Error::Unknown(_))));
+    }
+    assert_eq!(node.calls(), 1);
+}
+
+/// Where a scripted watch hands each new stream to the test, with the revision it was asked to resume after.
+type Streams = mpsc::UnboundedReceiver<(u64, mpsc::UnboundedSender<Event>)>;
+
+async fn watched(cluster: &Cluster, number: u64) -> (Node, Streams) {
+    let (arrived, streams) = mpsc::unbounded_channel();
+    let handler: Handler = Arc::new(move |path, message| {
+        if !path.ends_with("/Watch") {
+            return Box::pin(async { Err(Status::unavailable("only the watch lives")) });
+        }
+        let asked = v1::WatchRequest::decode(message).unwrap();
+        let (send, receive) = mpsc::unbounded_channel();
+        arrived.send((asked.after_revision, send)).ok();
+        let events = futures::stream::unfold(receive, |mut receive| async {
+            let event: Event = receive.recv().await?;
+            Some((Ok(frame(&v1::WatchResponse { event: Some(event) })), receive))
+        });
+        Box::pin(async move { Ok(Box::pin(events) as BoxStream) })
+    });
+    (cluster.node(number, handler).await, streams)
+}
+
+fn delta(revision: u64, state: State) -> Event {
+    let changed = vec![resolution(state, revision)];
+    Event::Delta(event::Delta {
+        revision,
+        changed,
+        removed_tenant_ids: Vec::new(),
+    })
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_watch_fills_the_cache_and_carries_changes_into_it() {
+    let cluster = Cluster::new();
+    let (node, mut streams) = watched(&cluster, 1).await;
+    let fleet = fleet(&cluster, &[&node], true);
+    let (after, events) = streams.recv().await.unwrap();
+    assert_eq!(after, 0);
+    events.send(Event::Initial(resolution(State::Active, 5))).unwrap();
+    events
+        .send(Event::InitialDone(event::InitialDone { revision: 9 }))
+        .unwrap();
+    fleet.ready().await.unwrap();
+    fleet.resolve(&cho_ray()).await.unwrap();
+    assert_eq!(node.calls(), 1, "only the watch itself");
+
+    events.send(delta(10, State::Suspended)).unwrap();
+    until("suspended", async || {
+        matches!(fleet.resolve(&cho_ray()).await, Err(Error::NotServing { .. }))
+    })
+    .await;
+
+    // A slow consumer is cut off, and resumes behind what it has seen.
+    events
+        .send(Event::Lagged(event::Lagged {
+            resume_after_revision: 10,
+        }))
+        .unwrap();
+    let (after, events) = streams.recv().await.unwrap();
+    assert_eq!(after, 10);
+    events.send(delta(12, State::Active)).unwrap();
+    until("active again", async || fleet.resolve(&cho_ray()).await.is_ok()).await;
+
+    // History that is gone means starting over; who is missing then is gone.
+    events
+        .send(Event::Compacted(event::Compacted { oldest_revision: 100 }))
+        .unwrap();
+    let (after, events) = streams.recv().await.unwrap();
+    assert_eq!(after, 0);
+    events
+        .send(Event::InitialDone(event::InitialDone { revision: 120 }))
+        .unwrap();
+    until("gone", async || {
+        matches!(fleet.resolve(&cho_ray()).await, Err(Error::Retry(_)))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_watch_is_resumed_over_another_node() {
+    let cluster = Cluster::new();
+    let ((one, mut at_one), (two, mut at_two)) = (watched(&cluster, 1).await, watched(&cluster, 2).await);
+    let _fleet = fleet(&cluster, &[&one, &two], true);
+    let (events, other) = tokio::select! {
+        Some((0, events)) = at_one.recv() => (events, &mut at_two),
+        Some((0, events)) = at_two.recv() => (events, &mut at_one),
+    };
+    events
+        .send(Event::InitialDone(event::InitialDone { revision: 9 }))
+        .unwrap();
+    // From here on it says nothing, although its connection stays.
+    let (after, _events) = tokio::time::timeout(Duration::from_secs(8), other.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(after, 9);
+}

@@ -1,0 +1,39 @@
+# One machine, no containers. `make demo` and `make test` do all the set-up; builds live outside the tree.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/reeve/target
+reeve := $(CARGO_TARGET_DIR)/debug/reeve
+
+.PHONY: help setup build demo dev test coverage deny buf docs
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@awk -F ":.*## " "/^[a-z]+:.*## /{printf \"make %-10s %s\\n\", \$$1, \$$2}" $(MAKEFILE_LIST)
+
+setup: ## install the missing Debian packages, or name them
+	@scripts/setup.sh demo
+
+build: setup ## the three programs, development profile
+	@cargo build --locked --workspace --bins
+
+demo: build ## a fleet, eight hospitals and a bad day, in under 90 s
+	@$(reeve) demo
+
+dev: build ## a whole fleet on this machine, until Ctrl-C
+	@$(reeve) dev $(ARGS)
+
+test: ## format, lints, every test, coverage
+	@scripts/setup.sh test
+	@scripts/test.sh $(ARGS)
+
+coverage: test ## the same, then every line as HTML
+	@scripts/coverage-html.sh "$(CARGO_TARGET_DIR)/profiles"
+
+deny: ## licences, sources and bans of what is linked
+	@scripts/deny.sh
+
+buf: ## lint the proto files
+	@scripts/setup.sh ci
+	@scripts/buf.sh
+
+docs: ## the API documentation of every crate
+	@cargo doc --locked --workspace --no-deps

@@ -1,0 +1,1 @@
+INSERT INTO kind (name) VALUES ('plain'), ('urgent') ON CONFLICT DO NOTHING;

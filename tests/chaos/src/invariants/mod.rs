@@ -1,0 +1,31 @@
+//! The promises of this slice, one file each: what is observed, how it is judged, and what it must not miss.
+
+pub mod acked_commands_survive;
+pub mod audit_chain_whole;
+pub mod no_role_crosses;
+pub mod operations_end;
+pub mod resolve_never_names_a_fenced_host;
+
+use anyhow::{Result, ensure};
+
+use crate::history::History;
+
+/// A way to break what a promise reads: its name, and the damage.
+pub type Mutant<T> = (&'static str, fn(&mut T));
+
+/// A promise must hold for what was seen, and break for each mutant of it.
+pub fn hold<T: Clone>(
+    promise: &str,
+    history: &History,
+    seen: &T,
+    judge: impl Fn(&History, &T) -> Result<()>,
+    mutants: &[Mutant<T>],
+) -> Result<()> {
+    judge(history, seen).map_err(|broken| broken.context(format!("{promise} is broken")))?;
+    for (name, plant) in mutants {
+        let mut mutant = seen.clone();
+        plant(&mut mutant);
+        ensure!(judge(history, &mutant).is_err(), "{promise} does not notice that {name}");
+    }
+    Ok(())
+}

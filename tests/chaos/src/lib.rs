@@ -1,0 +1,14 @@
+//! What Reeve promises, checked while things break.
+//!
+//! ```text
+//! cluster ◄─ faults         a real fleet, and what is done to it
+//! workload ─► history       what was asked, and what was answered
+//! invariants                observe(fleet) ─► judge(history, observed): one file per promise
+//! ```
+//! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
+
+pub mod cluster;
+pub mod faults;
+pub mod history;
+pub mod invariants;
+pub mod workload;

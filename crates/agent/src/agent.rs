@@ -1,0 +1,143 @@
+//! The agent as a whole: joins when it must, starts PostgreSQL, keeps the link, stops in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reeve_client::Api;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::fence::Fence;
+use crate::host::{self, Host};
+use crate::http;
+use crate::identity::IdentityFiles;
+use crate::journal::Journal;
+use crate::link::{Link, Place};
+use crate::perform::Performer;
+
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// Joins with a token and says what came of it.
+pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<()> {
+    let token = std::fs::read_to_string(token_file)
+        .with_context(|| format!("cannot read the join token in {}", token_file.display()))?;
+    let files = IdentityFiles::of(&config.data_dir);
+    if files.are_there() {
+        bail!(
+            "this agent has joined already; its identity is in {}",
+            config.data_dir.join("identity").display()
+        );
+    }
+    let joined = files.join(&config.registry.nodes, &token, &hosts(config)).await?;
+    println!("joined as {joined}");
+    Ok(())
+}
+
+/// Runs until it is told to stop. PostgreSQL stops with it; after a SIGKILL the next life adopts it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let files = IdentityFiles::of(&config.data_dir);
+    if !files.are_there() {
+        bail!("this agent has no identity yet; run `reeve-agent --config … join --token-file …` first");
+    }
+    let credentials = files.credentials()?;
+    let spiffe = credentials.spiffe();
+    let name = match spiffe.kind() {
+        reeve_proto::identity::Kind::Agent(name) => name,
+        other => bail!("the certificate is of {other:?}, not of an agent"),
+    };
+    if *name != config.name {
+        bail!(
+            "name: the certificate is of agent {name}, the configuration says {}",
+            config.name
+        );
+    }
+    let host = Host::start(settings(&config, &files))
+        .await
+        .context("PostgreSQL did not start")?;
+    info!(port = config.postgres.port, "PostgreSQL is up");
+
+    let api = Api::connect(&config.registry.nodes, &credentials)?;
+    let performer = Performer::new(
+        host.clone(),
+        Journal::open(&config.data_dir).context("the journal cannot be opened")?,
+        Fence::open(&config.data_dir).context("the fence cannot be opened")?,
+        config.schemas.clone(),
+        Arc::new(api.clone()),
+    );
+    let place = Place {
+        network: config.postgres.network.clone(),
+        host: config.postgres.advertise_host.clone(),
+        port: config.advertised_port(),
+    };
+    let link = Link::new(api.clone(), Arc::new(performer), place);
+
+    let http = http::serve(config.http.listen, host.clone(), link.clone());
+    tokio::spawn(async move {
+        if let Err(error) = http.await {
+            warn!(%error, "the door for probes and metrics is closed");
+        }
+    });
+    tokio::spawn(files.keep_fresh(api, credentials, host.clone(), hosts(&config)));
+    tokio::spawn(watch(host.clone()));
+    tokio::spawn(link.run());
+
+    wait_for_stop().await?;
+    info!("stopping PostgreSQL");
+    host.stop().await.context("PostgreSQL did not stop")?;
+    Ok(())
+}
+
+/// Starts PostgreSQL again when it has died.
+async fn watch(host: Host) {
+    let mut beat = tokio::time::interval(WATCH_PERIOD);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        if let Err(error) = host.ensure_running().await {
+            warn!(%error, "PostgreSQL is down and did not start");
+        }
+    }
+}
+
+async fn wait_for_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Names and addresses that PostgreSQL's certificate must hold.
+fn hosts(config: &Config) -> Vec<String> {
+    let mut hosts = vec![
+        config.postgres.advertise_host.clone(),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ];
+    if !["*", "0.0.0.0", "::"].contains(&config.postgres.listen.as_str()) {
+        hosts.push(config.postgres.listen.clone());
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn settings(config: &Config, files: &IdentityFiles) -> host::Settings {
+    let postgres = config.postgres.clone();
+    host::Settings {
+        bin_dir: postgres.bin_dir,
+        data_dir: postgres.data_dir,
+        socket_dir: postgres.socket_dir,
+        listen: postgres.listen,
+        port: postgres.port,
+        run_as: postgres.run_as,
+        state_dir: config.data_dir.join("doors"),
+        tls: files.tls(),
+        default_cidrs: config.default_cidrs(),
+    }
+}

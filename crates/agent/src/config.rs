@@ -1,0 +1,351 @@
+//! The agent's settings: defaults ◄ file (TOML) ◄ REEVE_AGENT_… (`__` between levels) ◄ --set key=value.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::{Figment, Source};
+use reeve_domain::words::Cidr;
+use serde::{Deserialize, Serialize};
+
+/// All settings, shaped like the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The agent's name; its token decides it, and this must be the same.
+    pub name: String,
+    pub data_dir: PathBuf,
+    pub registry: Registry,
+    pub postgres: Postgres,
+    /// Schema channel → folder with versions.toml.
+    pub schemas: BTreeMap<String, PathBuf>,
+    pub http: Http,
+    pub logs: Logs,
+}
+
+/// Where the registry is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// API doors of the nodes, as host:port.
+    pub nodes: Vec<String>,
+}
+
+/// The instance beside this agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Postgres {
+    pub mode: Mode,
+    /// Where initdb and postgres are; found in the usual places when unset.
+    pub bin_dir: Option<PathBuf>,
+    pub data_dir: PathBuf,
+    pub socket_dir: PathBuf,
+    pub listen: String,
+    pub port: u16,
+    /// The OS user it runs as when the agent runs as root.
+    pub run_as: Option<String>,
+    /// The network under which services reach it at the advertised address.
+    pub network: String,
+    pub advertise_host: String,
+    /// 0: the same as `port`.
+    pub advertise_port: u16,
+    /// Who may connect to a tenant that lists nobody; this machine alone unless told otherwise.
+    pub default_cidrs: Vec<Cidr>,
+}
+
+/// Who runs the instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// This agent does.
+    #[default]
+    Managed,
+}
+
+/// The door for probes and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    pub listen: SocketAddr,
+}
+
+/// What is logged, and how it looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7413)),
+        }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Logs {
+        Logs {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            name: String::new(),
+            data_dir: PathBuf::new(),
+            registry: Registry::default(),
+            postgres: Postgres::default(),
+            schemas: BTreeMap::new(),
+            http: Http::default(),
+            logs: Logs::default(),
+        }
+    }
+}
+
+impl Default for Postgres {
+    fn default() -> Postgres {
+        Postgres {
+            mode: Mode::Managed,
+            bin_dir: None,
+            data_dir: PathBuf::new(),
+            socket_dir: PathBuf::new(),
+            listen: "127.0.0.1".to_owned(),
+            port: 5432,
+            run_as: None,
+            network: "default".to_owned(),
+            advertise_host: "127.0.0.1".to_owned(),
+            advertise_port: 0,
+            default_cidrs: ["127.0.0.1/32", "::1/128"]
+                .iter()
+                .filter_map(|c| Cidr::parse(c).ok())
+                .collect(),
+        }
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("configuration cannot be read")]
+    Read(#[source] Box<figment::Error>),
+    #[error("{field}: {why}")]
+    Field { field: &'static str, why: String },
+}
+
+/// Settings, and where each came from.
+pub struct Layered {
+    pub config: Config,
+    figment: Figment,
+}
+
+const ENV_PREFIX: &str = "REEVE_AGENT_";
+
+/// Reads all layers and checks what they make.
+pub fn load(file: &Path, flags: &[String]) -> Result<Layered, Error> {
+    if !file.is_file() {
+        return Err(Error::Field {
+            field: "--config",
+            why: format!("{} is not a file", file.display()),
+        });
+    }
+    let mut figment = Figment::from(Serialized::defaults(Config::default()))
+        .merge(Toml::file_exact(file))
+        .merge(Env::prefixed(ENV_PREFIX).split("__"));
+    for flag in flags {
+        let Some((key, value)) = flag.split_once('=') else {
+            return Err(Error::Field {
+                field: "--set",
+                why: format!("{flag:?} is not key=value"),
+            });
+        };
+        let value: figment::value::Value = value
+            .parse()
+            .unwrap_or_else(|_| figment::value::Value::from(value));
+        figment = figment.merge(Serialized::default(key, value));
+    }
+    let config: Config = figment.extract().map_err(|error| Error::Read(Box::new(error)))?;
+    config.validate()?;
+    Ok(Layered { config, figment })
+}
+
+impl Config {
+    /// Holds every field to what it must be; nothing is looked up on disk.
+    fn validate(&self) -> Result<(), Error> {
+        let wrong = |field, why: &str| {
+            Err(Error::Field {
+                field,
+                why: why.to_owned(),
+            })
+        };
+        if reeve_domain::words::Name::parse(&self.name).is_err() {
+            return wrong("name", "must be the agent's name: 1 to 63 of a-z, 0-9 and '-'");
+        }
+        if self.registry.nodes.is_empty() {
+            return wrong("registry.nodes", "must name at least one node as host:port");
+        }
+        for (field, path) in [
+            ("data_dir", &self.data_dir),
+            ("postgres.data_dir", &self.postgres.data_dir),
+            ("postgres.socket_dir", &self.postgres.socket_dir),
+        ] {
+            if !path.is_absolute() {
+                return Err(Error::Field {
+                    field,
+                    why: "must be an absolute path".to_owned(),
+                });
+            }
+        }
+        // PostgreSQL puts ".s.PGSQL.<port>" behind it, and a Unix socket's path has 107 bytes at the most.
+        if self.postgres.socket_dir.as_os_str().len() > 85 {
+            return wrong("postgres.socket_dir", "must have at most 85 bytes");
+        }
+        if self.postgres.port == 0 {
+            return wrong("postgres.port", "must be 1 to 65535");
+        }
+        Ok(())
+    }
+
+    /// Who may connect to a tenant that lists nobody.
+    pub fn default_cidrs(&self) -> Vec<Cidr> {
+        self.postgres.default_cidrs.clone()
+    }
+
+    /// The port that services are told.
+    pub fn advertised_port(&self) -> u16 {
+        match self.postgres.advertise_port {
+            0 => self.postgres.port,
+            port => port,
+        }
+    }
+}
+
+impl Layered {
+    /// The settings as lines; with provenance, each with where it came from.
+    pub fn print(&self, provenance: bool) -> String {
+        let mut lines = Vec::new();
+        let value = figment::value::Value::serialize(&self.config);
+        if let Ok(value) = value {
+            flatten("", &value, &mut lines);
+        }
+        let width = lines
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 3)
+            .max()
+            .unwrap_or(0);
+        let shown = lines.into_iter().map(|(key, value)| {
+            let line = format!("{key} = {value}");
+            match provenance {
+                true => format!("{line:<width$}  # {}\n", self.source(&key)),
+                false => format!("{line}\n"),
+            }
+        });
+        shown.collect()
+    }
+
+    fn source(&self, key: &str) -> String {
+        let Some(metadata) = self.figment.find_metadata(key) else {
+            return "default".to_owned();
+        };
+        match &metadata.source {
+            Some(Source::File(path)) => path.display().to_string(),
+            _ if metadata.name.contains("environment") => {
+                format!("{ENV_PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
+            }
+            Some(Source::Code(_)) if metadata.name.contains("Config") => "default".to_owned(),
+            _ => "flag --set".to_owned(),
+        }
+    }
+}
+
+fn flatten(prefix: &str, value: &figment::value::Value, lines: &mut Vec<(String, String)>) {
+    match value.as_dict() {
+        Some(dict) if !dict.is_empty() => {
+            for (key, value) in dict {
+                let key = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
+                flatten(&key, value, lines);
+            }
+        }
+        _ => {
+            let text = serde_json::to_string(value).unwrap_or_default();
+            lines.push((prefix.to_owned(), text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        name = "vn-1"
+        data_dir = "/var/lib/reeve"
+        [registry]
+        nodes = ["127.0.0.1:7400"]
+        [postgres]
+        data_dir = "/var/lib/reeve/pg"
+        socket_dir = "/run/reeve"
+        [schemas]
+        ehr = "/etc/reeve/ehr"
+    "#;
+
+    fn layered(text: &str, flags: &[&str]) -> Result<Layered, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        std::fs::write(&file, text).unwrap();
+        load(&file, &flags.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn later_layers_win_and_say_where_a_value_is_from() {
+        let read = layered(FILE, &["postgres.port=6000"]).unwrap();
+        assert_eq!(read.config.postgres.port, 6000);
+        assert_eq!(read.config.advertised_port(), 6000);
+        let print = read.print(true);
+        let line = |key: &str| print.lines().find(|l| l.starts_with(key)).unwrap().to_owned();
+        assert!(line("postgres.port").ends_with("# flag --set"), "{print}");
+        assert!(line("name").ends_with("agent.toml"), "{print}");
+        assert!(line("postgres.listen").ends_with("# default"), "{print}");
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        let why = |text: &str| layered(text, &[]).err().unwrap();
+        assert!(
+            why(&FILE.replace("vn-1", "VN 1"))
+                .to_string()
+                .starts_with("name:")
+        );
+        assert!(
+            why(&FILE.replace("\"/run/reeve\"", "\"run\""))
+                .to_string()
+                .starts_with("postgres.socket_dir")
+        );
+        assert!(
+            why(&FILE.replace("[\"127.0.0.1:7400\"]", "[]"))
+                .to_string()
+                .starts_with("registry.nodes")
+        );
+        assert!(matches!(why(&format!("colour = 1\n{FILE}")), Error::Read(_)));
+        assert!(layered(FILE, &["nonsense"]).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! The hand on PostgreSQL: the only place with SQL, paths and processes.
+//!
+//! ```text
+//! settings ─► instance (initdb, start, adopt, stop) ─► control sessions over the Unix socket, as ctl_agent
+//! doors (which tenant may come from where) ─► pg_hba.conf: written, checked, reloaded, in force or put back
+//! ```
+
+mod conf;
+mod doors;
+mod error;
+pub mod hba;
+pub mod ident;
+mod instance;
+mod knock;
+mod place;
+mod scram;
+mod session;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use reeve_domain::words::Cidr;
+use sqlx::Row;
+use tokio::process::Child;
+
+pub use error::Error;
+pub use knock::{Knock, Said};
+pub use scram::{random_password, verifier};
+pub use session::Statement;
+
+use place::Owner;
+
+/// Where the instance is, and how it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where initdb and postgres are; found in the usual places when unset.
+    pub bin_dir: Option<PathBuf>,
+    pub data_dir: PathBuf,
+    pub socket_dir: PathBuf,
+    pub listen: String,
+    pub port: u16,
+    /// The OS user it runs as when this process is root.
+    pub run_as: Option<String>,
+    /// Where the agent keeps what the doors should be.
+    pub state_dir: PathBuf,
+    pub tls: TlsFiles,
+    /// Who may connect to a tenant that lists nobody.
+    pub default_cidrs: Vec<Cidr>,
+}
+
+/// PEM files: the server's certificate chain, its key, the root of clients and servers.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+}
+
+/// What a look at the instance found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    pub up: bool,
+    pub version: String,
+    pub system_identifier: String,
+    pub connections: u32,
+}
+
+/// One instance. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    owner: Owner,
+    bin_dir: PathBuf,
+    /// The process this life started; an adopted one is not our child.
+    child: Mutex<Option<Child>>,
+    doors: doors::Doors,
+    /// Starting and stopping, one at a time.
+    turn: tokio::sync::Mutex<()>,
+    stopping: std::sync::atomic::AtomicBool,
+    /// Version and system identifier, once known.
+    facts: Mutex<Option<(String, String)>>,
+}
+
+impl Host {
+    /// Makes the instance when there is none, starts or adopts it, and waits until it answers.
+    pub async fn start(settings: Settings) -> Result<Host, Error> {
+        let owner = Owner::find(settings.run_as.as_deref())?;
+        let bin_dir = instance::find_bin_dir(settings.bin_dir.as_deref())?;
+        let doors = doors::Doors::open(&settings.state_dir)?;
+        let host = Host {
+            inner: Arc::new(Inner {
+                settings,
+                owner,
+                bin_dir,
+                child: Mutex::new(None),
+                doors,
+                turn: tokio::sync::Mutex::new(()),
+                stopping: std::sync::atomic::AtomicBool::new(false),
+                facts: Mutex::new(None),
+            }),
+        };
+        host.make_if_empty().await?;
+        host.configure()?;
+        host.ensure_running().await?;
+        host.make_control_roles().await?;
+        host.renew_doors().await?;
+        Ok(host)
+    }
+
+    /// The settings it runs by.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Whether it answers.
+    pub async fn is_up(&self) -> bool {
+        self.health().await.up
+    }
+
+    /// One look: does it answer, who is it, how many are connected.
+    pub async fn health(&self) -> Health {
+        match tokio::time::timeout(std::time::Duration::from_secs(2), self.look()).await {
+            Ok(Ok(health)) => health,
+            _ => {
+                let facts = self.inner.facts.lock().clone().unwrap_or_default();
+                Health {
+                    up: false,
+                    version: facts.0,
+                    system_identifier: facts.1,
+                    connections: 0,
+                }
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Health, Error> {
+        let mut session = self.control("postgres").await?;
+        let row = sqlx::query(
+            "SELECT current_setting('server_version'), (SELECT system_identifier::text FROM pg_control_system()), \
+             (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')",
+        )
+        .fetch_one(&mut session)
+        .await?;
+        let version: String = row.try_get(0)?;
+        // "15.18 (Debian 15.18-0+deb12u1)": the number is what others compare.
+        let version = version.split_whitespace().next().unwrap_or_default().to_owned();
+        let (identifier, connections): (String, i64) = (row.try_get(1)?, row.try_get(2)?);
+        *self.inner.facts.lock() = Some((version.clone(), identifier.clone()));
+        Ok(Health {
+            up: true,
+            version,
+            system_identifier: identifier,
+            connections: u32::try_from(connections).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// The control roles, and databases closed to everyone. Once an instance, safe to say again.
+    async fn make_control_roles(&self) -> Result<(), Error> {
+        let mut session = self.control("postgres").await?;
+        let known: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_roles WHERE rolname = 'ctl_owner'")
+            .fetch_one(&mut session)
+            .await?;
+        if known == 0 {
+            sqlx::raw_sql(
+                "CREATE ROLE ctl_owner NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+            )
+            .execute(&mut session)
+            .await?;
+        }
+        sqlx::raw_sql("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
+            .execute(&mut session)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! The door for probes and metrics: /livez, /readyz, /metrics.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::host::Host;
+use crate::link::Link;
+
+/// Serves until the process ends.
+pub async fn serve(listen: SocketAddr, host: Host, link: Link) -> io::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let (ready_host, ready_link) = (host.clone(), link.clone());
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || readiness(ready_host.clone(), ready_link.clone())),
+        )
+        .route(
+            "/metrics",
+            get(move || {
+                let (metrics, host, link) = (metrics.clone(), host.clone(), link.clone());
+                async move { metrics.render(&host, &link).await }
+            }),
+        );
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    axum::serve(listener, router).await
+}
+
+async fn readiness(host: Host, link: Link) -> (StatusCode, String) {
+    let postgres = host.is_up().await;
+    let connected = link.is_connected();
+    let code = if postgres && connected {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        code,
+        format!("postgres: {}\nregistry: {}\n", word(postgres), word(connected)),
+    )
+}
+
+fn word(is: bool) -> &'static str {
+    if is { "ok" } else { "not reached" }
+}
+
+struct Metrics {
+    registry: Registry,
+    pg_up: Gauge<i64, AtomicI64>,
+    connections: Gauge<i64, AtomicI64>,
+    connected: Gauge<i64, AtomicI64>,
+    steps: Gauge<i64, AtomicI64>,
+    reports: Gauge<i64, AtomicI64>,
+}
+
+impl Metrics {
+    fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("reeve");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "This program", build);
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::<i64, AtomicI64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let pg_up = gauge("pg_up", "PostgreSQL answers");
+        let connections = gauge("pg_connections", "Client connections to PostgreSQL");
+        let connected = gauge(
+            "agent_registry_connected",
+            "A session with a registry node is open",
+        );
+        let steps = gauge("agent_steps_at_work", "Steps being carried out");
+        let reports = gauge(
+            "agent_reports_unacknowledged",
+            "Reports that no node has acknowledged",
+        );
+        Metrics {
+            registry,
+            pg_up,
+            connections,
+            connected,
+            steps,
+            reports,
+        }
+    }
+
+    async fn render(&self, host: &Host, link: &Link) -> (StatusCode, String) {
+        let health = host.health().await;
+        let (steps, reports) = link.load();
+        self.pg_up.set(i64::from(health.up));
+        self.connections.set(i64::from(health.connections));
+        self.connected.set(i64::from(link.is_connected()));
+        self.steps.set(steps as i64);
+        self.reports.set(reports as i64);
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => (StatusCode::OK, text),
+            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The agent's certificates: joined with a token, kept on disk, renewed at half of their life.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use reeve_client::{Api, Credentials, JoinToken, KeyRequest, join};
+use reeve_domain::TenantId;
+use reeve_proto::v1::{GetCredentialRequest, RenewRequest};
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::disk;
+use crate::host::{Host, TlsFiles};
+use crate::steps;
+
+/// Where an agent keeps who it is.
+#[derive(Clone, Debug)]
+pub struct IdentityFiles {
+    folder: PathBuf,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read or write {}", path.display())]
+    Disk {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the join token cannot be read; copy it whole")]
+    Token(#[source] reeve_proto::identity::token::Error),
+    #[error("no key could be made")]
+    Key(#[source] rcgen::Error),
+    #[error("the registry did not let this agent in")]
+    Join(#[source] reeve_client::Error),
+    #[error("the certificate files do not belong together")]
+    Files(#[source] reeve_proto::identity::credentials::Error),
+    #[error("the registry did not renew the certificates")]
+    Renew(#[source] Box<tonic::Status>),
+}
+
+impl IdentityFiles {
+    /// The files of an agent's data folder.
+    pub fn of(data_dir: &Path) -> IdentityFiles {
+        IdentityFiles {
+            folder: data_dir.join("identity"),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Whether this agent has joined.
+    pub fn are_there(&self) -> bool {
+        ["agent.crt", "agent.key", "root.crt", "pg.crt", "pg.key"]
+            .iter()
+            .all(|f| self.path(f).is_file())
+    }
+
+    /// What PostgreSQL serves TLS with.
+    pub fn tls(&self) -> TlsFiles {
+        TlsFiles {
+            cert: self.path("pg.crt"),
+            key: self.path("pg.key"),
+            ca: self.path("root.crt"),
+        }
+    }
+
+    /// The agent's own identity.
+    pub fn credentials(&self) -> Result<Credentials, Error> {
+        Credentials::from_files(
+            &self.path("agent.crt"),
+            &self.path("agent.key"),
+            &self.path("root.crt"),
+        )
+        .map_err(Error::Files)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        let path = self.path(name);
+        disk::write_durably(&path, text.as_bytes()).map_err(|source| Error::Disk { path, source })
+    }
+
+    fn read(&self, name: &str) -> Result<Option<String>, Error> {
+        let path = self.path(name);
+        let bytes = disk::read_if_there(&path).map_err(|source| Error::Disk { path, source })?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// The key and request of a join that may have to be said again; made and kept before it is said at all.
+    fn request(&self, name: &str) -> Result<KeyRequest, Error> {
+        let (key, csr) = (format!("{name}.key.new"), format!("{name}.csr.new"));
+        if let (Some(key_pem), Some(csr_pem)) = (self.read(&key)?, self.read(&csr)?) {
+            return Ok(KeyRequest {
+                key_pem: Zeroizing::new(key_pem),
+                csr_pem,
+            });
+        }
+        let made = KeyRequest::generate().map_err(Error::Key)?;
+        self.write(&key, &made.key_pem)?;
+        self.write(&csr, &made.csr_pem)?;
+        Ok(made)
+    }
+
+    fn forget_requests(&self) {
+        for name in ["agent.key.new", "agent.csr.new", "pg.key.new", "pg.csr.new"] {
+            // They are of no use to anyone once the certificates are there.
+            let _ = std::fs::remove_file(self.path(name));
+        }
+    }
+
+    /// Joins with a token. Safe to call again after any crash: the same request gets the same answer.
+    pub async fn join(&self, nodes: &[String], token: &str, hosts: &[String]) -> Result<String, Error> {
+        let token = JoinToken::parse(token.trim()).map_err(Error::Token)?;
+        let (own, postgres) = (self.request("agent")?, self.request("pg")?);
+        let joined = join::join_agent(nodes, &token, &own, &postgres, hosts)
+            .await
+            .map_err(Error::Join)?;
+        self.write("root.crt", &joined.identity.root_pem)?;
+        self.write("pg.key", &postgres.key_pem)?;
+        self.write("pg.crt", &joined.postgres_chain_pem)?;
+        self.write("agent.key", &own.key_pem)?;
+        self.write("agent.crt", &joined.identity.chain_pem)?;
+        self.forget_requests();
+        Ok(format!(
+            "{} in group {} of region {}",
+            joined.agent, joined.group, joined.region
+        ))
+    }
+
+    /// Renews at half of the certificate's life, for ever.
+    pub async fn keep_fresh(self, api: Api, credentials: Credentials, host: Host, hosts: Vec<String>) {
+        loop {
+            tokio::time::sleep(until_half_life(&credentials, SystemTime::now())).await;
+            match self.renew(&api, &credentials, &host, &hosts).await {
+                Ok(()) => info!("certificates renewed"),
+                Err(error) => {
+                    warn!(error = %chain(&error), "certificates were not renewed; trying again");
+                    tokio::time::sleep(Duration::from_secs(30)).await;
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, api: &Api, own: &Credentials, host: &Host, hosts: &[String]) -> Result<(), Error> {
+        let request = KeyRequest::generate().map_err(Error::Key)?;
+        let postgres = KeyRequest::generate().map_err(Error::Key)?;
+        let order = RenewRequest {
+            csr_pem: request.csr_pem.clone(),
+            postgres_csr_pem: postgres.csr_pem.clone(),
+            postgres_hosts: hosts.to_vec(),
+        };
+        let renewed = api
+            .agents()
+            .renew(order)
+            .await
+            .map_err(|status| Error::Renew(Box::new(status)))?;
+        let renewed = renewed.into_inner();
+        let root = self.read("root.crt")?.unwrap_or_default();
+        own.replace_pem(&renewed.certificate_chain_pem, &request.key_pem, &root)
+            .map_err(Error::Files)?;
+        self.write("agent.key", &request.key_pem)?;
+        self.write("agent.crt", &renewed.certificate_chain_pem)?;
+        self.write("pg.key", &postgres.key_pem)?;
+        self.write("pg.crt", &renewed.postgres_certificate_chain_pem)?;
+        if let Err(error) = host.reload_tls().await {
+            warn!(%error, "PostgreSQL did not take its new certificate");
+        }
+        Ok(())
+    }
+}
+
+fn until_half_life(credentials: &Credentials, now: SystemTime) -> Duration {
+    let (from, to) = (credentials.not_before(), credentials.not_after());
+    let half = from + to.duration_since(from).unwrap_or_default() / 2;
+    half.duration_since(now).unwrap_or(Duration::from_secs(1))
+}
+
+/// An error with its causes, for one log line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// Where tenants' credentials come from.
+#[tonic::async_trait]
+pub trait CredentialSource: Send + Sync {
+    /// Both passwords of a tenant that is placed here.
+    async fn fetch(&self, tenant: &TenantId) -> Result<steps::Credentials, String>;
+}
+
+#[tonic::async_trait]
+impl CredentialSource for Api {
+    async fn fetch(&self, tenant: &TenantId) -> Result<steps::Credentials, String> {
+        let mut passwords = Vec::new();
+        for slot in ["a", "b"] {
+            let request = GetCredentialRequest {
+                tenant_id: tenant.to_string(),
+                version: 0,
+                slot: slot.to_owned(),
+            };
+            let answer = self.resolver().get_credential(request).await;
+            let answer = answer.map_err(|status| format!("no credential: {}", status.message()))?;
+            passwords.push(Zeroizing::new(answer.into_inner().password));
+        }
+        match <[_; 2]>::try_from(passwords) {
+            Ok([a, b]) => Ok(steps::Credentials { a, b }),
+            Err(_) => Err("no credential".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The agent beside one PostgreSQL instance: the only hand that touches it.
+//!
+//! ```text
+//! link ── order ─► fence ─► journal? ─► perform ─► steps ─► host (SQL, files, processes)
+//!   ▲                                      │
+//!   └──────────── report ◄── journal ◄─────┘           senses look, and never act
+//! ```
+
+pub mod agent;
+pub mod config;
+pub mod disk;
+pub mod fence;
+pub mod host;
+pub mod http;
+pub mod identity;
+pub mod journal;
+pub mod link;
+pub mod perform;
+pub mod steps;

@@ -1,0 +1,87 @@
+//! `reeve-agent`: runs beside one PostgreSQL instance.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use reeve_agent::agent;
+use reeve_agent::config::{self, LogFormat, Logs};
+use tracing_subscriber::EnvFilter;
+
+/// The agent beside one PostgreSQL instance.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  reeve-agent --config agent.toml join --token-file token\n  reeve-agent --config agent.toml\n  reeve-agent --config agent.toml config print --provenance"
+)]
+struct Cli {
+    /// Settings in TOML.
+    #[arg(long, env = "REEVE_AGENT_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// One setting on top of all others, for example --set postgres.port=5433.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run until told to stop (the default).
+    Run,
+    /// Get the first certificates with a join token.
+    Join {
+        /// The file that holds the token; tokens never belong on a command line.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// Look at the settings.
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigVerb {
+    /// Print all settings.
+    Print {
+        /// Say where each value came from.
+        #[arg(long)]
+        provenance: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let layered = config::load(&cli.config, &cli.set)?;
+    if let Some(Verb::Config {
+        verb: ConfigVerb::Print { provenance },
+    }) = cli.verb
+    {
+        print!("{}", layered.print(provenance));
+        return Ok(());
+    }
+    start_logs(&layered.config.logs)?;
+    // Only the first call counts, and there is only one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    match cli.verb {
+        Some(Verb::Join { token_file }) => runtime.block_on(agent::join(&layered.config, &token_file)),
+        _ => runtime.block_on(agent::run(layered.config)),
+    }
+}
+
+fn start_logs(logs: &Logs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&logs.filter)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match logs.format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(false).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! Carries orders out: the fence, the journal, the step, the journal again, the report.
+//!
+//! Tenants go side by side, up to a limit; the steps of one tenant go strictly one after the other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use reeve_domain::TenantId;
+use reeve_domain::words::Cidr;
+use reeve_proto::convert::time::length;
+use reeve_proto::v1::step_key::Direction;
+use reeve_proto::v1::step_report::Outcome as WireOutcome;
+use reeve_proto::v1::{StepOrder, StepReport};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use crate::fence::{Fence, Word};
+use crate::host::Host;
+use crate::identity::CredentialSource;
+use crate::journal::Journal;
+use crate::steps::{self, Context, Outcome, Slot, TenantSpec};
+
+/// Tenants worked on at once.
+const TENANTS_MAX: usize = 4;
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Carries orders out.
+pub struct Performer {
+    pub host: Host,
+    pub journal: Journal,
+    pub fence: Fence,
+    pub schemas: BTreeMap<String, PathBuf>,
+    pub credentials: Arc<dyn CredentialSource>,
+    places: Semaphore,
+    tenants: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Why a try did not reach its goal.
+struct Failure {
+    outcome: WireOutcome,
+    code: String,
+    message: String,
+}
+
+impl Failure {
+    fn failed(code: &str, message: impl ToString) -> Failure {
+        Failure {
+            outcome: WireOutcome::Failed,
+            code: code.to_owned(),
+            message: message.to_string(),
+        }
+    }
+
+    fn retry(code: &str, message: impl ToString) -> Failure {
+        Failure {
+            outcome: WireOutcome::Retry,
+            code: code.to_owned(),
+            message: message.to_string(),
+        }
+    }
+}
+
+impl Performer {
+    /// Puts the hands together.
+    pub fn new(
+        host: Host,
+        journal: Journal,
+        fence: Fence,
+        schemas: BTreeMap<String, PathBuf>,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Performer {
+        let places = Semaphore::new(TENANTS_MAX);
+        Performer {
+            host,
+            journal,
+            fence,
+            schemas,
+            credentials,
+            places,
+            tenants: Mutex::default(),
+        }
+    }
+
+    /// Carries one order out, or answers from the journal. An error means that nothing may be reported.
+    pub async fn perform(&self, order: &StepOrder) -> io::Result<StepReport> {
+        let Some(key) = &order.key else {
+            return Err(io::Error::other("an order without a key"));
+        };
+        if let Some(report) = self.journal.recall(key) {
+            return Ok(report);
+        }
+        if let Word::Older { known } = self.fence.judge(&order.group, order.epoch)? {
+            return Err(io::Error::other(format!(
+                "order of epoch {} turned away: epoch {known} of group {} is known",
+                order.epoch, order.group
+            )));
+        }
+        let result = self.carry_out(order).await;
+        let report = report(order, result);
+        self.journal.record(&report)?;
+        Ok(report)
+    }
+
+    async fn carry_out(&self, order: &StepOrder) -> Result<Outcome, Failure> {
+        let tenant = spec(order)?;
+        let undo = order
+            .key
+            .as_ref()
+            .is_some_and(|k| k.direction() == Direction::Undo);
+        wait_until_due(order).await;
+
+        let queue = self.tenants.lock().entry(tenant.id.clone()).or_default().clone();
+        let _turn = queue.lock().await;
+        let Ok(_place) = self.places.acquire().await else {
+            return Err(Failure::retry("STOPPING", "the agent is stopping"));
+        };
+        let limit = order.timeout.as_ref().and_then(length).unwrap_or(TIMEOUT_DEFAULT);
+        match tokio::time::timeout(limit, self.step(order, &tenant, undo)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::retry(
+                "TIMEOUT",
+                format!("not done within {} s", limit.as_secs()),
+            )),
+        }
+    }
+
+    async fn step(&self, order: &StepOrder, tenant: &TenantSpec, undo: bool) -> Result<Outcome, Failure> {
+        let credentials = match steps::needs_credentials(&order.name, undo) {
+            true => Some(
+                self.credentials
+                    .fetch(&tenant.id)
+                    .await
+                    .map_err(|e| Failure::retry("CREDENTIAL", e))?,
+            ),
+            false => None,
+        };
+        let context = Context {
+            host: &self.host,
+            tenant,
+            credentials: credentials.as_ref(),
+            schemas: &self.schemas,
+        };
+        let result = match undo {
+            true => steps::undo(&order.name, &context).await,
+            false => steps::forward(&order.name, &context).await,
+        };
+        result.map_err(|error| match error.is_permanent() {
+            true => Failure::failed(error.code(), &error),
+            false => Failure::retry(error.code(), &error),
+        })
+    }
+}
+
+/// A retry is due a little later than it is sent; the registry's clock says when.
+async fn wait_until_due(order: &StepOrder) {
+    let Some(due) = &order.not_before else {
+        return;
+    };
+    let due = Duration::new(due.seconds.max(0) as u64, due.nanos.max(0) as u32);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    // Clocks may disagree; a pause is never longer than the registry would ever ask for.
+    tokio::time::sleep(due.saturating_sub(now).min(Duration::from_secs(30))).await;
+}
+
+fn spec(order: &StepOrder) -> Result<TenantSpec, Failure> {
+    let wire = order
+        .tenant
+        .as_ref()
+        .ok_or_else(|| Failure::failed("BAD_ORDER", "it names no tenant"))?;
+    let id = TenantId::parse(&wire.tenant_id).map_err(|e| Failure::failed("BAD_ORDER", e))?;
+    let allowlist = wire
+        .allowlist_cidrs
+        .iter()
+        .map(|c| Cidr::parse(c))
+        .collect::<Result<Vec<_>, _>>();
+    Ok(TenantSpec {
+        id,
+        connection_limit: wire.connection_limit,
+        allowlist: allowlist.map_err(|e| Failure::failed("BAD_ORDER", e))?,
+        channel: wire.schema_channel.clone(),
+        target_version: wire.schema_version,
+        active_slot: if wire.active_slot == "b" { Slot::B } else { Slot::A },
+        credential_version: wire.credential_version,
+    })
+}
+
+fn report(order: &StepOrder, result: Result<Outcome, Failure>) -> StepReport {
+    let mut report = StepReport {
+        key: order.key.clone(),
+        epoch: order.epoch,
+        ..Default::default()
+    };
+    let proof = match result {
+        Ok(Outcome::Done(proof)) => {
+            report.outcome = WireOutcome::Done as i32;
+            proof
+        }
+        Ok(Outcome::AlreadyTrue(proof)) => {
+            report.outcome = WireOutcome::AlreadyTrue as i32;
+            proof
+        }
+        Err(failure) => {
+            warn!(
+                step = order.name,
+                code = failure.code,
+                error = failure.message,
+                "a step did not reach its goal"
+            );
+            report.outcome = failure.outcome as i32;
+            report.code = failure.code;
+            report.error = failure.message;
+            return report;
+        }
+    };
+    info!(step = order.name, "a step reached its goal");
+    report.proof = proof.lines;
+    if let Some((version, checksum)) = proof.schema {
+        report.schema_version = version;
+        report.schema_checksum = checksum;
+    }
+    report
+}

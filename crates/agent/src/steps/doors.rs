@@ -1,0 +1,76 @@
+//! Who may come in: the tenant's lines in pg_hba.conf, and its sessions.
+
+use std::time::Duration;
+
+use reeve_domain::TenantId;
+
+use super::{Context, Outcome, Proof, Result_};
+use crate::host::ident::{Ending, Ident};
+use crate::host::{Error, Host, Statement};
+
+const END_MAX: u32 = 50;
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+
+/// Opens the tenant's doors: its own logins, over TLS, from where it lists.
+pub(super) async fn open(context: &Context<'_>) -> Result_ {
+    let (host, tenant) = (context.host, context.tenant);
+    if host.doors_of(&tenant.id).as_ref() == Some(&tenant.allowlist) {
+        return Ok(Outcome::AlreadyTrue(Proof::of(
+            "doors: open for the tenant's own logins over TLS",
+        )));
+    }
+    host.set_doors(&tenant.id, Some(tenant.allowlist.clone())).await?;
+    Ok(Outcome::Done(Proof::of(
+        "doors: written, checked, reloaded, in force",
+    )))
+}
+
+/// Closes the doors, takes the logins away, and ends every session.
+pub(super) async fn close(context: &Context<'_>) -> Result_ {
+    let (host, tenant) = (context.host, context.tenant);
+    let was_open = host.doors_of(&tenant.id).is_some();
+    if was_open {
+        host.set_doors(&tenant.id, None).await?;
+    }
+    let roles = super::roles::existing(host, &tenant.id).await?;
+    let logins = [Ending::A, Ending::B, Ending::Mig].map(|e| Ident::role(&tenant.id, e));
+    let statements: Vec<Statement> = logins
+        .iter()
+        .filter(|login| roles.iter().any(|role| role == login.as_str()))
+        .map(|login| format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", login.quoted()))
+        .collect();
+    host.in_one_transaction("postgres", &statements).await?;
+    let ended = end_sessions(host, &tenant.id).await?;
+    match was_open || ended > 0 {
+        true => Ok(Outcome::Done(Proof::of(format!(
+            "doors: closed, logins taken away, {ended} sessions ended"
+        )))),
+        false => Ok(Outcome::AlreadyTrue(Proof::of(
+            "doors: closed, and nobody is inside",
+        ))),
+    }
+}
+
+/// Ends sessions until two looks in a row find none: one that was just coming in is seen by the second.
+async fn end_sessions(host: &Host, tenant: &TenantId) -> Result<u64, Error> {
+    let mut session = host.control("postgres").await?;
+    let (mut ended, mut clear) = (0, 0);
+    for _ in 0..END_MAX {
+        let found = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE (datname = $1 OR usename = $1 OR usename LIKE $2) AND pid <> pg_backend_pid()",
+        )
+        .bind(tenant.to_string())
+        .bind(format!("{}\\_%", tenant.as_str().replace('_', "\\_")))
+        .fetch_all(&mut session)
+        .await?
+        .len() as u64;
+        ended += found;
+        clear = if found == 0 { clear + 1 } else { 0 };
+        if clear == 2 {
+            return Ok(ended);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Error::retry("SESSIONS", "sessions of the tenant do not end"))
+}

@@ -1,0 +1,134 @@
+//! The probe: in as the tenant over TLS, turned away everywhere else, in again.
+//!
+//! A refusal counts only between two successes: otherwise a dead door would look like a closed one.
+
+use sqlx::{Connection, Row};
+
+use super::{Context, Outcome, Proof, Result_, Slot};
+use crate::host::ident::Ending;
+use crate::host::{Error, Knock, Said};
+
+/// Refusals by rule or by right.
+const REFUSED: [&str; 2] = ["28000", "42501"];
+
+/// Proves the doors from outside.
+pub(super) async fn probe(context: &Context<'_>) -> Result_ {
+    let mut proof = Proof::default();
+    proof.lines.push(inside(context).await?);
+    let settings = context.host.settings();
+    let own = || Knock::at(settings, &context.tenant.id);
+    let mut tries = vec![
+        (
+            "database postgres",
+            Knock {
+                database: "postgres".to_owned(),
+                ..own()
+            },
+        ),
+        (
+            "database template1",
+            Knock {
+                database: "template1".to_owned(),
+                ..own()
+            },
+        ),
+        (
+            "a database that is not there",
+            Knock {
+                database: "t_000000000000".to_owned(),
+                ..own()
+            },
+        ),
+        ("without TLS", Knock { tls: false, ..own() }),
+        (
+            "physical replication",
+            Knock {
+                replication: Some("true"),
+                ..own()
+            },
+        ),
+        (
+            "as the superuser",
+            Knock {
+                user: "ctl_agent".to_owned(),
+                ..own()
+            },
+        ),
+        (
+            "as the migration role",
+            Knock {
+                user: format!("{}_mig", context.tenant.id),
+                ..own()
+            },
+        ),
+    ];
+    if let Some(other) = neighbour(context).await? {
+        tries.push((
+            "another tenant's database",
+            Knock {
+                database: other,
+                ..own()
+            },
+        ));
+    }
+    for (what, knock) in tries {
+        match knock.go().await? {
+            Said::Refused(code) if REFUSED.contains(&code.as_str()) => {
+                proof.lines.push(format!("refused ({code}): {what}"));
+            }
+            Said::Refused(code) => {
+                return Err(Error::retry(
+                    "INCONCLUSIVE",
+                    format!("{what}: turned away with {code}, which proves nothing"),
+                ));
+            }
+            Said::AsksForPassword | Said::LetIn => {
+                return Err(Error::permanent("LEAK", format!("{what}: the door is open")));
+            }
+        }
+    }
+    proof.lines.push(inside(context).await?);
+    Ok(Outcome::Done(proof))
+}
+
+/// The positive control: the tenant's login works, over TLS, as itself, in its own database.
+async fn inside(context: &Context<'_>) -> Result<String, Error> {
+    let tenant = context.tenant;
+    let login = match tenant.active_slot {
+        Slot::A => Ending::A,
+        Slot::B => Ending::B,
+    };
+    let password = context.credentials()?.of(tenant.active_slot);
+    let mut session = context.host.as_tenant(&tenant.id, login, password).await?;
+    let row = sqlx::query(
+        "SELECT current_database()::text, (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), \
+         (SELECT version::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()), \
+         (SELECT bool_or(rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls) \
+          FROM pg_roles WHERE rolname = current_user)",
+    )
+    .fetch_one(&mut session)
+    .await?;
+    let (database, ssl, version): (String, bool, Option<String>) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let mighty: bool = row.try_get(3)?;
+    // The answer is here; how the session ends changes nothing.
+    let _ = session.close().await;
+    if database != tenant.id.as_str() || !ssl || mighty {
+        return Err(Error::permanent(
+            "LEAK",
+            "the tenant's login is elsewhere, without TLS, or may too much",
+        ));
+    }
+    Ok(format!("in as the tenant over {}", version.unwrap_or_default()))
+}
+
+async fn neighbour(context: &Context<'_>) -> Result<Option<String>, Error> {
+    let mut session = context.host.control("postgres").await?;
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT datname::text FROM pg_database WHERE datname ~ '^t_[0-9a-f]{12}$' AND datname <> $1 ORDER BY 1 LIMIT 1",
+    )
+    .bind(context.tenant.id.to_string())
+    .fetch_optional(&mut session)
+    .await?;
+    Ok(found)
+}

@@ -1,0 +1,510 @@
+//! Every step on a real PostgreSQL: forwards, back, twice, and against hostile tenants.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use reeve_agent::host::{Host, Knock, Said, Settings, TlsFiles, random_password};
+use reeve_agent::steps::{Context, Credentials, Outcome, Slot, TenantSpec, forward, undo};
+use reeve_domain::TenantId;
+use reeve_domain::words::Cidr;
+use reeve_proto::identity::{Issuer, KeyRequest, Kind, SpiffeId, Usage, ca};
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use tempfile::TempDir;
+
+const FORWARD: [&str; 6] = [
+    "create_roles",
+    "create_database",
+    "open_doors",
+    "migrate",
+    "seed",
+    "probe",
+];
+const BACK: [&str; 6] = [
+    "probe",
+    "seed",
+    "migrate",
+    "open_doors",
+    "create_database",
+    "create_roles",
+];
+
+struct Bench {
+    host: Host,
+    settings: Settings,
+    schemas: BTreeMap<String, PathBuf>,
+    folder: TempDir,
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn write_tls(folder: &Path) -> TlsFiles {
+    let now = SystemTime::now();
+    let root = ca::root("test", now).unwrap();
+    let issuing = ca::issuing(&root, "test", now).unwrap();
+    let issuer = Issuer::new(&issuing.cert_pem, &issuing.key_pem, &root.cert_pem).unwrap();
+    let request = KeyRequest::generate().unwrap();
+    let agent = SpiffeId::new("test", Kind::Agent("a".into())).unwrap();
+    let usage = Usage::Postgres {
+        hosts: vec!["127.0.0.1".into()],
+    };
+    let issued = issuer
+        .issue(&request.csr_pem, &agent, &usage, ca::AGENT_TTL, now)
+        .unwrap();
+    let files = TlsFiles {
+        cert: folder.join("pg.crt"),
+        key: folder.join("pg.key"),
+        ca: folder.join("root.crt"),
+    };
+    std::fs::write(&files.cert, issued.chain_pem).unwrap();
+    std::fs::write(&files.key, request.key_pem.as_bytes()).unwrap();
+    std::fs::write(&files.ca, &root.cert_pem).unwrap();
+    files
+}
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        bin_dir: None,
+        data_dir: folder.join("pg"),
+        socket_dir: folder.join("s"),
+        listen: "127.0.0.1".into(),
+        port: free_port(),
+        run_as: None,
+        state_dir: folder.join("state"),
+        tls: write_tls(folder),
+        default_cidrs: vec![Cidr::parse("127.0.0.1/32").unwrap()],
+    }
+}
+
+impl Bench {
+    /// An instance of the test's own.
+    async fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).unwrap();
+        let settings = settings(folder.path());
+        let host = Host::start(settings.clone()).await.unwrap();
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
+        let schemas = ["ehr", "ehr-broken"]
+            .map(|c| (c.to_owned(), examples.join(c)))
+            .into();
+        Bench {
+            host,
+            settings,
+            schemas,
+            folder,
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        quit(&self.settings.data_dir);
+    }
+}
+
+/// Ends an instance at once, whatever became of the test.
+fn quit(data_dir: &Path) {
+    let Ok(text) = std::fs::read_to_string(data_dir.join("postmaster.pid")) else {
+        return;
+    };
+    let pid = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse().ok())
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+    }
+}
+
+struct Case {
+    tenant: TenantSpec,
+    credentials: Credentials,
+    schemas: BTreeMap<String, PathBuf>,
+    host: Host,
+}
+
+impl Case {
+    fn new(bench: &Bench, channel: &str) -> Case {
+        let tenant = TenantSpec {
+            id: TenantId::from_random(rand::random()),
+            connection_limit: 5,
+            allowlist: vec![],
+            channel: channel.into(),
+            target_version: 0,
+            active_slot: Slot::A,
+            credential_version: 1,
+        };
+        let credentials = Credentials {
+            a: random_password(),
+            b: random_password(),
+        };
+        Case {
+            tenant,
+            credentials,
+            schemas: bench.schemas.clone(),
+            host: bench.host.clone(),
+        }
+    }
+
+    /// A channel of the test's own.
+    fn with_files(mut self, bench: &Bench, name: &str, files: &[(&str, &str)]) -> Case {
+        let folder = bench.folder.path().join(format!("{name}-{}", self.tenant.id));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut manifest = format!("channel = \"{name}\"\n");
+        for ((file, sql), number) in files.iter().zip(1..) {
+            std::fs::write(folder.join(file), sql).unwrap();
+            let sum = hex::encode(Sha256::digest(sql));
+            manifest += &format!(
+                "[[version]]\nnumber = {number}\nname = \"n\"\nfile = \"{file}\"\nsha256 = \"{sum}\"\n"
+            );
+        }
+        std::fs::write(folder.join("versions.toml"), manifest).unwrap();
+        self.schemas.insert(name.to_owned(), folder);
+        self.tenant.channel = name.to_owned();
+        self
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            host: &self.host,
+            tenant: &self.tenant,
+            credentials: Some(&self.credentials),
+            schemas: &self.schemas,
+        }
+    }
+
+    async fn forward(&self, step: &str) -> Result<Outcome, reeve_agent::host::Error> {
+        forward(step, &self.context()).await
+    }
+
+    async fn undo_all(&self) {
+        for step in BACK {
+            undo(step, &self.context()).await.unwrap();
+        }
+        forward("prove_absence", &self.context()).await.unwrap();
+    }
+
+    async fn query(&self, sql: &'static str) -> Vec<String> {
+        use reeve_agent::host::ident::Ending;
+        let mut session = self
+            .host
+            .as_tenant(&self.tenant.id, Ending::A, &self.credentials.a)
+            .await
+            .unwrap();
+        let rows = sqlx::query(sql).fetch_all(&mut session).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>(0)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hospital_comes_and_goes_and_leaves_nothing() {
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr");
+    for step in FORWARD {
+        assert!(
+            matches!(case.forward(step).await.unwrap(), Outcome::Done(_)),
+            "{step}"
+        );
+    }
+    for step in ["create_roles", "create_database", "open_doors", "migrate", "seed"] {
+        assert!(
+            matches!(case.forward(step).await.unwrap(), Outcome::AlreadyTrue(_)),
+            "{step} was not true"
+        );
+    }
+    let Outcome::Done(proof) = case.forward("probe").await.unwrap() else {
+        panic!("a probe is always done anew")
+    };
+    for expected in [
+        "in as the tenant over TLSv1.3",
+        "refused (28000): without TLS",
+        "refused (28000): physical replication",
+    ] {
+        assert!(
+            proof.lines.iter().any(|line| line == expected),
+            "{expected}: {proof:?}"
+        );
+    }
+    let tables = case
+        .query("SELECT count(*)::text FROM information_schema.tables WHERE table_schema = 'public'")
+        .await;
+    assert!(tables[0].parse::<u32>().unwrap() >= 25, "{tables:?}");
+
+    for step in ["close_doors", "drop_database", "drop_roles", "prove_absence"] {
+        case.forward(step).await.unwrap();
+        case.forward(step).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_migration_is_final_and_its_undoing_leaves_nothing() {
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr-broken");
+    for step in ["create_roles", "create_database", "open_doors"] {
+        case.forward(step).await.unwrap();
+    }
+    let error = case.forward("migrate").await.unwrap_err();
+    assert!(error.is_permanent(), "{error}");
+    assert!(
+        error.to_string().contains("V003") && error.code() == "42P01",
+        "{error}"
+    );
+    let login: Vec<String> = case
+        .query("SELECT rolcanlogin::text FROM pg_roles WHERE rolname = current_database() || '_mig'")
+        .await;
+    assert_eq!(login, ["false"], "the migration role stayed open");
+    case.undo_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anything_left_over_is_named() {
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr");
+    case.forward("prove_absence").await.unwrap();
+    case.host
+        .alone(format!("CREATE ROLE \"{}_x\"", case.tenant.id))
+        .await
+        .unwrap();
+    let error = case.forward("prove_absence").await.unwrap_err();
+    assert!(error.to_string().contains("1 roles"), "{error}");
+    case.host
+        .alone(format!("DROP ROLE \"{}_x\"", case.tenant.id))
+        .await
+        .unwrap();
+    case.forward("create_roles").await.unwrap();
+    case.forward("create_database").await.unwrap();
+    let error = case.forward("prove_absence").await.unwrap_err();
+    assert!(error.to_string().contains("5 roles, a database"), "{error}");
+    case.undo_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_reaches_no_other_by_any_way() {
+    let bench = Bench::new().await;
+    let (a, b) = (Case::new(&bench, "ehr"), Case::new(&bench, "ehr"));
+    for case in [&a, &b] {
+        for step in ["create_roles", "create_database", "open_doors"] {
+            case.forward(step).await.unwrap();
+        }
+    }
+    let own = Knock::at(&bench.settings, &a.tenant.id);
+    assert_eq!(
+        own.go().await.unwrap(),
+        Said::AsksForPassword,
+        "the positive control"
+    );
+    let refused = |knock: Knock| async move { knock.go().await.unwrap() };
+    let wall = Said::Refused("28000".into());
+    assert_eq!(
+        refused(Knock {
+            database: b.tenant.id.to_string(),
+            ..own.clone()
+        })
+        .await,
+        wall
+    );
+    assert_eq!(
+        refused(Knock {
+            database: "postgres".into(),
+            ..own.clone()
+        })
+        .await,
+        wall
+    );
+    assert_eq!(
+        refused(Knock {
+            tls: false,
+            ..own.clone()
+        })
+        .await,
+        wall
+    );
+    for kind in ["true", "database"] {
+        let said = refused(Knock {
+            replication: Some(kind),
+            ..own.clone()
+        })
+        .await;
+        // A walsender for its own database passes the rules and fails at the missing attribute, after the password.
+        assert!(said == wall || kind == "database", "{kind}: {said:?}");
+    }
+    // The second wall alone: without CONNECT, a role is turned away even where the rules would let it in.
+    let mut session = a.host.control("postgres").await.unwrap();
+    let may: bool = sqlx::query_scalar("SELECT has_database_privilege($1, $2, 'CONNECT')")
+        .bind(format!("{}_a", a.tenant.id))
+        .bind(b.tenant.id.to_string())
+        .fetch_one(&mut session)
+        .await
+        .unwrap();
+    assert!(!may);
+    assert_eq!(
+        own.go().await.unwrap(),
+        Said::AsksForPassword,
+        "the positive control"
+    );
+    a.undo_all().await;
+    b.undo_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_migration_never_becomes_a_superuser() {
+    let bench = Bench::new().await;
+    let attacks = [
+        "RESET ROLE; ALTER ROLE CURRENT_USER SUPERUSER;",
+        "SET SESSION AUTHORIZATION ctl_agent; CREATE TABLE x ();",
+        "COPY (SELECT 1) TO PROGRAM 'id';",
+        "CREATE EXTENSION dblink;",
+        "GRANT CONNECT ON DATABASE postgres TO PUBLIC;",
+        "CREATE ROLE intruder SUPERUSER;",
+        "SELECT pg_read_file('/etc/passwd');",
+        "COMMIT; CREATE TABLE outside_of_it ();",
+    ];
+    for attack in attacks {
+        let case = Case::new(&bench, "ehr").with_files(&bench, "hostile", &[("V001__x.sql", attack)]);
+        for step in ["create_roles", "create_database", "open_doors"] {
+            case.forward(step).await.unwrap();
+        }
+        let result = case.forward("migrate").await;
+        let refused = result.as_ref().is_err_and(|error| error.is_permanent());
+        // A GRANT that grants nothing is only a warning to PostgreSQL; then nothing must have been granted.
+        assert!(refused || attack.starts_with("GRANT"), "{attack}: {result:?}");
+        let mut session = case.host.control("postgres").await.unwrap();
+        let mighty: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_roles WHERE (rolsuper OR rolcreaterole OR rolreplication) AND rolname <> 'ctl_agent'",
+        )
+        .fetch_one(&mut session)
+        .await
+        .unwrap();
+        assert_eq!(mighty, 0, "{attack}");
+        let open: bool = sqlx::query_scalar("SELECT has_database_privilege($1, 'postgres', 'CONNECT')")
+            .bind(format!("{}_a", case.tenant.id))
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+        assert!(!open, "{attack}");
+        case.undo_all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_changed_missing_or_twice_is_refused_and_nothing_runs() {
+    let bench = Bench::new().await;
+    let good: &[(&str, &str)] = &[
+        ("V001__a.sql", "CREATE TABLE a ();"),
+        ("V002__b.sql", "CREATE TABLE b ();"),
+    ];
+    let case = Case::new(&bench, "ehr").with_files(&bench, "own", good);
+    for step in ["create_roles", "create_database", "open_doors", "migrate"] {
+        case.forward(step).await.unwrap();
+    }
+    let folder = case.schemas["own"].clone();
+    let manifest = std::fs::read_to_string(folder.join("versions.toml")).unwrap();
+    let refused = |why: &'static str| {
+        let case = &case;
+        async move {
+            let error = case.forward("migrate").await.unwrap_err();
+            assert!(
+                error.is_permanent() && error.to_string().contains(why),
+                "{why}: {error}"
+            );
+        }
+    };
+    std::fs::write(folder.join("V002__b.sql"), "CREATE TABLE c ();").unwrap();
+    refused("was changed after it was listed").await;
+    let sum = hex::encode(Sha256::digest("CREATE TABLE c ();"));
+    let old = hex::encode(Sha256::digest("CREATE TABLE b ();"));
+    std::fs::write(folder.join("versions.toml"), manifest.replace(&old, &sum)).unwrap();
+    refused("was applied with another content").await;
+    std::fs::write(
+        folder.join("versions.toml"),
+        manifest.replace("number = 2", "number = 3"),
+    )
+    .unwrap();
+    refused("version 2 is missing").await;
+    std::fs::write(
+        folder.join("versions.toml"),
+        manifest.replace("number = 2", "number = 1"),
+    )
+    .unwrap();
+    refused("missing, twice or out of order").await;
+    std::fs::write(
+        folder.join("versions.toml"),
+        manifest.replace("V002__b.sql", "../V002__b.sql"),
+    )
+    .unwrap();
+    refused("leads out of the folder").await;
+    case.undo_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_an_earlier_life_left_is_adopted_and_a_dead_one_started() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = settings(folder.path());
+    let pid = || {
+        std::fs::read_to_string(folder.path().join("pg/postmaster.pid"))
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let first = Host::start(settings.clone()).await.unwrap();
+    let before = pid();
+    drop(first);
+    let second = Host::start(settings.clone()).await.unwrap();
+    assert_eq!(pid(), before, "it was started twice");
+    let health = second.health().await;
+    assert!(
+        health.up && health.version.starts_with("1") && !health.system_identifier.is_empty(),
+        "{health:?}"
+    );
+
+    let raw: i32 = before.parse().unwrap();
+    let process = rustix::process::Pid::from_raw(raw).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    let gone = || {
+        !std::path::Path::new(&format!("/proc/{raw}/stat")).exists()
+            || std::fs::read_to_string(format!("/proc/{raw}/stat")).is_ok_and(|s| s.contains(") Z "))
+    };
+    while !gone() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    second.ensure_running().await.unwrap();
+    assert_ne!(pid(), before);
+    second.stop().await.unwrap();
+    assert!(!second.is_up().await);
+    second.ensure_running().await.unwrap();
+    assert!(!second.is_up().await, "a stopped one was started again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doors_that_postgresql_cannot_read_are_put_back() {
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr");
+    for step in ["create_roles", "create_database", "open_doors"] {
+        case.forward(step).await.unwrap();
+    }
+    // The file is made to fail where it is written: a folder stands in the draft's place.
+    let draft = bench.settings.data_dir.join("pg_hba.draft");
+    let before = std::fs::read_to_string(bench.settings.data_dir.join("pg_hba.conf")).unwrap();
+    std::fs::create_dir(&draft).unwrap();
+    let other = Case::new(&bench, "ehr");
+    let error = other.host.set_doors(&other.tenant.id, Some(vec![])).await;
+    std::fs::remove_dir(&draft).unwrap();
+    assert!(error.is_err());
+    assert_eq!(other.host.doors_of(&other.tenant.id), None);
+    let after = std::fs::read_to_string(bench.settings.data_dir.join("pg_hba.conf")).unwrap();
+    assert!(after.contains(case.tenant.id.as_str()) && before.contains(case.tenant.id.as_str()));
+    assert!(!after.contains(other.tenant.id.as_str()));
+    case.undo_all().await;
+}

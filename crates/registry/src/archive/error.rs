@@ -1,0 +1,42 @@
+//! Why the archive cannot answer.
+
+use std::io;
+
+/// What went wrong. Only `Incomplete` passes by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// Something is missing here and being fetched; another node may have it.
+    #[error("{what} {from} to {to} are missing on this node and being fetched; ask another node or later")]
+    Incomplete { what: String, from: u64, to: u64 },
+    /// A value does not open, or is not what its key says; it is being fetched again.
+    #[error("archived {what} is damaged on this node and being fetched; ask another node or later")]
+    Damaged { what: String },
+    /// The folder or a file of ours failed.
+    #[error("archive: {what} failed")]
+    Disk { what: &'static str, source: io::Error },
+    /// The store failed.
+    #[error("archive's store failed")]
+    Store(#[from] sled::Error),
+    /// The store panicked; it is being replaced.
+    #[error("archive's store panicked and is being replaced: {0}")]
+    Panicked(String),
+    /// Less is there than was once durable.
+    #[error("archive ends at revision {found}, though {durable} was durable once")]
+    Short { found: u64, durable: u64 },
+    /// A value could not be sealed or encoded.
+    #[error("archive cannot seal a value: {0}")]
+    Seal(String),
+    /// The node is stopping.
+    #[error("archive has stopped")]
+    Stopped,
+}
+
+impl ArchiveError {
+    pub(super) fn disk(what: &'static str) -> impl FnOnce(io::Error) -> ArchiveError {
+        move |source| ArchiveError::Disk { what, source }
+    }
+
+    pub(super) fn damaged(what: impl Into<String>) -> ArchiveError {
+        ArchiveError::Damaged { what: what.into() }
+    }
+}

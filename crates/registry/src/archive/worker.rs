@@ -1,0 +1,129 @@
+//! The one thread that writes to the store, in the order of the log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread;
+
+use reeve_domain::Revision;
+use tracing::error;
+
+use super::open::{guarded, open, set_aside};
+use super::store::Store;
+use super::{ArchiveError, Change, Shared};
+
+/// Changes written at once.
+const BATCH_MAX: usize = 512;
+
+pub(super) enum Job {
+    Write(Change),
+    /// The State is at this revision.
+    Reach(Revision),
+    Flush(SyncSender<Result<(), ArchiveError>>),
+    Settle(SyncSender<()>),
+    /// A value did not open.
+    Doubt,
+    /// The store panicked.
+    Replace,
+}
+
+pub(super) fn spawn(shared: Arc<Shared>, inbox: Receiver<Job>) -> Result<(), ArchiveError> {
+    let worker = Worker { shared, inbox, batch: Vec::new() };
+    let thread = thread::Builder::new().name("archive".to_owned());
+    thread.spawn(move || worker.run()).map_err(ArchiveError::disk("starting a thread"))?;
+    Ok(())
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    inbox: Receiver<Job>,
+    /// Taken and not in the store yet; kept while the store fails, and tried again with the next job.
+    batch: Vec<Change>,
+}
+
+impl Worker {
+    /// Ends when the last handle is gone.
+    fn run(mut self) {
+        while let Ok(first) = self.inbox.recv() {
+            let mut next = Some(first);
+            while let Some(job) = next.take() {
+                match job {
+                    Job::Write(change) => {
+                        self.batch.push(change);
+                        if self.batch.len() < BATCH_MAX {
+                            next = self.inbox.try_recv().ok();
+                        }
+                    }
+                    other => {
+                        let written = self.write();
+                        self.work(other, written);
+                    }
+                }
+            }
+            self.write().unwrap_or_else(told);
+        }
+    }
+
+    fn write(&mut self) -> Result<(), ArchiveError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.on_store(|store| store.write(&self.batch))?;
+        self.shared.written.fetch_add(self.batch.len() as u64, Ordering::SeqCst);
+        self.batch.clear();
+        Ok(())
+    }
+
+    fn work(&mut self, job: Job, written: Result<(), ArchiveError>) {
+        match job {
+            // The loop keeps these for itself.
+            Job::Write(change) => self.batch.push(change),
+            Job::Flush(done) => {
+                let flushed = written.and_then(|()| self.on_store(Store::flush));
+                // Whoever asked may have left.
+                done.send(flushed).ok();
+            }
+            Job::Settle(done) => {
+                written.unwrap_or_else(told);
+                done.send(()).ok();
+            }
+            Job::Reach(revision) => {
+                written.and_then(|()| self.on_store(|store| store.reach(revision.0))).unwrap_or_else(told);
+                self.shared.written.fetch_add(1, Ordering::SeqCst);
+            }
+            Job::Doubt => written.and_then(|()| self.on_store(Store::doubt)).unwrap_or_else(told),
+            Job::Replace => self.replace().unwrap_or_else(told),
+        }
+        if self.shared.store.load().gap().is_some() {
+            self.shared.missing.notify_one();
+        }
+    }
+
+    /// Works on the store; one that panics is replaced, and the work is done on the new one.
+    fn on_store(&self, work: impl Fn(&Store) -> Result<(), ArchiveError>) -> Result<(), ArchiveError> {
+        let store = self.shared.store.load_full();
+        match guarded(|| work(&store)) {
+            Err(ArchiveError::Panicked(cause)) => {
+                error!(%cause, "the archive's store panicked; it is set aside and fetched anew");
+                self.replace()?;
+                let store = self.shared.store.load_full();
+                guarded(|| work(&store))
+            }
+            done => done,
+        }
+    }
+
+    /// Sets the folder aside and begins a new one in which everything so far is missing.
+    fn replace(&self) -> Result<(), ArchiveError> {
+        let last = self.shared.store.load().last();
+        set_aside(&self.shared.dir)?;
+        let store = open(&self.shared.dir, &self.shared.cipher)?;
+        store.reach(last)?;
+        self.shared.store.store(Arc::new(store));
+        Ok(())
+    }
+}
+
+fn told(failure: ArchiveError) {
+    error!(%failure, "the archive did not take a change");
+}

@@ -1,0 +1,170 @@
+//! What nodes ask each other beside consensus: the leader's memory, its signature, and pieces of the archive.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use reeve_domain::Revision;
+use reeve_domain::plan::{Sighting, Sightings};
+use reeve_domain::words::Name;
+use reeve_domain::{Refusal, Stamp, State};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Archive, Change, LIMIT_MAX};
+use crate::authority::{Authority, IssueOrder};
+use crate::consensus::{Consensus, Forwarded, Handlers};
+use crate::pilot::{Beat, SightingsBoard};
+use crate::policy::Gate;
+
+/// A question to the leader.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Question {
+    /// Sign a certificate.
+    Issue(IssueOrder),
+    /// An agent was heard.
+    Sight(Beat),
+    /// Who was heard lately?
+    Sightings,
+}
+
+/// Its answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Reply {
+    Issued(String),
+    Heard,
+    Sightings(Vec<Seen>),
+    /// It will not work this way; asking again will not help.
+    Refused(String),
+}
+
+/// A sighting on its way to another node.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    agent: Name,
+    seen: Stamp,
+    lag_bytes: u64,
+    connections: u32,
+}
+
+/// A question was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("the leader did not answer: {0}")]
+    Unanswered(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the nodes do not understand each other; run the same version on all of them")]
+    Garbled,
+}
+
+/// Asks the leader, wherever it is.
+pub async fn ask_leader(consensus: &Consensus, question: &Question) -> Result<Reply, AskError> {
+    let told = consensus.ask(pack(question)?).await.map_err(|error| AskError::Unanswered(error.to_string()))?;
+    match unpack(&told)? {
+        Reply::Refused(why) => Err(AskError::Refused(why)),
+        reply => Ok(reply),
+    }
+}
+
+/// The revisions that a peer's archive holds from one on.
+pub async fn fetch_changes(consensus: &Consensus, node: u64, from: Revision) -> Result<Vec<Change>, AskError> {
+    let range = Range { from };
+    let told = consensus.fetch_archive(node, pack(&range)?).await;
+    let told = told.map_err(|error| AskError::Unanswered(error.to_string()))?;
+    told.iter().map(|bytes| unpack(bytes)).collect()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    from: Revision,
+}
+
+/// Answers what other nodes ask. Authority and sightings need consensus, which needs this: they come second.
+pub struct Answers {
+    archive: Archive,
+    rooms: OnceLock<(Authority, SightingsBoard)>,
+}
+
+impl Answers {
+    pub fn new(archive: Archive) -> Answers {
+        Answers { archive, rooms: OnceLock::new() }
+    }
+
+    /// From now on questions to the leader are answered.
+    pub fn open(&self, authority: Authority, sightings: SightingsBoard) {
+        // Only the first call counts, and there is only one.
+        let _ = self.rooms.set((authority, sightings));
+    }
+
+    async fn answer(&self, question: Question) -> Reply {
+        let Some((authority, sightings)) = self.rooms.get() else {
+            return Reply::Refused("this node is still starting".to_owned());
+        };
+        match question {
+            Question::Issue(order) => match authority.sign(&order).await {
+                Ok(chain) => Reply::Issued(chain),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
+            Question::Sight(beat) => {
+                sightings.note(beat);
+                Reply::Heard
+            }
+            Question::Sightings => Reply::Sightings(seen(&sightings.own())),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Handlers for Answers {
+    fn admit(&self, state: &State, proposal: &Forwarded) -> Result<(), Refusal> {
+        Gate.admit(state, proposal)
+    }
+
+    async fn ask(&self, question: Bytes) -> Result<Bytes, String> {
+        let question = unpack(&question).map_err(|error| error.to_string())?;
+        pack(&self.answer(question).await).map_err(|error| error.to_string())
+    }
+
+    async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String> {
+        let range: Range = unpack(&range).map_err(|error| error.to_string())?;
+        let archive = self.archive.clone();
+        let read = tokio::task::spawn_blocking(move || archive.changes(range.from, LIMIT_MAX)).await;
+        let changes = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        changes.iter().map(|change| pack(change).map_err(|error| error.to_string())).collect()
+    }
+}
+
+fn seen(sightings: &Sightings) -> Vec<Seen> {
+    let all = sightings.agents.iter().map(|(agent, sighting)| Seen {
+        agent: agent.clone(),
+        seen: sighting.seen,
+        lag_bytes: sighting.lag_bytes,
+        connections: sighting.connections,
+    });
+    all.collect()
+}
+
+impl FromIterator<Seen> for SightingsOf {
+    fn from_iter<T: IntoIterator<Item = Seen>>(all: T) -> SightingsOf {
+        let agents = all.into_iter().map(|seen| {
+            let Seen { agent, seen, lag_bytes, connections } = seen;
+            (agent, Sighting { seen, lag_bytes, connections })
+        });
+        SightingsOf(Sightings { agents: agents.collect() })
+    }
+}
+
+/// Sightings as they came from the leader.
+pub struct SightingsOf(pub Sightings);
+
+fn pack<T: Serialize>(value: &T) -> Result<Bytes, AskError> {
+    rmp_serde::to_vec_named(value).map(Bytes::from).map_err(|_| AskError::Garbled)
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AskError> {
+    rmp_serde::from_slice(bytes).map_err(|_| AskError::Garbled)
+}

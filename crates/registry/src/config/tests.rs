@@ -1,0 +1,74 @@
+use super::{Error, LogFormat, load};
+
+const FILE: &str = r#"
+cluster = "hospital"
+node_id = 1
+data_dir = "/var/lib/reeve"
+[listen]
+api = "127.0.0.1:9400"
+[identity]
+cert = "n.crt"
+key = "n.key"
+ca = "root.crt"
+[keys]
+path = "root.key"
+[dial]
+peers = { "2" = "127.0.0.1:9102" }
+"#;
+
+fn read(env: &[(&str, &str)], flags: &[&str]) -> Result<super::Layered, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reeve.toml");
+    std::fs::write(&path, FILE).unwrap();
+    let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let flags: Vec<_> = flags.iter().map(|f| (*f).to_owned()).collect();
+    load(&path, env, &flags)
+}
+
+#[test]
+fn the_later_layer_wins() {
+    let env = [
+        ("REEVE_REGISTRY_LISTEN__PEER", "127.0.0.1:9401"),
+        ("REEVE_REGISTRY_NODE_ID", "2"),
+        ("REEVE_CONFIG", "of another program"),
+    ];
+    let config = read(&env, &["node_id=3", "logs.format=json"]).unwrap().config;
+    assert_eq!(config.listen.api.port(), 9400);
+    assert_eq!(config.listen.peer.port(), 9401);
+    assert_eq!(config.listen.http.port(), 7403);
+    assert_eq!((config.node_id, config.logs.format), (3, LogFormat::Json));
+    assert_eq!(config.dialled().unwrap()[&2], "127.0.0.1:9102");
+    assert_eq!(config.peer_address(), "127.0.0.1:9401");
+}
+
+#[test]
+fn each_setting_says_where_it_came_from() {
+    let env = [("REEVE_REGISTRY_LISTEN__PEER", "127.0.0.1:9401")];
+    let page = read(&env, &["runtime.drain_ms=10"]).unwrap().print(true).unwrap();
+    let line = |key: &str| page.lines().find(|l| l.starts_with(key)).unwrap_or_default().to_owned();
+    assert!(line("listen.api = \"127.0.0.1:9400\"").contains("reeve.toml"), "{page}");
+    assert!(line("listen.peer").ends_with("# REEVE_REGISTRY_LISTEN__PEER"), "{page}");
+    assert!(line("runtime.drain_ms = 10").ends_with("# flag --set"), "{page}");
+    assert!(line("raft.profile = \"lan\"").ends_with("# default"), "{page}");
+}
+
+#[test]
+fn an_error_names_the_field() {
+    let wrong = [
+        ("data_dir=", "data_dir"),
+        ("cluster=No Such", "cluster"),
+        ("advertise.api=nowhere", "advertise.api"),
+        ("dial.peers.x=127.0.0.1:1", "dial.peers"),
+        ("listen.api=here", "listen.api"),
+        ("listen.apy=127.0.0.1:1", "apy"),
+        ("raft.profile=moon", "raft.profile"),
+    ];
+    for (flag, field) in wrong {
+        let error = read(&[], &[flag]).unwrap_err();
+        let told = match &error {
+            Error::Read(inner) => format!("{error}: {inner}"),
+            Error::Field { .. } => error.to_string(),
+        };
+        assert!(told.contains(field), "{flag}: {told}");
+    }
+}

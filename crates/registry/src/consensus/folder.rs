@@ -1,0 +1,78 @@
+//! The data folder: one process, one cluster, one node.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// A folder that this process alone uses, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    _lock: File,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Owner {
+    cluster: String,
+    node_id: u64,
+}
+
+impl Folder {
+    /// Takes the folder, or says whose it is.
+    pub(super) fn take(path: &Path, cluster: &str, node_id: u64) -> io::Result<Folder> {
+        fs::create_dir_all(path)?;
+        let lock = File::create(path.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("another process uses {}; stop it first", path.display()),
+            )
+        })?;
+        let owner = Owner { cluster: cluster.to_owned(), node_id };
+        let file = path.join("owner.json");
+        match fs::read(&file) {
+            Ok(bytes) => {
+                let known: Owner = serde_json::from_slice(&bytes)?;
+                if known != owner {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!(
+                            "{} belongs to node {} of cluster {}, not to node {node_id} of {cluster}",
+                            path.display(),
+                            known.node_id,
+                            known.cluster
+                        ),
+                    ));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::write(&file, serde_json::to_vec(&owner)?)?;
+                File::open(&file)?.sync_all()?;
+                File::open(path)?.sync_all()?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Folder { _lock: lock })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_process_and_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = Folder::take(folder.path(), "hospital", 1).unwrap();
+        let second = Folder::take(folder.path(), "hospital", 1).unwrap_err();
+        assert!(second.to_string().contains("another process"), "{second}");
+        drop(taken);
+        let other = Folder::take(folder.path(), "hospital", 2).unwrap_err();
+        assert!(other.to_string().contains("belongs to node 1"), "{other}");
+        assert!(Folder::take(folder.path(), "clinic", 1).is_err());
+        assert!(Folder::take(folder.path(), "hospital", 1).is_ok());
+    }
+}

@@ -1,0 +1,240 @@
+//! The log and the vote, on `raft-log`, which has its own writer thread.
+//!
+//! ```text
+//! append ─► encode, seal, buffer ─► idle? flush : wait ─► fdatasync ─► all who waited, in order ─► next flush
+//! ```
+//! One flush is in flight; what arrives meanwhile goes with the next. A failed flush fails everyone who waits
+//! and ends the process: a retried fsync may lie.
+
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{EntryPayload, RaftLogReader};
+use parking_lot::Mutex;
+use raft_log::api::raft_log_writer::RaftLogWriter;
+use raft_log::{Config, RaftLog};
+
+use super::mark::Mark;
+use super::types::{C, Entry, LogId, Vote};
+use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
+use super::Fatal;
+use crate::vault::Sealer;
+
+const CHUNK_BYTES_MAX: usize = 64 << 20;
+const READ_BUFFER_BYTES: usize = 4 << 20;
+/// Payloads kept in memory for replication: more than the trailing log.
+const CACHE_BYTES_MAX: usize = 128 << 20;
+const CACHE_ITEMS_MAX: usize = 50_000;
+
+/// The log of one node. Clones share it.
+#[derive(Clone)]
+pub(super) struct LogStore {
+    shared: Arc<Shared>,
+}
+
+/// The log behind its lock.
+pub(super) struct Shared {
+    inner: Mutex<Inner>,
+    sealer: Sealer,
+    fatal: Fatal,
+    mark: Mark,
+}
+
+struct Inner {
+    log: RaftLog<Wal>,
+    pending: Vec<IOFlushed<C>>,
+    in_flight: bool,
+}
+
+impl LogStore {
+    /// Opens the log of a folder, and refuses one that ends before what was known to be durable.
+    pub(super) fn open(folder: &Path, sealer: Sealer, fatal: Fatal) -> io::Result<LogStore> {
+        std::fs::create_dir_all(folder)?;
+        let mut config = Config::new(folder.join("wal").display());
+        std::fs::create_dir_all(folder.join("wal"))?;
+        config.wal.chunk_max_size = Some(CHUNK_BYTES_MAX);
+        config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
+        // Grouping is ours: the worker must not linger, and must never block on itself in a callback.
+        config.wal.flush_batch_wait = Some(std::time::Duration::ZERO);
+        config.wal.flush_queue_max_bytes = Some(1 << 40);
+        config.log_cache_capacity = Some(CACHE_BYTES_MAX);
+        config.log_cache_max_items = Some(CACHE_ITEMS_MAX);
+        let log = RaftLog::<Wal>::open(Arc::new(config))?;
+        let mark = Mark::open(folder)?;
+        let last = log.log_state().last().map(|id| from_wal(*id));
+        mark.check(last.as_ref())?;
+        let inner = Mutex::new(Inner { log, pending: Vec::new(), in_flight: false });
+        Ok(LogStore { shared: Arc::new(Shared { inner, sealer, fatal, mark }) })
+    }
+
+    /// Writes down how far the log is known to be durable.
+    pub(super) fn save_mark(&self) -> io::Result<()> {
+        self.shared.mark.save()
+    }
+
+    async fn flush_and_wait(&self, write: impl FnOnce(&mut RaftLog<Wal>) -> io::Result<()>) -> io::Result<()> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        {
+            let mut inner = self.shared.inner.lock();
+            write(&mut inner.log)?;
+            inner.log.flush(true, Some(Flushed::One(sender)))?;
+        }
+        let flushed = receiver.await.map_err(|_| io::Error::other("the log's writer is gone"))?;
+        if let Err(error) = &flushed {
+            self.shared.fatal.raise(&format!("the log cannot be flushed: {error}"));
+        }
+        flushed
+    }
+}
+
+impl Shared {
+    /// Called on the writer's thread when a flush is over.
+    pub(super) fn flushed(
+        self: Arc<Shared>,
+        result: io::Result<()>,
+        waiters: Vec<IOFlushed<C>>,
+        last: Option<LogId>,
+    ) {
+        if let Err(error) = result {
+            let told = || io::Error::new(error.kind(), error.to_string());
+            let behind = std::mem::take(&mut self.inner.lock().pending);
+            for waiter in waiters.into_iter().chain(behind) {
+                waiter.io_completed(Err(told()));
+            }
+            self.fatal.raise(&format!("the log cannot be flushed: {error}"));
+            return;
+        }
+        self.mark.reached(last);
+        for waiter in waiters {
+            waiter.io_completed(Ok(()));
+        }
+        let mut inner = self.inner.lock();
+        inner.in_flight = false;
+        if let Err(error) = Shared::flush_pending(&self, &mut inner) {
+            self.fatal.raise(&format!("the log cannot be flushed: {error}"));
+        }
+    }
+
+    fn flush_pending(self: &Arc<Shared>, inner: &mut Inner) -> io::Result<()> {
+        if inner.in_flight || inner.pending.is_empty() {
+            return Ok(());
+        }
+        inner.in_flight = true;
+        let waiters = std::mem::take(&mut inner.pending);
+        let last = inner.log.log_state().last().map(|id| from_wal(*id));
+        inner.log.flush(true, Some(Flushed::Group(self.clone(), waiters, last)))
+    }
+
+    fn seal(&self, entry: &Entry) -> io::Result<Vec<u8>> {
+        let plain = rmp_serde::to_vec_named(&entry.payload).map_err(io::Error::other)?;
+        self.sealer.seal(&place(entry.log_id.index), &plain).map_err(io::Error::other)
+    }
+
+    fn unseal(&self, id: LogId, sealed: &[u8]) -> io::Result<Entry> {
+        let corrupt = |why: String| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("log entry {} is damaged: {why}", id.index))
+        };
+        let plain = self.sealer.open(&place(id.index), sealed).map_err(|e| corrupt(e.to_string()))?;
+        let payload: EntryPayload<_, _, _> =
+            rmp_serde::from_slice(&plain).map_err(|e| corrupt(e.to_string()))?;
+        Ok(Entry { log_id: id, payload })
+    }
+}
+
+fn place(index: u64) -> Vec<u8> {
+    format!("log/{index}").into_bytes()
+}
+
+impl RaftLogReader<C> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + std::fmt::Debug + openraft::OptionalSend,
+    {
+        let from = match range.start_bound() {
+            Bound::Included(at) => *at,
+            Bound::Excluded(at) => *at + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(at) => at.saturating_add(1),
+            Bound::Excluded(at) => *at,
+            Bound::Unbounded => u64::MAX,
+        };
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let sealed: Vec<_> = self.shared.inner.lock().log.read(from, to).collect::<io::Result<_>>()?;
+        sealed.into_iter().map(|(id, bytes)| self.shared.unseal(from_wal(id), &bytes)).collect()
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.shared.inner.lock().log.log_state().vote().map(|vote| vote_from_wal(*vote)))
+    }
+}
+
+impl RaftLogStorage<C> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<C>> {
+        let inner = self.shared.inner.lock();
+        let state = inner.log.log_state();
+        let purged = state.purged().map(|id| from_wal(*id));
+        let last = state.last().map(|id| from_wal(*id));
+        Ok(LogState { last_log_id: last.max(purged), last_purged_log_id: purged })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let vote = vote_to_wal(vote);
+        self.flush_and_wait(|log| log.save_vote(vote).map(drop)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        // Best effort: it rides with the next flush.
+        if let Some(id) = committed {
+            self.shared.inner.lock().log.commit(to_wal(&id))?;
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.shared.inner.lock().log.log_state().committed().map(|id| from_wal(*id)))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<C>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + openraft::OptionalSend,
+        I::IntoIter: openraft::OptionalSend,
+    {
+        let mut sealed = Vec::new();
+        for entry in entries {
+            sealed.push((to_wal(&entry.log_id), self.shared.seal(&entry)?));
+        }
+        let mut inner = self.shared.inner.lock();
+        inner.log.append(sealed)?;
+        inner.pending.push(callback);
+        self.shared.flush_pending(&mut inner)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let from = last.as_ref().map_or(0, |id| id.index + 1);
+        let end = self.shared.inner.lock().log.log_state().last().map_or(0, |id| id.1 + 1);
+        if from >= end {
+            return Ok(());
+        }
+        // The mark goes back first: a log that ends before its mark counts as damaged.
+        self.shared.mark.lower(last)?;
+        self.flush_and_wait(|log| log.truncate(from).map(drop)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        let mut inner = self.shared.inner.lock();
+        inner.log.purge(to_wal(&upto)).map(drop)
+    }
+}

@@ -1,0 +1,202 @@
+//! The state machine: applies entries to one State and publishes it without a lock.
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, RaftSnapshotBuilder};
+use reeve_domain::{Applied, Entry, State, apply};
+use tokio::sync::watch;
+
+use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
+use super::{AppliedSink, Fatal};
+
+/// The state as readers see it.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    pub state: State,
+    /// Index of the last log entry in it.
+    pub applied_index: u64,
+}
+
+/// What readers and waiters share with the state machine.
+#[derive(Clone)]
+pub(super) struct Board {
+    pub(super) published: Arc<ArcSwap<Published>>,
+    /// The applied index, told after the state is published.
+    pub(super) applied: watch::Sender<u64>,
+}
+
+impl Board {
+    pub(super) fn new() -> Board {
+        Board { published: Arc::default(), applied: watch::Sender::new(0) }
+    }
+
+    fn publish(&self, state: &State, applied_index: u64) {
+        self.published.store(Arc::new(Published { state: state.clone(), applied_index }));
+        self.applied.send_replace(applied_index);
+    }
+}
+
+/// openraft's state machine over the domain's State.
+pub struct Machine {
+    state: State,
+    last: Option<LogId>,
+    membership: StoredMembership,
+    board: Board,
+    store: SnapshotStore,
+    sink: Arc<dyn AppliedSink>,
+    fatal: Fatal,
+}
+
+impl Machine {
+    /// Begins at the newest snapshot, or empty.
+    pub(super) fn open(
+        store: SnapshotStore,
+        board: Board,
+        sink: Arc<dyn AppliedSink>,
+        fatal: Fatal,
+    ) -> io::Result<Machine> {
+        let mut machine = Machine {
+            state: State::default(),
+            last: None,
+            membership: StoredMembership::default(),
+            board,
+            store,
+            sink,
+            fatal,
+        };
+        if let Some((_, file)) = machine.store.newest()? {
+            let (meta, state) = machine.store.load(&file)?;
+            machine.take_over(meta, state);
+        }
+        Ok(machine)
+    }
+
+    fn take_over(&mut self, meta: SnapshotMeta, state: State) {
+        self.last = meta.last_log_id;
+        self.membership = meta.last_membership;
+        self.state = state;
+        self.sink.installed(&self.state);
+        self.board.publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
+    }
+
+    /// Applies one command. What cannot be read must stop the node: to skip it would be to diverge.
+    fn run(&mut self, index: u64, bytes: &[u8]) -> io::Result<Applied> {
+        let entry: Entry = rmp_serde::from_slice(bytes).map_err(|error| {
+            let why = format!(
+                "log entry {index} holds a command that this program does not know ({error}); \
+                 run a newer version on this node"
+            );
+            self.fatal.raise(&why);
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })?;
+        Ok(apply(&mut self.state, &entry))
+    }
+}
+
+impl RaftStateMachine<C> for Machine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.last, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<C>>> + Unpin + openraft::OptionalSend,
+    {
+        let mut applied = Vec::new();
+        let mut responders = Vec::new();
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let index = entry.log_id.index;
+            let committed = match entry.payload {
+                EntryPayload::Blank => self.nothing(),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    self.nothing()
+                }
+                EntryPayload::Normal(payload) => {
+                    let done = self.run(index, &payload.0)?;
+                    let committed = Committed { revision: done.revision, outcome: done.outcome.clone() };
+                    applied.push(Arc::new(done));
+                    committed
+                }
+            };
+            self.last = Some(entry.log_id);
+            responders.extend(responder.map(|responder| (responder, committed)));
+        }
+        // First everyone can read it, then those who asked are told: read your own writes.
+        if !applied.is_empty() {
+            self.sink.applied(&applied);
+        }
+        self.board.publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
+        for (responder, committed) in responders {
+            responder.send(committed);
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            meta: SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() },
+            state: self.state.clone(),
+            store: self.store.clone(),
+            sink: self.sink.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let store = self.store.clone();
+        let loaded = tokio::task::spawn_blocking(move || store.load(&store.take_in(snapshot)?)).await;
+        let (read, state) = loaded.map_err(io::Error::other)??;
+        if read.last_log_id != meta.last_log_id {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the snapshot is not the one that was announced"));
+        }
+        self.take_over(read, state);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<openraft::alias::SnapshotOf<C, SnapshotFile>>> {
+        let newest = self.store.newest()?;
+        Ok(newest.map(|(meta, snapshot)| openraft::Snapshot { meta, snapshot }))
+    }
+}
+
+impl Machine {
+    fn nothing(&self) -> Committed {
+        Committed { revision: self.state.revision, outcome: Ok(reeve_domain::Answer::Done) }
+    }
+}
+
+/// Writes a snapshot of a cloned State, beside the running state machine.
+pub struct Builder {
+    meta: SnapshotMeta,
+    state: State,
+    store: SnapshotStore,
+    sink: Arc<dyn AppliedSink>,
+}
+
+impl RaftSnapshotBuilder<C> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<openraft::alias::SnapshotOf<C, SnapshotFile>> {
+        let (meta, state, store, sink) =
+            (self.meta.clone(), self.state.clone(), self.store.clone(), self.sink.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let revision = state.revision;
+            store.write(&meta, &state, || sink.make_durable(revision)).map(|snapshot| (meta, snapshot))
+        });
+        let (meta, snapshot) = written.await.map_err(io::Error::other)??;
+        Ok(openraft::Snapshot { meta, snapshot })
+    }
+}

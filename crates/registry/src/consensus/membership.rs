@@ -1,0 +1,251 @@
+//! Who is in the consensus group: the roll in State decides, and the leader makes it so.
+//!
+//! ```text
+//! on the roll ─► learner ─► caught up ─► voter            off the roll ─► no member
+//! a joint configuration that a crash left behind is finished
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{BasicNode, ChangeMembers, ServerState};
+use reeve_domain::State;
+
+use super::{Consensus, Unavailable};
+
+const PERIOD: Duration = Duration::from_millis(300);
+/// Entries that a learner may lack when it becomes a voter.
+const LAG_MAX: u64 = 100;
+
+/// What a node is in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeRole {
+    Leader,
+    Follower,
+    Learner,
+    /// On the roll, and not in the group yet.
+    Joining,
+}
+
+/// One node, as this node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    pub id: u64,
+    pub api: String,
+    pub peer: String,
+    pub role: NodeRole,
+    /// Last entry it holds; known to the leader alone.
+    pub matched_index: Option<u64>,
+}
+
+/// The group, as this node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub leader: Option<u64>,
+    pub term: u64,
+    pub applied_index: u64,
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One thing to change about the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    FinishJoint(BTreeSet<u64>),
+    AddLearner(u64, String),
+    Promote(u64),
+    RemoveVoter(u64),
+    RemoveLearner(u64),
+}
+
+/// The group as the decision sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group {
+    pub(super) configs: Vec<BTreeSet<u64>>,
+    pub(super) learners: BTreeSet<u64>,
+    /// Last entry each other node holds.
+    pub(super) matched: BTreeMap<u64, u64>,
+    pub(super) last_index: u64,
+    pub(super) leader: u64,
+}
+
+/// Decides the next change, one at a time; none when the group is what the roll says.
+pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
+    if state.nodes.is_empty() {
+        return None;
+    }
+    if group.configs.len() > 1 {
+        return group.configs.last().cloned().map(Move::FinishJoint);
+    }
+    let voters = group.configs.first().cloned().unwrap_or_default();
+    let roll: BTreeSet<u64> = state.nodes.keys().map(|id| id.0).collect();
+    if let Some(gone) = group.learners.difference(&roll).next() {
+        return Some(Move::RemoveLearner(*gone));
+    }
+    // The leader removes itself last, so that somebody is there to remove the others.
+    let mut gone: Vec<u64> = voters.difference(&roll).copied().collect();
+    gone.sort_by_key(|id| *id == group.leader);
+    if let Some(gone) = gone.first() {
+        return Some(Move::RemoveVoter(*gone));
+    }
+    let caught_up = |id: &&u64| {
+        group.matched.get(id).is_some_and(|matched| group.last_index.saturating_sub(*matched) <= LAG_MAX)
+    };
+    if let Some(ready) = group.learners.iter().find(caught_up) {
+        return Some(Move::Promote(*ready));
+    }
+    let known: BTreeSet<u64> = voters.union(&group.learners).copied().collect();
+    let new = state.nodes.values().find(|node| !known.contains(&node.id.0))?;
+    Some(Move::AddLearner(new.id.0, new.peer.clone()))
+}
+
+impl Consensus {
+    /// Makes this node the first one of a new group.
+    pub async fn initialize(&self, peer_address: &str) -> Result<(), Unavailable> {
+        if self.raft().is_initialized().await.map_err(|e| Unavailable::Broken(e.to_string()))? {
+            return Ok(());
+        }
+        let members = BTreeMap::from([(self.node_id(), BasicNode::new(peer_address))]);
+        self.raft().initialize(members).await.map_err(|error| Unavailable::Broken(error.to_string()))
+    }
+
+    /// Hands leadership to another voter.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), Unavailable> {
+        self.raft().trigger().transfer_leader(to).await.map_err(|error| Unavailable::Broken(error.to_string()))
+    }
+
+    /// The voter that has most of the log, besides this node.
+    pub fn heir(&self) -> Option<u64> {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let matched = self.group().matched;
+        matched.into_iter().filter(|(id, _)| voters.contains(id)).max_by_key(|(_, at)| *at).map(|(id, _)| id)
+    }
+
+    /// The group, as this node knows it.
+    pub fn status(&self) -> Status {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let published = self.published();
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let group = self.group();
+        let nodes = published.state.nodes.values().map(|node| {
+            let id = node.id.0;
+            let role = match () {
+                () if metrics.current_leader == Some(id) => NodeRole::Leader,
+                () if voters.contains(&id) => NodeRole::Follower,
+                () if group.learners.contains(&id) => NodeRole::Learner,
+                () => NodeRole::Joining,
+            };
+            let matched_index = group.matched.get(&id).copied();
+            NodeStatus { id, api: node.api.clone(), peer: node.peer.clone(), role, matched_index }
+        });
+        Status {
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            applied_index: published.applied_index,
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn group(&self) -> Group {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let replication = metrics.replication.into_iter().flatten();
+        let last_index = metrics.last_log_index.unwrap_or_default();
+        let mut matched: BTreeMap<u64, u64> =
+            replication.filter_map(|(id, at)| at.map(|at| (id, at.index))).collect();
+        matched.remove(&self.node_id());
+        Group {
+            configs: membership.get_joint_config().clone(),
+            learners: membership.learner_ids().collect(),
+            matched,
+            last_index,
+            leader: self.node_id(),
+        }
+    }
+
+    /// The leader's loop: one change at a time, until the group is what the roll says.
+    pub(super) async fn reconcile(self) {
+        let mut beat = tokio::time::interval(PERIOD);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            let leads = self.raft().metrics().borrow_watched().state == ServerState::Leader;
+            if !leads {
+                continue;
+            }
+            let Some(next) = next_move(&self.published().state, &self.group()) else {
+                continue;
+            };
+            tracing::info!(change = ?next, "changing the consensus group");
+            if let Err(error) = self.carry_out(next).await {
+                tracing::warn!(%error, "the consensus group was not changed; trying again");
+            }
+        }
+    }
+
+    async fn carry_out(&self, next: Move) -> Result<(), String> {
+        let raft = self.raft();
+        let change: ChangeMembers<u64, BasicNode> = match next {
+            Move::AddLearner(id, address) => {
+                let added = raft.add_learner(id, BasicNode::new(address), false).await;
+                return added.map(drop).map_err(|error| error.to_string());
+            }
+            Move::FinishJoint(voters) => ChangeMembers::ReplaceAllVoters(voters),
+            Move::Promote(id) => ChangeMembers::AddVoterIds([id].into()),
+            Move::RemoveVoter(id) => ChangeMembers::RemoveVoters([id].into()),
+            Move::RemoveLearner(id) => ChangeMembers::RemoveNodes([id].into()),
+        };
+        // A removed voter is not kept as a learner: its id is never used again.
+        raft.change_membership(change, false).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_domain::NodeId;
+    use reeve_domain::state::Node;
+
+    fn roll(ids: &[u64]) -> State {
+        let mut state = State::default();
+        for id in ids {
+            let node = Node { id: NodeId(*id), api: String::new(), peer: format!("n{id}"), joined: Default::default() };
+            state.nodes.insert(NodeId(*id), node);
+        }
+        state
+    }
+
+    fn group(voters: &[u64], learners: &[u64], matched: &[(u64, u64)]) -> Group {
+        Group {
+            configs: vec![voters.iter().copied().collect()],
+            learners: learners.iter().copied().collect(),
+            matched: matched.iter().copied().collect(),
+            last_index: 1000,
+            leader: 1,
+        }
+    }
+
+    #[test]
+    fn a_node_becomes_a_voter_only_when_it_has_caught_up() {
+        assert_eq!(next_move(&roll(&[1, 2]), &group(&[1], &[], &[])), Some(Move::AddLearner(2, "n2".into())));
+        assert_eq!(next_move(&roll(&[1, 2]), &group(&[1], &[2], &[(2, 10)])), None);
+        assert_eq!(next_move(&roll(&[1, 2]), &group(&[1], &[2], &[(2, 900)])), Some(Move::Promote(2)));
+        assert_eq!(next_move(&roll(&[1, 2]), &group(&[1, 2], &[], &[])), None);
+    }
+
+    #[test]
+    fn what_left_the_roll_leaves_the_group_the_leader_last() {
+        assert_eq!(next_move(&roll(&[2]), &group(&[1, 2, 3], &[], &[])), Some(Move::RemoveVoter(3)));
+        assert_eq!(next_move(&roll(&[2]), &group(&[1, 2], &[], &[])), Some(Move::RemoveVoter(1)));
+        assert_eq!(next_move(&roll(&[1]), &group(&[1], &[9], &[])), Some(Move::RemoveLearner(9)));
+        assert_eq!(next_move(&State::default(), &group(&[1], &[9], &[])), None);
+    }
+
+    #[test]
+    fn a_joint_configuration_is_finished_first() {
+        let mut joint = group(&[1], &[], &[]);
+        joint.configs.push([1, 2].into());
+        assert_eq!(next_move(&roll(&[1, 2]), &joint), Some(Move::FinishJoint([1, 2].into())));
+    }
+}

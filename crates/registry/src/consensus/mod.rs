@@ -1,0 +1,476 @@
+//! Consensus: a handle to one node's place in the Raft group. No other room names an openraft type.
+//!
+//! ```text
+//! propose ─► (leader) log ─► fdatasync on a majority ─► apply ─► State ─► published ─► sink, answers
+//! read ────► freshness, or one ReadIndex round for all who wait ─────────────► a view of State
+//! ```
+//! The log is `raft-log`, the state is in memory, snapshots are files of our own.
+
+mod folder;
+mod freshness;
+mod links;
+mod log;
+mod machine;
+mod mark;
+mod membership;
+mod network;
+mod peer_server;
+mod propose;
+mod read;
+mod snapshot;
+mod types;
+mod wal;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, Instant as _, SnapshotPolicy};
+use reeve_domain::{Applied, NodeId, Refusal, Revision, State};
+use reeve_proto::internal::v1 as wire;
+use reeve_proto::internal::v1::peer_service_server::PeerServiceServer;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+pub use machine::Published;
+pub use membership::{NodeRole, NodeStatus, Status};
+pub use peer_server::PeerServer;
+pub use propose::Forwarded;
+pub use read::{Level, View};
+pub use types::Committed;
+
+use crate::vault::Sealer;
+use freshness::Freshness;
+use links::{Line, Links, MESSAGE_BYTES_MAX};
+use machine::{Board, Machine};
+use propose::{Clock, Forwarder};
+use read::ReadQueue;
+use snapshot::SnapshotStore;
+use types::Raft;
+
+/// How a node takes part.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node_id: u64,
+    pub cluster: String,
+    pub data_dir: PathBuf,
+    pub timing: Timing,
+    /// A snapshot is made after so many entries.
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot, so that one who was away briefly catches up from the log.
+    pub trailing_entries: u64,
+}
+
+/// Heartbeats and elections. After a leader dies, writes are back after about
+/// `election_max + (election_min ..= election_max) + 50 ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+}
+
+impl Timing {
+    /// Nodes in one data centre.
+    pub const LAN: Timing = Timing { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 400 };
+    /// Nodes in several.
+    pub const WAN: Timing = Timing { heartbeat_ms: 250, election_min_ms: 800, election_max_ms: 1_000 };
+}
+
+/// Why there is no answer. Nothing is known to have changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Send it again with the same request id.
+    #[error("no leader answered within the deadline; send it again with the same request_id")]
+    NoLeader,
+    /// This node is behind.
+    #[error("this node has not caught up to revision {asked}")]
+    NotCaughtUp {
+        /// The revision that was asked for.
+        asked: Revision,
+    },
+    /// This node cannot go on.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Who leads, as this node knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub leader: Option<u64>,
+    pub term: u64,
+    /// Leader only: when a quorum last answered.
+    pub quorum_acked: Option<Instant>,
+}
+
+/// Hears of everything that was applied, in order, before anyone is answered.
+pub trait AppliedSink: Send + Sync {
+    /// These were applied; called on the applying task, so it must not wait.
+    fn applied(&self, batch: &[Arc<Applied>]);
+    /// The state was replaced by a snapshot's; what lies between was not heard.
+    fn installed(&self, state: &State);
+    /// Everything up to this revision must survive a power cut once this returns.
+    fn make_durable(&self, upto: Revision) -> std::io::Result<()>;
+}
+
+/// What other rooms answer when nodes ask each other.
+#[async_trait]
+pub trait Handlers: Send + Sync {
+    /// Decides policy again, as the leader, for a proposal that came from another node.
+    fn admit(&self, state: &State, proposal: &Forwarded) -> Result<(), Refusal>;
+    /// Answers a question to the leader.
+    async fn ask(&self, question: Bytes) -> Result<Bytes, String>;
+    /// Answers for a range of the archive.
+    async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String>;
+}
+
+/// Opens channels to peers; TLS and proxies are its business.
+pub trait Dialer: Send + Sync {
+    /// A lazy channel to a node that is said to be at this address.
+    fn channel(&self, node: u64, address: &str) -> Channel;
+}
+
+/// Ends the process when going on would lie.
+#[derive(Clone)]
+pub struct Fatal(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Fatal {
+    /// What to do; the process must not go on afterwards.
+    pub fn new(end: impl Fn(&str) + Send + Sync + 'static) -> Fatal {
+        Fatal(Arc::new(end))
+    }
+
+    /// Logs why and exits with status 70.
+    pub fn exit() -> Fatal {
+        Fatal::new(|why| {
+            tracing::error!(why, "this node cannot go on");
+            std::process::exit(70);
+        })
+    }
+
+    /// Says why.
+    pub fn raise(&self, why: &str) {
+        (self.0)(why);
+    }
+}
+
+impl std::fmt::Debug for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fatal")
+    }
+}
+
+/// One node's place in the group. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    raft: Raft,
+    board: Board,
+    links: Links,
+    snapshots: SnapshotStore,
+    log: log::LogStore,
+    freshness: Freshness,
+    leadership: watch::Receiver<Leadership>,
+    forwarder: Forwarder,
+    reads: ReadQueue,
+    handlers: Arc<dyn Handlers>,
+    clock: Clock,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _folder: folder::Folder,
+}
+
+/// How often the leader tells the others how fresh it is, and the durable mark is written.
+const LEAD_PERIOD: Duration = Duration::from_millis(100);
+
+impl Consensus {
+    /// Opens the data folder and takes part. A new node waits until somebody makes it a member.
+    pub async fn open(
+        settings: Settings,
+        sealer: Sealer,
+        dialer: Arc<dyn Dialer>,
+        sink: Arc<dyn AppliedSink>,
+        handlers: Arc<dyn Handlers>,
+        fatal: Fatal,
+    ) -> std::io::Result<Consensus> {
+        let folder = folder::Folder::take(&settings.data_dir, &settings.cluster, settings.node_id)?;
+        let board = Board::new();
+        let snapshots =
+            SnapshotStore::open(settings.data_dir.join("snapshots"), &settings.cluster, sealer.clone())?;
+        let log = log::LogStore::open(&settings.data_dir.join("log"), sealer, fatal.clone())?;
+        let machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone())?;
+        let links = Links::new(settings.node_id, &settings.cluster, dialer);
+        let factory = network::Factory { links: links.clone(), store: snapshots.clone() };
+
+        let config = Arc::new(config(&settings).map_err(std::io::Error::other)?);
+        let raft = Raft::new(settings.node_id, config, factory, log.clone(), machine)
+            .await
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        let (forwarder, batches) = Forwarder::new();
+        let (reads, rounds) = ReadQueue::new();
+        let (lead, leadership) = watch::channel(Leadership::default());
+
+        let consensus = Consensus(Arc::new(Inner {
+            settings,
+            raft,
+            board,
+            links,
+            snapshots,
+            log,
+            freshness: Freshness::default(),
+            leadership,
+            forwarder,
+            reads,
+            handlers,
+            clock: Clock::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            _folder: folder,
+        }));
+        consensus.spawn(batches.run(consensus.clone()));
+        consensus.spawn(rounds.run(consensus.clone()));
+        consensus.spawn(consensus.clone().reconcile());
+        consensus.spawn(consensus.clone().follow(lead, fatal));
+        consensus.spawn(consensus.clone().tell());
+        Ok(consensus)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Tasks hold a handle themselves: without a word to stop they would keep the folder for ever.
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
+    /// The door for other nodes.
+    pub fn peer_service(&self, check_identity: bool) -> PeerServiceServer<PeerServer> {
+        PeerServiceServer::new(PeerServer { consensus: self.clone(), check_identity })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The state as it is published now.
+    pub fn published(&self) -> Arc<Published> {
+        self.0.board.published.load_full()
+    }
+
+    /// Tells the applied index after each change of the published state.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.0.board.applied.subscribe()
+    }
+
+    /// Tells who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.0.leadership.clone()
+    }
+
+    /// Whether this node believes that it leads. A write or a read round confirms it.
+    pub fn is_leader(&self) -> bool {
+        self.0.leadership.borrow().leader == Some(self.0.settings.node_id)
+    }
+
+    /// The term this node is in.
+    pub fn term(&self) -> u64 {
+        self.0.leadership.borrow().term
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> u64 {
+        self.0.settings.node_id
+    }
+
+    /// The cluster's name.
+    pub fn cluster(&self) -> &str {
+        &self.0.settings.cluster
+    }
+
+    /// Asks the leader's own memory; on the leader, this node's.
+    pub async fn ask(&self, question: Bytes) -> Result<Bytes, Unavailable> {
+        if self.is_leader() {
+            return self.0.handlers.ask(question).await.map_err(Unavailable::Broken);
+        }
+        let leader = self.0.leadership.borrow().leader.ok_or(Unavailable::NoLeader)?;
+        let address = self.address_of(leader).ok_or(Unavailable::NoLeader)?;
+        let mut client = self.0.links.client(leader, &address, Line::Forward);
+        let envelope = Some(self.0.links.envelope_of(question));
+        let answer = client.ask(wire::AskRequest { envelope }).await.map_err(|status| match status.code() {
+            tonic::Code::Unavailable => Unavailable::NoLeader,
+            _ => Unavailable::Broken(status.message().to_owned()),
+        })?;
+        Ok(answer.into_inner().body)
+    }
+
+    /// Fetches a range of another node's archive.
+    pub async fn fetch_archive(&self, from: u64, range: Bytes) -> Result<Vec<Bytes>, Unavailable> {
+        let address = self.address_of(from).ok_or(Unavailable::NoLeader)?;
+        let mut client = self.0.links.client(from, &address, Line::Snapshot);
+        let envelope = Some(self.0.links.envelope_of(range));
+        let broken = |status: tonic::Status| Unavailable::Broken(status.message().to_owned());
+        let answer = client.fetch_archive(wire::FetchArchiveRequest { envelope }).await.map_err(broken)?;
+        let mut stream = answer.into_inner();
+        let mut found = Vec::new();
+        while let Some(item) = stream.message().await.map_err(broken)? {
+            found.push(item.body);
+        }
+        Ok(found)
+    }
+
+    /// Makes a snapshot now.
+    pub async fn snapshot_now(&self) -> Result<(), Unavailable> {
+        self.0.raft.trigger().snapshot().await.map_err(|error| Unavailable::Broken(error.to_string()))
+    }
+
+    /// Hands leadership over when this node leads, then stops.
+    pub async fn shutdown(&self) {
+        if self.is_leader()
+            && let Some(heir) = self.heir()
+            && self.transfer_leader(heir).await.is_ok()
+        {
+            let mut leadership = self.leadership();
+            let me = self.node_id();
+            let handed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
+            let limit = Duration::from_millis(2 * self.0.settings.timing.election_max_ms);
+            if !matches!(tokio::time::timeout(limit, handed).await, Ok(Ok(_))) {
+                tracing::warn!("leadership was not handed over in time");
+            }
+        }
+        self.0.stop.cancel();
+        if let Err(error) = self.0.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not stop cleanly");
+        }
+        if let Err(error) = self.0.log.save_mark() {
+            tracing::warn!(%error, "the durable mark was not written");
+        }
+    }
+
+    /// Follows openraft's own metrics, and ends the process when it has stopped.
+    async fn follow(self, lead: watch::Sender<Leadership>, fatal: Fatal) {
+        let mut metrics = self.0.raft.metrics();
+        loop {
+            let now = metrics.borrow_watched().clone();
+            if let Err(error) = &now.running_state {
+                if !matches!(error, openraft::errors::Fatal::Stopped) {
+                    fatal.raise(&format!("consensus has stopped: {error}"));
+                }
+                return;
+            }
+            let quorum_acked = now.last_quorum_acked.map(|at| Instant::now() - at.elapsed());
+            let next = Leadership { leader: now.current_leader, term: now.current_term, quorum_acked };
+            lead.send_replace(next);
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the others how fresh the leader is, and writes the durable mark.
+    async fn tell(self) {
+        let mut beat = tokio::time::interval(LEAD_PERIOD);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            let log = self.0.log.clone();
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.save_mark()).await {
+                tracing::warn!(%error, "the durable mark was not written");
+            }
+            if self.is_leader() {
+                self.tell_once();
+            }
+        }
+    }
+
+    fn tell_once(&self) {
+        let metrics = self.0.raft.metrics().borrow_watched().clone();
+        let (Some(acked), Some(committed)) = (metrics.last_quorum_acked, metrics.cluster_committed) else {
+            return;
+        };
+        let age = acked.elapsed();
+        for (id, node) in metrics.membership_config.nodes().filter(|(id, _)| **id != self.node_id()) {
+            let mut client = self.0.links.client(*id, &node.addr, Line::Beat);
+            let told = wire::LeadRequest {
+                envelope: Some(self.0.links.envelope_of(Bytes::new())),
+                term: metrics.current_term,
+                committed_index: committed.index,
+                quorum_age_ms: age.as_millis() as u64 + 1,
+            };
+            self.spawn(async move {
+                // Silence is what staleness is made of; nobody needs to be told twice.
+                let _ = tokio::time::timeout(Duration::from_secs(1), client.lead(told)).await;
+            });
+        }
+    }
+
+    pub(crate) fn address_of(&self, node: u64) -> Option<String> {
+        let metrics = self.0.raft.metrics().borrow_watched().clone();
+        let member = metrics.membership_config.get_node(&node).map(|node| node.addr.clone());
+        member.or_else(|| self.published().state.nodes.get(&NodeId(node)).map(|node| node.peer.clone()))
+    }
+
+    fn raft(&self) -> &Raft {
+        &self.0.raft
+    }
+
+    fn board(&self) -> &Board {
+        &self.0.board
+    }
+
+    fn links(&self) -> &Links {
+        &self.0.links
+    }
+
+    fn snapshots(&self) -> &SnapshotStore {
+        &self.0.snapshots
+    }
+
+    fn freshness(&self) -> &Freshness {
+        &self.0.freshness
+    }
+
+    fn forwarder(&self) -> &Forwarder {
+        &self.0.forwarder
+    }
+
+    fn read_queue(&self) -> &ReadQueue {
+        &self.0.reads
+    }
+
+    fn handlers(&self) -> Arc<dyn Handlers> {
+        self.0.handlers.clone()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {
+    let Timing { heartbeat_ms, election_min_ms, election_max_ms } = settings.timing;
+    Config {
+        cluster_name: settings.cluster.clone(),
+        heartbeat_interval: heartbeat_ms,
+        election_timeout_min: election_min_ms,
+        election_timeout_max: election_max_ms,
+        enable_pre_vote: Some(true),
+        // Without it an old leader that reaches one node only keeps its lease for ever.
+        quorum_loss_probe_interval: Some(2 * election_max_ms),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_entries),
+        max_in_snapshot_log_to_keep: settings.trailing_entries,
+        replication_lag_threshold: settings.trailing_entries.max(settings.snapshot_entries),
+        max_payload_entries: 512,
+        broadcast_submitted_on_append: Some(true),
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    }
+    .validate()
+}

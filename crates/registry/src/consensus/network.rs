@@ -1,0 +1,242 @@
+//! openraft's network: what a leader or candidate sends to one other node.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes, stream_append_sequential};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    VoteRequest, VoteResponse,
+};
+use openraft::{BasicNode, RaftNetworkFactory, RaftNetworkV2};
+use reeve_proto::internal::v1 as wire;
+use sha2::{Digest, Sha256};
+use tonic::Code;
+
+use super::links::{Line, Links, pack, unpack};
+use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::types::{C, Vote};
+
+type RpcResult<T> = Result<T, RPCError<C>>;
+type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<C>;
+
+/// A stream that has sent more than it was answered for, and hears nothing for so long, is cut.
+const IDLE_MAX: Duration = Duration::from_millis(500);
+const SNAPSHOT_QUEUE: usize = 4;
+
+/// Makes clients; channels are shared between them.
+pub(super) struct Factory {
+    pub(super) links: Links,
+    pub(super) store: SnapshotStore,
+}
+
+impl Factory {
+    fn peer(&self, target: u64, node: &BasicNode, line: Line) -> Peer {
+        Peer { links: self.links.clone(), store: self.store.clone(), target, address: node.addr.clone(), line }
+    }
+}
+
+impl RaftNetworkFactory<C> for Factory {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+        self.peer(target, node, Line::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+        self.peer(target, node, Line::Beat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+        self.peer(target, node, Line::Snapshot)
+    }
+}
+
+/// One other node, over one line.
+pub(super) struct Peer {
+    links: Links,
+    store: SnapshotStore,
+    target: u64,
+    address: String,
+    line: Line,
+}
+
+impl Peer {
+    fn client(&self) -> wire::peer_service_client::PeerServiceClient<tonic::transport::Channel> {
+        self.links.client(self.target, &self.address, self.line)
+    }
+
+    /// Calls with a limit, and tells openraft whether to back off.
+    async fn call<T, F>(&self, action: RPCTypes, limit: Duration, future: F) -> RpcResult<T>
+    where
+        F: Future<Output = Result<T, tonic::Status>>,
+    {
+        match tokio::time::timeout(limit, future).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => {
+                Err(RPCError::Timeout(Timeout { action, id: self.links.node, target: self.target, timeout: limit }))
+            }
+        }
+    }
+}
+
+fn failed(status: &tonic::Status) -> RPCError<C> {
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
+            RPCError::Unreachable(Unreachable::from_string(status.message()))
+        }
+        _ => RPCError::Network(NetworkError::from_string(status.message())),
+    }
+}
+
+impl RaftNetworkV2<C> for Peer {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<C>,
+        option: RPCOption,
+    ) -> RpcResult<AppendEntriesResponse<C>> {
+        let limit = option.hard_ttl().max(IDLE_MAX);
+        self.call(RPCTypes::AppendEntries, limit, async {
+            let request = wire::AppendRequest { envelope: self.links.envelope(&rpc)? };
+            unpack(&self.client().append(request).await?.into_inner().body)
+        })
+        .await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<C>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + openraft::OptionalSend + Unpin + 'static,
+    {
+        if self.line == Line::Beat {
+            return stream_append_sequential(self, input, option);
+        }
+        let client = self.client();
+        Box::pin(pipeline(self.links.clone(), client, input))
+    }
+
+    async fn vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> RpcResult<VoteResponse<C>> {
+        self.call(RPCTypes::Vote, option.hard_ttl(), async {
+            let request = wire::VoteRequest { envelope: self.links.envelope(&rpc)? };
+            unpack(&self.client().vote(request).await?.into_inner().body)
+        })
+        .await
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> RpcResult<VoteResponse<C>> {
+        self.call(RPCTypes::Vote, option.hard_ttl(), async {
+            let request = wire::PreVoteRequest { envelope: self.links.envelope(&rpc)? };
+            unpack(&self.client().pre_vote(request).await?.into_inner().body)
+        })
+        .await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: openraft::alias::SnapshotOf<C, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + openraft::OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
+        let unreachable = |why: String| StreamingError::Unreachable(Unreachable::from_string(why));
+        let first = self.links.envelope(&(&vote, &snapshot.meta)).map_err(|e| unreachable(e.to_string()))?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_QUEUE);
+        let mut reader = self.store.blocks(&snapshot.snapshot).map_err(|e| unreachable(e.to_string()))?;
+        let feed = tokio::task::spawn_blocking(move || -> io::Result<()> {
+            let gone = |_| io::Error::other("the receiver is gone");
+            let request = wire::InstallSnapshotRequest { envelope: first, ..Default::default() };
+            sender.blocking_send(request).map_err(gone)?;
+            let (mut sum, mut offset) = (Sha256::new(), 0);
+            while let Some(block) = reader.next_block()? {
+                sum.update(&block);
+                let len = block.len() as u64;
+                let request = wire::InstallSnapshotRequest { offset, block: block.into(), ..Default::default() };
+                sender.blocking_send(request).map_err(gone)?;
+                offset += len;
+            }
+            let sha256 = sum.finalize().to_vec().into();
+            let request = wire::InstallSnapshotRequest { offset, sha256, ..Default::default() };
+            sender.blocking_send(request).map_err(gone)
+        });
+        let mut client = self.client();
+        let send = client.install_snapshot(tokio_stream::wrappers::ReceiverStream::new(receiver));
+        let answer = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            answer = send => answer.map_err(|status| unreachable(status.message().to_owned()))?,
+        };
+        match feed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(unreachable(error.to_string())),
+            Err(error) => return Err(unreachable(error.to_string())),
+        }
+        unpack(&answer.into_inner().body).map_err(|status| unreachable(status.message().to_owned()))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<C>,
+        option: RPCOption,
+    ) -> RpcResult<TransferLeaderResponse> {
+        self.call(RPCTypes::TransferLeader, option.hard_ttl(), async {
+            let request = wire::TransferLeaderRequest { envelope: self.links.envelope(&rpc)? };
+            unpack(&self.client().transfer_leader(request).await?.into_inner().body)
+        })
+        .await
+    }
+}
+
+/// Replication over one bidirectional stream: requests go out as they come, answers come back in order.
+async fn pipeline<'s, S>(
+    links: Links,
+    mut client: wire::peer_service_client::PeerServiceClient<tonic::transport::Channel>,
+    input: S,
+) -> RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<C>>>>
+where
+    S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
+{
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = sent.clone();
+    let outbound = input.filter_map(move |request| {
+        let body = pack(&request).map(|body| links.envelope_of(body));
+        counter.fetch_add(1, Ordering::Relaxed);
+        // What cannot be encoded ends as an idle stream, which openraft starts again.
+        std::future::ready(body.ok().map(|envelope| wire::AppendStreamRequest { envelope: Some(envelope) }))
+    });
+    let answer = tokio::time::timeout(IDLE_MAX, client.append_stream(outbound)).await;
+    let inbound = match answer {
+        Ok(Ok(stream)) => stream.into_inner(),
+        Ok(Err(status)) => return Err(failed(&status)),
+        Err(_) => return Err(RPCError::Unreachable(Unreachable::from_string("no answer to a stream"))),
+    };
+    let answers = futures::stream::unfold(Some((inbound, sent, 0u64)), |state| async move {
+        let (mut inbound, sent, received) = state?;
+        loop {
+            let item = match tokio::time::timeout(IDLE_MAX, inbound.message()).await {
+                Err(_) if sent.load(Ordering::Relaxed) <= received => continue,
+                Err(_) => Err(RPCError::Unreachable(Unreachable::from_string("the stream fell silent"))),
+                Ok(Ok(None)) => return None,
+                Ok(Ok(Some(answer))) => {
+                    unpack::<StreamAppendResult<C>>(&answer.body).map_err(|status| failed(&status))
+                }
+                Ok(Err(status)) => Err(failed(&status)),
+            };
+            let goes_on = matches!(item, Ok(Ok(_)));
+            return Some((item, goes_on.then_some((inbound, sent, received + 1))));
+        }
+    });
+    let answers: BoxStream<'s, _> = Box::pin(answers);
+    Ok(answers)
+}

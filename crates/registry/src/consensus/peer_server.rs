@@ -1,0 +1,212 @@
+//! What this node answers to the others. A caller must hold the certificate of the node it says it is.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use reeve_proto::identity::{Kind, Peer};
+use reeve_proto::internal::v1 as wire;
+use reeve_proto::internal::v1::peer_service_server::PeerService;
+use sha2::{Digest, Sha256};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::links::{pack, unpack};
+use super::propose::Forwarded;
+use super::types::{C, Vote};
+use super::{Consensus, types};
+
+type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The peer door of one node.
+#[derive(Clone)]
+pub struct PeerServer {
+    pub(super) consensus: Consensus,
+    /// Off only in tests without TLS.
+    pub(super) check_identity: bool,
+}
+
+fn fatal(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+impl PeerServer {
+    /// Checks cluster and sender, and gives the body.
+    fn open<T>(&self, request: &Request<T>, envelope: Option<&wire::Envelope>) -> Result<bytes::Bytes, Status> {
+        let envelope = envelope.ok_or_else(|| Status::invalid_argument("no envelope"))?;
+        self.check(envelope, request.extensions().get::<Peer>())?;
+        Ok(envelope.body.clone())
+    }
+
+    fn check(&self, envelope: &wire::Envelope, peer: Option<&Peer>) -> Result<(), Status> {
+        if envelope.cluster != self.consensus.cluster() {
+            return Err(Status::permission_denied("this node belongs to another cluster"));
+        }
+        if !self.check_identity {
+            return Ok(());
+        }
+        let spiffe = peer.and_then(|p| p.spiffe.as_ref());
+        match spiffe.map(|id| id.kind()) {
+            Some(Kind::Node(id)) if *id == envelope.from => {
+                let state = self.consensus.published();
+                let known = state.state.nodes.contains_key(&reeve_domain::NodeId(*id));
+                // A node that has no state yet cannot know the roll; its first entries come from the leader.
+                if known || state.state.nodes.is_empty() || state.state.next_node.0 <= *id {
+                    Ok(())
+                } else {
+                    Err(Status::permission_denied("this node was removed"))
+                }
+            }
+            _ => Err(Status::permission_denied("the certificate is not of the node that sends")),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for PeerServer {
+    async fn append(
+        &self,
+        request: Request<wire::AppendRequest>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let answer = self.consensus.raft().append_entries(unpack(&body)?).await.map_err(fatal)?;
+        Ok(Response::new(wire::AppendResponse { body: pack(&answer)? }))
+    }
+
+    type AppendStreamStream = Boxed<wire::AppendStreamResponse>;
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<wire::AppendStreamRequest>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let server = self.clone();
+        let inbound = request.into_inner();
+        // Whatever is wrong ends the stream; the sender starts a new one.
+        let entries = futures::stream::unfold(inbound, move |mut inbound| {
+            let (server, peer) = (server.clone(), peer.clone());
+            async move {
+                let envelope = inbound.message().await.ok()??.envelope?;
+                server.check(&envelope, peer.as_ref()).ok()?;
+                let entries = unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body).ok()?;
+                Some((entries, inbound))
+            }
+        });
+        let answers = self.consensus.raft().stream_append(entries).map(|answer| {
+            let body = pack(&answer.map_err(fatal)?)?;
+            Ok(wire::AppendStreamResponse { body })
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
+        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let answer = self.consensus.raft().vote(unpack(&body)?).await.map_err(fatal)?;
+        Ok(Response::new(wire::VoteResponse { body: pack(&answer)? }))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<wire::PreVoteRequest>,
+    ) -> Result<Response<wire::PreVoteResponse>, Status> {
+        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let answer = self.consensus.raft().pre_vote(unpack(&body)?).await.map_err(fatal)?;
+        Ok(Response::new(wire::PreVoteResponse { body: pack(&answer)? }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let answer = self.consensus.raft().handle_transfer_leader(unpack(&body)?).await.map_err(fatal)?;
+        Ok(Response::new(wire::TransferLeaderResponse { body: pack(&answer)? }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<wire::InstallSnapshotRequest>>,
+    ) -> Result<Response<wire::InstallSnapshotResponse>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let mut inbound = request.into_inner();
+        let first = inbound.message().await?.ok_or_else(|| Status::invalid_argument("an empty snapshot"))?;
+        let envelope = first.envelope.ok_or_else(|| Status::invalid_argument("no envelope"))?;
+        self.check(&envelope, peer.as_ref())?;
+        let (vote, meta): (Vote, types::SnapshotMeta) = unpack(&envelope.body)?;
+
+        let mut writer = self.consensus.snapshots().writer(&meta).map_err(fatal)?;
+        let (mut sum, mut offset) = (Sha256::new(), 0);
+        let sha256 = loop {
+            let message =
+                inbound.message().await?.ok_or_else(|| Status::invalid_argument("the snapshot is cut off"))?;
+            if message.offset != offset {
+                return Err(Status::invalid_argument("a block of the snapshot is missing"));
+            }
+            if !message.sha256.is_empty() {
+                break message.sha256;
+            }
+            sum.update(&message.block);
+            offset += message.block.len() as u64;
+            writer.write_all(&message.block).map_err(fatal)?;
+        };
+        if sum.finalize().as_slice() != sha256.as_ref() {
+            return Err(Status::data_loss("the snapshot was changed on the way"));
+        }
+        let file = tokio::task::spawn_blocking(move || writer.finish(|| Ok(()))).await;
+        let snapshot = file.map_err(fatal)?.map_err(fatal)?;
+        let answer = self.consensus.raft().install_full_snapshot(vote, openraft::Snapshot { meta, snapshot });
+        Ok(Response::new(wire::InstallSnapshotResponse { body: pack(&answer.await.map_err(fatal)?)? }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<wire::ReadIndexRequest>,
+    ) -> Result<Response<wire::ReadIndexResponse>, Status> {
+        self.open(&request, request.get_ref().envelope.as_ref())?;
+        let index = self.consensus.leader_read_index().await.map_err(fatal)?;
+        Ok(Response::new(wire::ReadIndexResponse { index }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<wire::ProposeRequest>,
+    ) -> Result<Response<wire::ProposeResponse>, Status> {
+        self.open(&request, request.get_ref().envelope.as_ref())?;
+        let proposals = request.into_inner().entries.into_iter().map(|bytes| async move {
+            let forwarded: Forwarded = unpack(&bytes)?;
+            pack(&self.consensus.propose_here(forwarded).await)
+        });
+        let results = futures::future::try_join_all(proposals).await?;
+        Ok(Response::new(wire::ProposeResponse { results }))
+    }
+
+    async fn ask(&self, request: Request<wire::AskRequest>) -> Result<Response<wire::AskResponse>, Status> {
+        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        if !self.consensus.is_leader() {
+            return Err(Status::unavailable("this node does not lead"));
+        }
+        let handler = self.consensus.handlers();
+        let body = handler.ask(body).await.map_err(fatal)?;
+        Ok(Response::new(wire::AskResponse { body }))
+    }
+
+    async fn lead(&self, request: Request<wire::LeadRequest>) -> Result<Response<wire::LeadResponse>, Status> {
+        self.open(&request, request.get_ref().envelope.as_ref())?;
+        let told = request.into_inner();
+        self.consensus.freshness().heard(told.term, told.committed_index, told.quorum_age_ms);
+        Ok(Response::new(wire::LeadResponse {}))
+    }
+
+    type FetchArchiveStream = Boxed<wire::FetchArchiveResponse>;
+
+    async fn fetch_archive(
+        &self,
+        request: Request<wire::FetchArchiveRequest>,
+    ) -> Result<Response<Self::FetchArchiveStream>, Status> {
+        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let handler: Arc<dyn super::Handlers> = self.consensus.handlers();
+        let found = handler.fetch_archive(body).await.map_err(fatal)?;
+        let answers = found.into_iter().map(|body| Ok(wire::FetchArchiveResponse { body }));
+        Ok(Response::new(Box::pin(futures::stream::iter(answers))))
+    }
+}

@@ -1,0 +1,219 @@
+//! Proposals: written here when this node leads, sent to the leader in batches when it does not.
+//!
+//! ```text
+//! propose ─► leads? ──► Gate (again) ─► stamp ─► log
+//!              └─ no ─► queue ─► ≤ 512 in a batch, ≤ 4 batches under way ─► the leader's propose_here
+//! ```
+//! While there is no leader a proposal waits until its deadline. On a change of leader what was under way is
+//! given up and sent again: the domain answers a request that it has seen before with its first answer.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, RaftError};
+use parking_lot::Mutex;
+use reeve_domain::{Entry, Refusal, Stamp};
+use reeve_proto::internal::v1 as wire;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::links::{Line, pack, unpack};
+use super::types::{Committed, Payload};
+use super::{Consensus, Unavailable};
+
+/// Proposals in one batch.
+const BATCH_MAX: usize = 512;
+/// Batches under way at once.
+const BATCHES_MAX: usize = 4;
+/// Proposals that wait to be sent; more are held back at the door.
+const QUEUE: usize = 4096;
+/// The longest one batch may take before it is given up and sent again.
+const BATCH_LIMIT: Duration = Duration::from_secs(5);
+/// The pause after a failed try, so that a leader that is just coming up is not stormed.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// An entry on its way to the leader, with what the leader needs to decide again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forwarded {
+    pub entry: Entry,
+    /// The verified caller, in policy's own words.
+    #[serde(with = "serde_bytes")]
+    pub caller: Vec<u8>,
+}
+
+/// What the leader made of a proposal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Verdict {
+    Committed(Committed),
+    /// Policy said no, here at the leader.
+    Refused(Refusal),
+    /// This node does not lead; nothing was written, or it is not known what was.
+    Again,
+}
+
+/// The last stamp that this node gave.
+#[derive(Clone, Default)]
+pub(super) struct Clock(Arc<Mutex<u64>>);
+
+impl Clock {
+    /// Now, but never before what was applied or given already.
+    fn stamp(&self, applied: Stamp) -> Stamp {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let mut last = self.0.lock();
+        *last = now.max(*last).max(applied.0);
+        Stamp(*last)
+    }
+}
+
+struct Queued {
+    bytes: Bytes,
+    answer: oneshot::Sender<Option<Verdict>>,
+}
+
+/// The queue towards the leader.
+#[derive(Clone)]
+pub(super) struct Forwarder {
+    queue: mpsc::Sender<Queued>,
+}
+
+impl Forwarder {
+    pub(super) fn new() -> (Forwarder, Batches) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        (Forwarder { queue }, Batches { waiting })
+    }
+
+    async fn send(&self, bytes: Bytes) -> Option<Verdict> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Queued { bytes, answer }).await.ok()?;
+        answered.await.ok().flatten()
+    }
+}
+
+/// The task that owns the queue.
+pub(super) struct Batches {
+    waiting: mpsc::Receiver<Queued>,
+}
+
+impl Batches {
+    pub(super) async fn run(mut self, consensus: Consensus) {
+        let under_way = Arc::new(Semaphore::new(BATCHES_MAX));
+        let mut batch = Vec::new();
+        while self.waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let Ok(place) = under_way.clone().acquire_owned().await else {
+                return;
+            };
+            // While this one waited for its place, more may have come.
+            while batch.len() < BATCH_MAX {
+                let Ok(more) = self.waiting.try_recv() else { break };
+                batch.push(more);
+            }
+            let batch = std::mem::take(&mut batch);
+            let consensus = consensus.clone();
+            tokio::spawn(async move {
+                send(&consensus, batch).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Sends one batch; when it fails, or the leader changes, everyone is told to try again.
+async fn send(consensus: &Consensus, batch: Vec<Queued>) {
+    let mut leadership = consensus.leadership();
+    let lead = leadership.borrow_and_update().clone();
+    let (bytes, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|q| (q.bytes, q.answer)).unzip();
+    let results = match lead.leader {
+        Some(leader) if leader != consensus.node_id() => {
+            let call = call(consensus, leader, bytes);
+            tokio::select! {
+                results = tokio::time::timeout(BATCH_LIMIT, call) => results.ok().flatten(),
+                // Not every change of the watch is a change of the leader.
+                _ = leadership.wait_for(|now| now.leader != lead.leader) => None,
+            }
+        }
+        _ => None,
+    };
+    let mut results = results.unwrap_or_default().into_iter();
+    for answer in answers {
+        let verdict = results.next().and_then(|bytes| unpack(&bytes).ok());
+        // Whoever asked may have reached its deadline.
+        drop(answer.send(verdict));
+    }
+}
+
+async fn call(consensus: &Consensus, leader: u64, entries: Vec<Bytes>) -> Option<Vec<Bytes>> {
+    let address = consensus.address_of(leader)?;
+    let mut client = consensus.links().client(leader, &address, Line::Forward);
+    let envelope = Some(consensus.links().envelope_of(Bytes::new()));
+    let answer = client.propose(wire::ProposeRequest { envelope, entries }).await;
+    answer.ok().map(|answer| answer.into_inner().results)
+}
+
+impl Consensus {
+    /// Proposes an entry and waits until it is applied, here or at the leader.
+    pub async fn propose(&self, proposal: Forwarded, deadline: Instant) -> Result<Committed, Unavailable> {
+        let packed = pack(&proposal).map_err(|status| Unavailable::Broken(status.message().to_owned()))?;
+        let attempt = async {
+            loop {
+                match self.try_propose(&proposal, &packed).await {
+                    Some(Verdict::Committed(committed)) => return Ok(committed),
+                    Some(Verdict::Refused(refusal)) => {
+                        let revision = self.published().state.revision;
+                        return Ok(Committed { revision, outcome: Err(refusal) });
+                    }
+                    Some(Verdict::Again) | None => self.wait_for_leader().await,
+                }
+            }
+        };
+        match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(Unavailable::NoLeader),
+        }
+    }
+
+    async fn try_propose(&self, proposal: &Forwarded, packed: &Bytes) -> Option<Verdict> {
+        if self.is_leader() {
+            return Some(self.propose_here(proposal.clone()).await);
+        }
+        let verdict = self.forwarder().send(packed.clone()).await?;
+        if let Verdict::Committed(committed) = &verdict {
+            // Read your own writes: this node answers only once it has the change, too.
+            self.wait_for_revision(committed.revision).await;
+        }
+        Some(verdict)
+    }
+
+    async fn wait_for_leader(&self) {
+        tokio::time::sleep(PAUSE).await;
+        let mut leadership = self.leadership();
+        // The watch ends with the node; then the deadline ends the wait.
+        let _ = leadership.wait_for(|lead| lead.leader.is_some()).await;
+    }
+
+    /// Writes a proposal as the leader: policy once more, the stamp, the log.
+    pub(super) async fn propose_here(&self, proposal: Forwarded) -> Verdict {
+        if !self.is_leader() {
+            return Verdict::Again;
+        }
+        let published = self.published();
+        if let Err(refusal) = self.handlers().admit(&published.state, &proposal) {
+            return Verdict::Refused(refusal);
+        }
+        let mut entry = proposal.entry;
+        entry.stamp = self.clock().stamp(published.state.clock);
+        let Ok(bytes) = rmp_serde::to_vec_named(&entry) else {
+            return Verdict::Again;
+        };
+        match self.raft().client_write(Payload(bytes.into())).await {
+            Ok(written) => Verdict::Committed(written.data),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Verdict::Again,
+            Err(error) => {
+                tracing::warn!(%error, "a proposal was not written");
+                Verdict::Again
+            }
+        }
+    }
+}

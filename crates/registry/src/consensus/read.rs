@@ -1,0 +1,169 @@
+//! Reads: how fresh an answer must be, and the one loop that asks the leader for everyone who waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use reeve_domain::Revision;
+use reeve_proto::internal::v1 as wire;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::links::Line;
+use super::machine::Published;
+use super::{Consensus, Unavailable};
+
+/// Readers that wait for one round.
+const WAITING_MAX: usize = 4096;
+const ROUND_LIMIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Sees everything that was acknowledged before it began.
+    Linearizable,
+    /// Sees at least this revision.
+    AtLeast(Revision),
+    /// Answers at once; flagged when staler than this.
+    Bounded(Duration),
+    /// Answers at once.
+    Stale,
+}
+
+/// A state to read from, and how fresh it is.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub published: Arc<Published>,
+    /// None: nobody knows.
+    pub staleness: Option<Duration>,
+    /// The bound that was asked for does not hold.
+    pub stale: bool,
+}
+
+impl View {
+    /// The state itself.
+    pub fn state(&self) -> &reeve_domain::State {
+        &self.published.state
+    }
+}
+
+type Waiter = oneshot::Sender<Option<u64>>;
+
+/// The queue of readers that wait for a round.
+#[derive(Clone)]
+pub(super) struct ReadQueue(mpsc::Sender<Waiter>);
+
+/// The task that owns the queue.
+pub(super) struct Rounds(mpsc::Receiver<Waiter>);
+
+impl ReadQueue {
+    pub(super) fn new() -> (ReadQueue, Rounds) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        (ReadQueue(sender), Rounds(receiver))
+    }
+
+    /// The index that the next round gives; none when there was no leader to ask.
+    async fn index(&self) -> Option<u64> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(sender).await.ok()?;
+        receiver.await.ok().flatten()
+    }
+}
+
+impl Rounds {
+    pub(super) async fn run(mut self, consensus: Consensus) {
+        let mut waiters = Vec::new();
+        // Whoever comes while a round is under way waits for the next one: a round that began before the
+        // question could miss what was acknowledged between.
+        while self.0.recv_many(&mut waiters, WAITING_MAX).await > 0 {
+            let index = tokio::time::timeout(ROUND_LIMIT, consensus.round()).await.ok().flatten();
+            for waiter in waiters.drain(..) {
+                // Whoever asked may have reached its deadline.
+                let _ = waiter.send(index);
+            }
+        }
+    }
+}
+
+impl Consensus {
+    /// A view that is as fresh as asked, or says that it is not.
+    pub async fn read(&self, level: Level, deadline: Instant) -> Result<View, Unavailable> {
+        match level {
+            Level::Stale => Ok(self.view(None)),
+            Level::Bounded(max) => Ok(self.view(Some(max))),
+            Level::AtLeast(revision) => {
+                let wait = self.wait_for_revision(revision);
+                match tokio::time::timeout_at(deadline, wait).await {
+                    Ok(()) => Ok(self.view(None)),
+                    Err(_) => Err(Unavailable::NotCaughtUp { asked: revision }),
+                }
+            }
+            Level::Linearizable => {
+                let linearize = self.linearize();
+                tokio::time::timeout_at(deadline, linearize).await.map_err(|_| Unavailable::NoLeader)?;
+                let published = self.published();
+                Ok(View { published, staleness: Some(Duration::ZERO), stale: false })
+            }
+        }
+    }
+
+    /// How old this node's view may be.
+    pub fn staleness(&self) -> Option<Duration> {
+        let lead = self.leadership().borrow().clone();
+        if lead.leader == Some(self.node_id()) {
+            return lead.quorum_acked.map(|at| at.elapsed());
+        }
+        self.freshness().staleness(self.published().applied_index)
+    }
+
+    fn view(&self, max: Option<Duration>) -> View {
+        // The age first: what is published after it can only be newer.
+        let staleness = self.staleness();
+        let stale = max.is_some_and(|max| staleness.is_none_or(|age| age > max));
+        View { published: self.published(), staleness, stale }
+    }
+
+    async fn linearize(&self) {
+        loop {
+            if let Some(index) = self.read_queue().index().await {
+                self.wait_for_index(index).await;
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One question to the leader for all who wait.
+    async fn round(&self) -> Option<u64> {
+        if self.is_leader() {
+            let linearizer = self.raft().get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+            return Some(linearizer.read_log_id().log_id().index);
+        }
+        let leader = self.leadership().borrow().leader?;
+        let address = self.address_of(leader)?;
+        let mut client = self.links().client(leader, &address, Line::Beat);
+        let envelope = Some(self.links().envelope_of(bytes::Bytes::new()));
+        let answer = client.read_index(wire::ReadIndexRequest { envelope }).await;
+        answer.ok().map(|answer| answer.into_inner().index)
+    }
+
+    /// The leader's side of a follower's round: it joins the leader's own.
+    pub(super) async fn leader_read_index(&self) -> Result<u64, Unavailable> {
+        if !self.is_leader() {
+            return Err(Unavailable::NoLeader);
+        }
+        self.read_queue().index().await.ok_or(Unavailable::NoLeader)
+    }
+
+    pub(super) async fn wait_for_index(&self, index: u64) {
+        let mut applied = self.board().applied.subscribe();
+        // The watch ends with the node; then the caller's deadline ends the wait.
+        let _ = applied.wait_for(|applied| *applied >= index).await;
+    }
+
+    pub(super) async fn wait_for_revision(&self, revision: Revision) {
+        let mut applied = self.board().applied.subscribe();
+        let _ = applied.wait_for(|_| self.published().state.revision >= revision).await;
+    }
+}

@@ -1,0 +1,264 @@
+//! Nodes in this process, over real loopback sockets, that can be dropped and opened again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reeve_domain::audit::Seed;
+use reeve_domain::command::Found;
+use reeve_domain::entry::FORMAT;
+use reeve_domain::group::Region;
+use reeve_domain::request::Key;
+use reeve_domain::secret::Sealed;
+use reeve_domain::words::Name;
+use reeve_domain::{Actor, Answer, Command, Entry, NodeId, Refusal, RequestId, Stamp, State};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use super::store::Deaf;
+use crate::consensus::{Committed, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
+use crate::vault::Sealer;
+
+struct Plain;
+
+impl Dialer for Plain {
+    fn channel(&self, _node: u64, address: &str) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        endpoint.connect_timeout(Duration::from_millis(300)).tcp_nodelay(true).connect_lazy()
+    }
+}
+
+struct Open;
+
+#[async_trait]
+impl Handlers for Open {
+    fn admit(&self, _: &State, proposal: &Forwarded) -> Result<(), Refusal> {
+        match proposal.caller.as_slice() {
+            b"nobody" => Err(Refusal::Unauthenticated("nobody".into())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask(&self, question: Bytes) -> Result<Bytes, String> {
+        Ok([b"heard ", question.as_ref()].concat().into())
+    }
+
+    async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String> {
+        Ok(vec![range.clone(), range])
+    }
+}
+
+pub(super) struct Node {
+    pub(super) consensus: Consensus,
+    /// Everything of the node runs here; without it nothing of the node is left.
+    runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Default)]
+pub(super) struct Cluster {
+    pub(super) nodes: BTreeMap<u64, Node>,
+    folders: BTreeMap<u64, TempDir>,
+    addresses: BTreeMap<u64, SocketAddr>,
+    pub(super) snapshot_entries: u64,
+}
+
+pub(super) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn sealed() -> Sealed {
+    Sealed { kid: "k".into(), version: 1, nonce: vec![], aad: String::new(), ciphertext: vec![] }
+}
+
+pub(super) fn entry(actor: Actor, request: Option<&str>, command: Command) -> Forwarded {
+    let request = request.map(|id| Key { id: RequestId::parse(id).unwrap(), hash: [0; 32] });
+    let policy_rev = u64::from(actor != Actor::Founder);
+    let entry = Entry {
+        format: FORMAT,
+        stamp: Stamp(0),
+        actor,
+        principal_rev: 0,
+        policy_rev,
+        request,
+        seed: Seed::default(),
+        command,
+    };
+    Forwarded { entry, caller: Vec::new() }
+}
+
+impl Cluster {
+    /// One founded node.
+    pub(super) async fn founded(snapshot_entries: u64) -> Cluster {
+        let mut cluster = Cluster::default();
+        cluster.snapshot_entries = snapshot_entries;
+        cluster.start(1).await;
+        let address = cluster.addresses[&1].to_string();
+        cluster.nodes[&1].consensus.initialize(&address).await.unwrap();
+        let found = Command::Found(Found {
+            cluster: name("test"),
+            cluster_id: "c".into(),
+            root_ca_pem: String::new(),
+            issuing_chain_pem: String::new(),
+            issuing_key: sealed(),
+            audit_key: sealed(),
+            regions: vec![],
+            admin: "spiffe://test/person/ann".into(),
+            node: NodeId(1),
+            api_address: String::new(),
+            peer_address: address,
+        });
+        let said = cluster.say(1, entry(Actor::Founder, None, found)).await;
+        assert_eq!(said.outcome, Ok(Answer::Done));
+        cluster
+    }
+
+    /// A founded cluster of three voters.
+    pub(super) async fn of_three(snapshot_entries: u64) -> Cluster {
+        let mut cluster = Cluster::founded(snapshot_entries).await;
+        for id in [2, 3] {
+            cluster.start(id).await;
+            cluster.put_on_the_roll(id).await;
+        }
+        for id in 1..=3 {
+            cluster.wait_until(id, |node| {
+                let status = node.status();
+                status.nodes.len() == 3
+                    && status.nodes.iter().all(|n| {
+                        matches!(n.role, crate::consensus::NodeRole::Leader | crate::consensus::NodeRole::Follower)
+                    })
+            })
+            .await;
+        }
+        cluster
+    }
+
+    async fn put_on_the_roll(&mut self, id: u64) {
+        use reeve_domain::access::{Expect, MintToken, NodeAddresses, RedeemToken};
+        let token = reeve_domain::ids::TokenId::parse(&format!("{id:012x}")).unwrap();
+        let mint = Command::MintToken(MintToken {
+            id: token.clone(),
+            secret_hash: [1; 32],
+            role: reeve_domain::policy::Role::Node,
+            name: name("node"),
+            region: None,
+            group: None,
+            tenants: Default::default(),
+            ttl_ms: 60_000,
+        });
+        self.say(1, entry(Actor::Pilot, None, mint)).await.outcome.unwrap();
+        let redeem = Command::RedeemToken(RedeemToken {
+            id: token,
+            secret_hash: [1; 32],
+            csr_hash: [2; 32],
+            node: Some(NodeAddresses { api: String::new(), peer: self.addresses[&id].to_string() }),
+            expect: Expect::Node,
+        });
+        self.say(1, entry(Actor::Joiner, None, redeem)).await.outcome.unwrap();
+    }
+
+    /// Opens a node on its folder and address, which stay the same over restarts.
+    pub(super) async fn start(&mut self, id: u64) {
+        let bind = self.addresses.get(&id).copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let listener = TcpListener::bind(bind).await.unwrap();
+        self.addresses.insert(id, listener.local_addr().unwrap());
+        let folder = self.folders.entry(id).or_insert_with(|| tempfile::tempdir().unwrap());
+        let settings = Settings {
+            node_id: id,
+            cluster: "test".into(),
+            data_dir: folder.path().to_owned(),
+            timing: Timing::LAN,
+            snapshot_entries: self.snapshot_entries,
+            trailing_entries: 5,
+        };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = listener.into_std().unwrap();
+        let opened = runtime.spawn(async move {
+            let consensus = Consensus::open(
+                settings,
+                Sealer::new(&[id as u8; 32]),
+                Arc::new(Plain),
+                Arc::new(Deaf),
+                Arc::new(Open),
+                Fatal::new(|why| eprintln!("fatal: {why}")),
+            )
+            .await
+            .unwrap();
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let serve = Server::builder().add_service(consensus.peer_service(false));
+            tokio::spawn(serve.serve_with_incoming(incoming));
+            consensus
+        });
+        self.nodes.insert(id, Node { consensus: opened.await.unwrap(), runtime });
+    }
+
+    /// Takes a node away: its socket closes and it stops, without handing anything over.
+    pub(super) async fn kill(&mut self, id: u64) {
+        let Node { consensus, runtime } = self.nodes.remove(&id).unwrap();
+        drop(consensus);
+        tokio::task::spawn_blocking(|| drop(runtime)).await.unwrap();
+    }
+
+    /// Takes a node away after its own goodbye.
+    pub(super) async fn stop(&mut self, id: u64) {
+        let node = self.nodes[&id].consensus.clone();
+        self.nodes[&id].runtime.spawn(async move { node.shutdown().await }).await.unwrap();
+        self.kill(id).await;
+    }
+
+    pub(super) async fn say(&self, id: u64, proposal: Forwarded) -> Committed {
+        self.nodes[&id].consensus.propose(proposal, soon()).await.unwrap()
+    }
+
+    pub(super) async fn region(&self, via: u64, text: &str, request: Option<&str>) -> Committed {
+        let region = Region { name: name(text), display_name: String::new() };
+        self.say(via, entry(Actor::Pilot, request, Command::CreateRegion(region))).await
+    }
+
+    pub(super) async fn wait_until(&self, id: u64, holds: impl Fn(&Consensus) -> bool) {
+        let node = &self.nodes[&id].consensus;
+        let poll = async {
+            while !holds(node) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("it never became true");
+    }
+
+    /// The leader, once everyone here agrees on one that lives.
+    pub(super) async fn leader(&self) -> u64 {
+        let agreed = || {
+            let leaders: Vec<_> = self.nodes.values().map(|n| n.consensus.leadership().borrow().leader).collect();
+            let first = leaders.first().copied().flatten()?;
+            let alive = self.nodes.contains_key(&first);
+            (alive && leaders.iter().all(|l| *l == Some(first))).then_some(first)
+        };
+        let poll = async {
+            loop {
+                if let Some(leader) = agreed() {
+                    return leader;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("no leader")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A runtime may not be dropped where it could block another one.
+        for (_, node) in std::mem::take(&mut self.nodes) {
+            node.runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The first thing that happens to a call: which RPC it is, who calls, how fast, and until when.
+//!
+//! ```text
+//! path ─► Rpc ─► action ─► Peer ─► bucket ─► known, with a role for it ─► handler (parse, permit, …)
+//! ```
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::Response;
+use reeve_domain::policy::Action;
+use reeve_proto::Rpc;
+use reeve_proto::identity::Peer;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::edge::desk::Desk;
+use crate::policy::{self, Caller, Denied};
+
+/// A call without a deadline of its own ends after this.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest deadline that is honoured.
+const DEADLINE_MAX: Duration = Duration::from_secs(30);
+/// The same for calls that wait on purpose.
+const WAIT_MAX: Duration = Duration::from_secs(65);
+/// Open to everybody: load balancers show no certificate.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// A call that was let in. Handlers find it in the request; without it they refuse.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub rpc: Rpc,
+    pub caller: Caller,
+    pub deadline: Instant,
+    /// Ties the audit record to the caller's trace; empty without one.
+    pub trace_id: String,
+}
+
+impl Call {
+    /// What this call is to policy.
+    pub(super) fn action(&self) -> Action {
+        policy::action(self.rpc)
+    }
+}
+
+/// Stands before every handler.
+pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let Some(rpc) = Rpc::from_path(path) else {
+        // Reflection, and what does not exist: only for those who are somebody here.
+        let open = path.starts_with(HEALTH) || has_identity(&request);
+        return match open {
+            true => next.run(request).await,
+            false => Status::from(Denied::NoIdentity).into_http(),
+        };
+    };
+    let begun = Instant::now();
+    let call = call(rpc, &request);
+    let (response, code) = match enter(&desk, call).await {
+        Ok(call) => {
+            request.extensions_mut().insert(call);
+            let response = next.run(request).await;
+            let code = code_of(response.headers());
+            (response, code)
+        }
+        Err(status) => {
+            let code = status.code();
+            (status.into_http(), code)
+        }
+    };
+    let method = rpc.path().trim_start_matches('/');
+    desk.rooms.metrics.call(method, word(code), begun.elapsed());
+    response
+}
+
+fn has_identity(request: &Request) -> bool {
+    let peer = request.extensions().get::<Peer>();
+    peer.is_some_and(|peer| peer.spiffe.is_some())
+}
+
+/// What is known of a call before anything is decided.
+fn call(rpc: Rpc, request: &Request) -> Result<Call, Denied> {
+    let peer = request.extensions().get::<Peer>().ok_or(Denied::NoIdentity)?;
+    Ok(Call {
+        rpc,
+        caller: Caller::of(peer),
+        deadline: Instant::now() + patience(rpc, request.headers()),
+        trace_id: trace_id(request.headers()),
+    })
+}
+
+async fn enter(desk: &Desk, call: Result<Call, Denied>) -> Result<Call, Status> {
+    let call = call?;
+    let action = call.action();
+    if action == Action::Join {
+        desk.counted(desk.limits.check_address(call.caller.address.ip()))?;
+        return Ok(call);
+    }
+    if call.caller.spiffe().is_none() {
+        return Err(Denied::NoIdentity.into());
+    }
+    desk.counted(desk.limits.check_principal(call.caller.id(), action))?;
+    desk.recognise(&call).await?;
+    Ok(call)
+}
+
+/// How long this call may take: the caller's own wish, within bounds.
+fn patience(rpc: Rpc, headers: &HeaderMap) -> Duration {
+    let waits = rpc == Rpc::OperationWaitOperation;
+    let (default, max) = match waits {
+        true => (WAIT_MAX, WAIT_MAX),
+        false => (DEADLINE_DEFAULT, DEADLINE_MAX),
+    };
+    let wish = headers
+        .get("grpc-timeout")
+        .and_then(|value| timeout(value.to_str().ok()?));
+    wish.map_or(default, |wish| wish.min(max))
+}
+
+/// Reads `grpc-timeout`: up to eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+/// The trace of a W3C `traceparent`: `00-<32 hex digits>-…`.
+fn trace_id(headers: &HeaderMap) -> String {
+    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let trace = parent.and_then(|text| text.split('-').nth(1));
+    let good = trace.filter(|trace| trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()));
+    good.unwrap_or_default().to_owned()
+}
+
+/// How a call ended, as far as its head tells: a refusal is all head, and a stream that began is fine.
+fn code_of(headers: &HeaderMap) -> Code {
+    let status = headers
+        .get("grpc-status")
+        .map(|value| Code::from_bytes(value.as_bytes()));
+    status.unwrap_or(Code::Ok)
+}
+
+fn word(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_the_callers_within_bounds() {
+        let ask = |text: &str| {
+            let headers = HeaderMap::from_iter([(
+                axum::http::HeaderName::from_static("grpc-timeout"),
+                text.parse().unwrap(),
+            )]);
+            patience(Rpc::TenantGetTenant, &headers)
+        };
+        assert_eq!(ask("250m"), Duration::from_millis(250));
+        assert_eq!(ask("5S"), Duration::from_secs(5));
+        assert_eq!(ask("99999999H"), DEADLINE_MAX);
+        for odd in ["", "S", "5", "123456789S", "-1S", "5s", "ü"] {
+            assert_eq!(timeout(odd), None, "{odd}");
+        }
+        assert_eq!(
+            patience(Rpc::TenantGetTenant, &HeaderMap::new()),
+            DEADLINE_DEFAULT
+        );
+        assert_eq!(patience(Rpc::OperationWaitOperation, &HeaderMap::new()), WAIT_MAX);
+    }
+}

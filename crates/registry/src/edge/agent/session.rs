@@ -1,0 +1,292 @@
+//! One agent's session: orders down, reports and heartbeats up.
+//!
+//! ```text
+//! agent ── Hello, Beat, StepReport ──► uplink ──► sightings (leader's memory) | commands (log)
+//!       ◄── Welcome, BeatAck, ReportAck, StepOrder ── outbox ◄── orders ◄── State, whenever it changes
+//! ```
+//! Orders are State: whichever node an agent dials, it hears the steps that are open for it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reeve_domain::group::{Group, Member, MemberStatus, ReportMember};
+use reeve_domain::operation::Direction;
+use reeve_domain::plan::operations;
+use reeve_domain::words::Name;
+use reeve_domain::{Command, OperationId, Refusal, State};
+use reeve_proto::convert;
+use reeve_proto::error::{self, Reason};
+use reeve_proto::v1::session_request::{Beat, Hello, Message as Up};
+use reeve_proto::v1::session_response::{BeatAck, Message as Down, ReportAck, Welcome};
+use reeve_proto::v1::{MemberFacts, SessionRequest, SessionResponse, StepReport};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use crate::edge::admit::Call;
+use crate::edge::desk::Desk;
+use crate::policy::{self, Intent};
+
+/// Messages that wait for the agent; a slow one slows its own session down and nobody else's.
+const QUEUE_MAX: usize = 64;
+/// The first message must come within this.
+const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// A session that says nothing for so long is ended; beats come every second.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Each report and each transition may take this long to be committed.
+const PROPOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// A look at the rights even when nothing changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// One try at one step, sent once on a stream.
+type Try = (OperationId, u32, u32, Direction, u64);
+type Outbox = mpsc::Sender<Result<SessionResponse, Status>>;
+
+/// What one session works with.
+#[derive(Clone)]
+pub(super) struct Session {
+    desk: Desk,
+    call: Call,
+    agent: Name,
+}
+
+impl Session {
+    /// Who it is: the certificate says so, and nothing that is sent can say otherwise.
+    pub(super) fn begin(desk: Desk, call: Call) -> Result<Session, Status> {
+        policy::standing(&desk.state(), &call.caller, call.action())?;
+        let Some(agent) = call.caller.agent() else {
+            return Err(error::status(
+                Reason::PermissionDenied,
+                "only an agent has a session",
+                &[],
+            ));
+        };
+        Ok(Session { desk, call, agent })
+    }
+
+    /// Runs until either side leaves or the agent loses its rights.
+    pub(super) fn spawn(
+        self,
+        inbound: Streaming<SessionRequest>,
+    ) -> BoxStream<'static, Result<SessionResponse, Status>> {
+        let (outbox, receive) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(async move {
+            let ended = tokio::select! {
+                ended = self.listen(inbound, &outbox) => ended,
+                () = outbox.closed() => return,
+            };
+            tracing::debug!(agent = %self.agent, ?ended, "session ended");
+            if let Err(status) = ended {
+                // The agent may be gone, and then nobody is there to be told.
+                let _ = outbox.send(Err(status)).await;
+            }
+        });
+        ReceiverStream::new(receive).boxed()
+    }
+
+    async fn listen(&self, mut inbound: Streaming<SessionRequest>, outbox: &Outbox) -> Result<(), Status> {
+        let first = next(&mut inbound, HELLO_PATIENCE).await?;
+        let Some(Up::Hello(hello)) = first else {
+            return Err(error::field("message", "begins with hello"));
+        };
+        self.welcome(hello, outbox).await?;
+        let orders = self.orders(outbox);
+        let uplink = self.uplink(inbound, outbox);
+        tokio::pin!(orders, uplink);
+        tokio::select! {
+            ended = &mut orders => ended,
+            ended = &mut uplink => ended,
+        }
+    }
+
+    async fn welcome(&self, hello: Hello, outbox: &Outbox) -> Result<(), Status> {
+        let call = self.call_now();
+        // It may have joined through another node a moment ago.
+        let state = self
+            .desk
+            .state_with(&call, |state| state.group_of_agent(&self.agent).is_some())
+            .await?;
+        let reading = self.desk.stale();
+        let group = self.group(&state)?;
+        let welcome = Welcome {
+            agent: self.agent.to_string(),
+            group: group.name.to_string(),
+            region: group.region.to_string(),
+            epoch: group.epoch.0,
+            freshness: Some(reading.freshness),
+        };
+        tracing::info!(agent = %self.agent, boot = %hello.boot_id, version = %hello.version, "session begins");
+        put(outbox, Down::Welcome(welcome)).await?;
+        self.transition(hello.facts.as_ref()).await
+    }
+
+    /// Sends each try at an open step once, whenever State changes.
+    async fn orders(&self, outbox: &Outbox) -> Result<(), Status> {
+        let mut sent: BTreeSet<Try> = BTreeSet::new();
+        loop {
+            let state = self.desk.state();
+            policy::standing(&state, &self.call.caller, self.call.action())?;
+            let mut open = BTreeSet::new();
+            for order in operations::orders_for(&state, &self.agent) {
+                let Some(tenant) = state.operations.get(&order.operation).map(|o| &o.tenant) else {
+                    continue;
+                };
+                let key = (
+                    order.operation.clone(),
+                    order.step,
+                    order.attempt,
+                    order.direction,
+                    order.epoch.0,
+                );
+                open.insert(key.clone());
+                if let Some(tenant) = state.tenants.get(tenant)
+                    && !sent.contains(&key)
+                {
+                    put(outbox, Down::Order(convert::order(&order, tenant))).await?;
+                }
+            }
+            // What is closed is never opened again under the same key, so only open ones are remembered.
+            sent = open;
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.desk.newer_than(state.revision)).await;
+        }
+    }
+
+    async fn uplink(&self, mut inbound: Streaming<SessionRequest>, outbox: &Outbox) -> Result<(), Status> {
+        loop {
+            match next(&mut inbound, SILENCE_MAX).await? {
+                None => return Ok(()),
+                Some(Up::Hello(_)) => return Err(error::field("message", "hello comes once")),
+                Some(Up::Beat(beat)) => self.beat(beat, outbox).await?,
+                Some(Up::Report(report)) => self.report(report, outbox).await?,
+            }
+        }
+    }
+
+    async fn beat(&self, beat: Beat, outbox: &Outbox) -> Result<(), Status> {
+        let leader_heard = self
+            .desk
+            .sighted(&self.agent, beat.lag_bytes, beat.connections)
+            .await;
+        let ack = BeatAck {
+            sequence: beat.sequence,
+            freshness: Some(self.desk.stale().freshness),
+            leader_heard,
+        };
+        put(outbox, Down::BeatAck(ack)).await?;
+        self.transition(beat.facts.as_ref()).await
+    }
+
+    /// Proposes facts that differ from State's; heartbeats alone never reach the log.
+    async fn transition(&self, facts: Option<&MemberFacts>) -> Result<(), Status> {
+        let Some(facts) = facts else {
+            return Ok(());
+        };
+        let facts = convert::facts_from_wire(facts)?;
+        let state = self.desk.state();
+        let group = self.group(&state)?;
+        let status = match facts.postgres_up {
+            true => MemberStatus::Ready,
+            false => MemberStatus::Down,
+        };
+        let same = |m: &Member| m.name == self.agent && m.facts == facts && m.status == status;
+        if group.members.iter().any(same) {
+            return Ok(());
+        }
+        let call = self.call_now();
+        let permit = policy::decide(&state, &call.caller, call.action(), None)?;
+        let order = ReportMember {
+            agent: self.agent.clone(),
+            facts,
+        };
+        match self
+            .desk
+            .propose(&call, permit, Intent::new(Command::ReportMember(order)))
+            .await
+        {
+            // Without a leader the next beat brings the same facts again; the session goes on.
+            Err(status) if status.code() == Code::Unavailable => Ok(()),
+            proposed => proposed.map(drop),
+        }
+    }
+
+    /// Proposes a report. What is refused for good is acknowledged so; what may yet work ends the stream,
+    /// so that the agent dials again and says it again.
+    async fn report(&self, wire: StepReport, outbox: &Outbox) -> Result<(), Status> {
+        let key = wire.key.clone();
+        let call = self.call_now();
+        let proposed = match convert::report(&self.agent, wire) {
+            Ok(report) => {
+                let permit = policy::for_step(&self.desk.state(), &call.caller, &report)?;
+                let intent = Intent::new(Command::ReportStep(report));
+                self.desk.propose(&call, permit, intent).await.map(drop)
+            }
+            Err(bad) => Err(Status::from(bad)),
+        };
+        let refused = match proposed {
+            Ok(()) => String::new(),
+            Err(status) if is_final(&status) => status.message().to_owned(),
+            Err(status) => return Err(status),
+        };
+        put(outbox, Down::ReportAck(ReportAck { key, refused })).await
+    }
+
+    fn group<'a>(&self, state: &'a State) -> Result<&'a Group, Status> {
+        let group = state.group_of_agent(&self.agent);
+        group.ok_or_else(|| error::refusal(&Refusal::GroupNotFound(format!("of agent {}", self.agent))))
+    }
+
+    /// The same caller, with time for one more proposal: a session outlives any one deadline.
+    fn call_now(&self) -> Call {
+        Call {
+            deadline: Instant::now() + PROPOSE_PATIENCE,
+            ..self.call.clone()
+        }
+    }
+}
+
+/// Whether saying it again would bring the same answer: the state machine refused, or it cannot be read.
+fn is_final(status: &Status) -> bool {
+    matches!(
+        error::info(status).reason,
+        Reason::BadField
+            | Reason::Fenced
+            | Reason::OperationNotFound
+            | Reason::OperationEnded
+            | Reason::TenantNotFound
+            | Reason::GroupNotFound
+            | Reason::WrongState
+    )
+}
+
+/// The next message; none when the agent closed its side.
+async fn next(inbound: &mut Streaming<SessionRequest>, patience: Duration) -> Result<Option<Up>, Status> {
+    let silent = |_| {
+        error::status(
+            Reason::WrongState,
+            "the session was silent for too long; dial again",
+            &[],
+        )
+    };
+    let message = tokio::time::timeout(patience, inbound.message())
+        .await
+        .map_err(silent)??;
+    match message {
+        None => Ok(None),
+        Some(SessionRequest { message: None }) => Err(error::field("message", "is empty")),
+        Some(SessionRequest { message }) => Ok(message),
+    }
+}
+
+async fn put(outbox: &Outbox, message: Down) -> Result<(), Status> {
+    let response = SessionResponse {
+        message: Some(message),
+    };
+    // A closed outbox ends the session from the outside; there is nothing to add.
+    outbox
+        .send(Ok(response))
+        .await
+        .map_err(|_| Status::cancelled("the agent left"))
+}

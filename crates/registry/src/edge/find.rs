@@ -1,0 +1,49 @@
+//! Finding what a caller names. What it may not see is answered exactly as what does not exist.
+
+use reeve_domain::words::Claim;
+use reeve_domain::{OperationId, State, Tenant, TenantId};
+use reeve_proto::convert::BadField;
+use tonic::Status;
+
+use crate::edge::status;
+use crate::policy::Standing;
+
+/// The tenant that an id or slug names.
+pub(super) fn tenant<'a>(
+    state: &'a State,
+    standing: &Standing<'_>,
+    text: &str,
+) -> Result<&'a Tenant, Status> {
+    let known = state.find_tenant(text).ok();
+    let seen = known.filter(|tenant| standing.sees(state, tenant));
+    seen.ok_or_else(|| status::no_tenant(text))
+}
+
+/// The tenant with this very id.
+pub(super) fn tenant_by_id<'a>(
+    state: &'a State,
+    standing: &Standing<'_>,
+    id: &TenantId,
+) -> Result<&'a Tenant, Status> {
+    let seen = state
+        .tenants
+        .get(id)
+        .filter(|tenant| standing.sees(state, tenant));
+    seen.ok_or_else(|| status::no_tenant(id.as_str()))
+}
+
+/// The tenant that a claim leads to.
+pub(super) fn by_claim<'a>(
+    state: &'a State,
+    standing: &Standing<'_>,
+    claim: &Claim,
+) -> Result<&'a Tenant, Status> {
+    let known = state.claims.get(claim).and_then(|id| state.tenants.get(id));
+    let seen = known.filter(|tenant| standing.sees(state, tenant));
+    seen.ok_or_else(|| status::no_tenant(&claim.to_string()))
+}
+
+/// Reads an operation's id.
+pub(super) fn operation_id(text: &str) -> Result<OperationId, BadField> {
+    OperationId::parse(text).map_err(|error| BadField::new("operation", error))
+}

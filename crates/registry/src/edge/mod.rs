@@ -1,0 +1,99 @@
+//! The doors: gRPC for clients, agents, people and joining nodes. Every handler reads alike.
+//!
+//! ```text
+//! admit (who, not too fast) ─► parse (words become types) ─► permit (policy) ─► propose or read ─► answer
+//! ```
+//! Deliberately absent: any decision about what a command does, and any name of what is under consensus.
+
+mod access;
+mod admit;
+mod agent;
+mod audit;
+mod certificate;
+mod cluster;
+mod desk;
+mod find;
+mod group;
+mod health;
+mod join;
+mod limits;
+mod mint;
+mod operation;
+mod page;
+mod parse;
+mod read;
+mod request;
+mod resolver;
+mod status;
+mod tenant;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use reeve_proto::v1::access_service_server::AccessServiceServer;
+use reeve_proto::v1::agent_service_server::AgentServiceServer;
+use reeve_proto::v1::audit_service_server::AuditServiceServer;
+use reeve_proto::v1::cluster_service_server::ClusterServiceServer;
+use reeve_proto::v1::group_service_server::GroupServiceServer;
+use reeve_proto::v1::operation_service_server::OperationServiceServer;
+use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
+use reeve_proto::v1::tenant_service_server::TenantServiceServer;
+use tonic::service::Routes;
+
+pub use limits::{Rate, Rates};
+
+use crate::rooms::Rooms;
+use desk::Desk;
+use limits::Limits;
+
+/// The largest request that is read.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Why the doors could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The descriptors that this program carries cannot be read.
+    #[error("reflection cannot be offered")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// All services of port 7400, for a server whose connections say who their peer is.
+pub fn routes(rooms: Rooms, rates: Rates) -> Result<Routes, Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(health::run(reporter, rooms.consensus.clone()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(reeve_proto::DESCRIPTORS)
+        .with_service_name("reeve.v1")
+        .build_v1()?;
+    let desk = Desk {
+        rooms,
+        limits: Arc::new(Limits::new(rates)),
+    };
+
+    macro_rules! serve {
+        ($server:ident, $handler:expr) => {
+            $server::new($handler).max_decoding_message_size(REQUEST_BYTES_MAX)
+        };
+    }
+    let desk_of = || desk.clone();
+    let routes = Routes::new(health)
+        .add_service(reflection)
+        .add_service(serve!(
+            ResolverServiceServer,
+            resolver::Resolver { desk: desk_of() }
+        ))
+        .add_service(serve!(TenantServiceServer, tenant::Tenants { desk: desk_of() }))
+        .add_service(serve!(GroupServiceServer, group::Groups { desk: desk_of() }))
+        .add_service(serve!(
+            OperationServiceServer,
+            operation::Operations { desk: desk_of() }
+        ))
+        .add_service(serve!(ClusterServiceServer, cluster::Cluster { desk: desk_of() }))
+        .add_service(serve!(AccessServiceServer, access::Access { desk: desk_of() }))
+        .add_service(serve!(AuditServiceServer, audit::Audit { desk: desk_of() }))
+        .add_service(serve!(AgentServiceServer, agent::Agents { desk: desk_of() }));
+    let door = axum::middleware::from_fn_with_state(desk.clone(), admit::door);
+    Ok(Routes::from(routes.into_axum_router().layer(door)))
+}

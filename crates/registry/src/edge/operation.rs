@@ -1,0 +1,242 @@
+//! OperationService: durable jobs, what they wait for, and turning them back.
+
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use reeve_domain::operation::Cancel;
+use reeve_domain::{Command, Event, Operation, OperationId, Refusal, State};
+use reeve_proto::convert::{self, BadField};
+use reeve_proto::v1::operation_service_server::OperationService;
+use reeve_proto::{error, v1};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::edge::admit::Call;
+use crate::edge::desk::{Desk, Reading};
+use crate::edge::page::Page;
+use crate::edge::read::{self, Level};
+use crate::edge::{find, parse, request};
+use crate::hub::HubItem;
+use crate::policy::{self, Intent};
+
+/// The longest wait of one call.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// What an operation waits for may change without an event: an agent falls silent.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// States of one operation that a slow watcher may leave unread; it then misses some in between.
+const WATCH_QUEUE: usize = 16;
+
+#[derive(Clone)]
+pub(super) struct Operations {
+    pub desk: Desk,
+}
+
+#[tonic::async_trait]
+impl OperationService for Operations {
+    async fn get_operation(
+        &self,
+        request: Request<v1::GetOperationRequest>,
+    ) -> Result<Response<v1::GetOperationResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
+        let id = find::operation_id(&wire.operation)?;
+        let reading = self.desk.read(&call, level).await?;
+        policy::standing(&reading.state, &call.caller, call.action())?;
+        let operation = self.found(&reading.state, &id).await?;
+        Ok(Response::new(v1::GetOperationResponse {
+            operation: Some(self.desk.sight().await.operation(&operation)),
+            freshness: Some(reading.freshness),
+        }))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<v1::ListOperationsRequest>,
+    ) -> Result<Response<v1::ListOperationsResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
+        let wanted = convert::operation_status_from_wire(wire.state());
+        if wanted.is_none() && wire.state != v1::operation::State::Unspecified as i32 {
+            return Err(BadField::new("state", "is not a state of an operation").into());
+        }
+        let query = format!("operations tenant={} state={}", wire.tenant, wire.state);
+        let page = Page::parse(wire.page_size, &wire.page_token, query)?;
+
+        let reading = self.desk.read(&call, level).await?;
+        policy::standing(&reading.state, &call.caller, call.action())?;
+        let about = |o: &&Operation| {
+            wire.tenant.is_empty() || o.tenant.as_str() == wire.tenant || o.slug.as_str() == wire.tenant
+        };
+        let mut all: Vec<_> = reading
+            .state
+            .operations
+            .values()
+            .filter(about)
+            .filter(|o| wanted.is_none_or(|status| o.status == status))
+            .map(|o| (newest_first(o), o))
+            .filter(|(key, _)| page.after.as_ref().is_none_or(|after| key > after))
+            .collect();
+        all.sort_by(|(one, _), (two, _)| one.cmp(two));
+        let (shown, next_page_token) = page.cut(all.into_iter(), |(key, _)| key.clone());
+        let sight = self.desk.sight().await;
+        Ok(Response::new(v1::ListOperationsResponse {
+            operations: shown.into_iter().map(|(_, o)| sight.operation(o)).collect(),
+            next_page_token,
+            freshness: Some(reading.freshness),
+        }))
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<v1::WaitOperationRequest>,
+    ) -> Result<Response<v1::WaitOperationResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let id = find::operation_id(&wire.operation)?;
+        let patience = parse::length("timeout", wire.timeout.as_ref(), WAIT_MAX, WAIT_MAX)?;
+        let until = (Instant::now() + patience).min(call.deadline);
+        let reading = self.desk.read(&call, Level::Linearizable).await?;
+        policy::standing(&reading.state, &call.caller, call.action())?;
+        let (operation, reading) = self.ended(&call, &id, reading, until).await?;
+        Ok(Response::new(v1::WaitOperationResponse {
+            operation: Some(self.desk.sight().await.operation(&operation)),
+            freshness: Some(reading.freshness),
+        }))
+    }
+
+    type WatchOperationStream = BoxStream<'static, Result<v1::WatchOperationResponse, Status>>;
+
+    async fn watch_operation(
+        &self,
+        request: Request<v1::WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchOperationStream>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let id = find::operation_id(&wire.operation)?;
+        let reading = self.desk.read(&call, Level::Linearizable).await?;
+        policy::standing(&reading.state, &call.caller, call.action())?;
+        self.found(&reading.state, &id).await?;
+        let (send, receive) = mpsc::channel(WATCH_QUEUE);
+        let own = self.clone();
+        tokio::spawn(async move {
+            if let Err(status) = own.follow(&call, &id, &send).await {
+                // The watcher may be gone, and then nobody is there to be told.
+                let _ = send.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<v1::CancelOperationRequest>,
+    ) -> Result<Response<v1::CancelOperationResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let key = request::key(call.rpc, &wire)?;
+        let operation = find::operation_id(&wire.operation)?;
+        let reason = parse::reason(wire.reason)?;
+        let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
+        let order = Cancel {
+            operation: operation.clone(),
+            reason,
+        };
+        let intent = Intent::new(Command::CancelOperation(order)).once(key);
+        let answered = self.desk.propose(&call, permit, intent).await?;
+        let operation = self.found(&answered.state, &operation).await?;
+        Ok(Response::new(v1::CancelOperationResponse {
+            operation: Some(self.desk.sight().await.operation(&operation)),
+        }))
+    }
+}
+
+impl Operations {
+    async fn found(&self, state: &State, id: &OperationId) -> Result<Operation, Status> {
+        let found = self.desk.find_operation(state, id).await?;
+        found.ok_or_else(|| error::refusal(&Refusal::OperationNotFound(id.to_string())))
+    }
+
+    /// The operation when it has ended, or as it is when the time is over.
+    async fn ended(
+        &self,
+        call: &Call,
+        id: &OperationId,
+        mut reading: Reading,
+        until: Instant,
+    ) -> Result<(Operation, Reading), Status> {
+        loop {
+            let operation = self.found(&reading.state, id).await?;
+            if operation.has_ended() {
+                return Ok((operation, reading));
+            }
+            let mut news = match self.desk.rooms.hub.watch(reading.state.revision) {
+                Ok(news) => news,
+                // So many changes have passed that what is known now is the better beginning.
+                Err(_) => {
+                    reading = self.desk.stale();
+                    continue;
+                }
+            };
+            let Ok(item) = timeout_at(until, about(&mut news, id)).await else {
+                return Ok((operation, reading));
+            };
+            reading = match item {
+                Some(revision) => self.desk.read(call, Level::AtLeast(revision)).await?,
+                None => self.desk.stale(),
+            };
+        }
+    }
+
+    /// Sends the operation each time it looks different, until it ends.
+    async fn follow(&self, call: &Call, id: &OperationId, send: &WatchSender) -> Result<(), Status> {
+        let mut sent = None;
+        loop {
+            let reading = self.desk.stale();
+            policy::standing(&reading.state, &call.caller, call.action())?;
+            let operation = self.found(&reading.state, id).await?;
+            let shown = self.desk.sight().await.operation(&operation);
+            if sent.as_ref() != Some(&shown) {
+                let message = v1::WatchOperationResponse {
+                    operation: Some(shown.clone()),
+                    freshness: Some(reading.freshness),
+                };
+                if send.send(Ok(message)).await.is_err() {
+                    return Ok(());
+                }
+                sent = Some(shown);
+            }
+            if operation.has_ended() {
+                return Ok(());
+            }
+            if let Ok(mut news) = self.desk.rooms.hub.watch(reading.state.revision) {
+                tokio::select! {
+                    () = send.closed() => return Ok(()),
+                    revision = about(&mut news, id) => match revision {
+                        Some(revision) => self.desk.reach(revision).await,
+                        None => tokio::time::sleep(LOOK_AGAIN).await,
+                    },
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+            }
+        }
+    }
+}
+
+type WatchSender = mpsc::Sender<Result<v1::WatchOperationResponse, Status>>;
+
+/// The next revision that touched the operation; none when the stream cannot tell any more.
+async fn about(news: &mut crate::hub::HubStream, id: &OperationId) -> Option<reeve_domain::Revision> {
+    loop {
+        let HubItem::Batch(batch) = news.next().await? else {
+            return None;
+        };
+        let touched = |event: &Event| matches!(event, Event::Operation(about) if about == id);
+        if batch.events.iter().any(touched) {
+            return Some(batch.revision);
+        }
+    }
+}
+
+/// A key that sorts the newest first.
+fn newest_first(operation: &Operation) -> String {
+    format!("{:020}/{}", u64::MAX - operation.created.0, operation.id)
+}

@@ -1,0 +1,226 @@
+//! One watcher's stream: `INITIAL* → INITIAL_DONE → DELTA | BOOKMARK`, in revision order, nothing skipped.
+//!
+//! ```text
+//! State at r ─► initial* ─► done(r) ─► hub after r ─► delta | bookmark … ─► lagged | compacted | revoked
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reeve_domain::{Event, Revision, State, resolve};
+use reeve_proto::v1::{WatchRequest, WatchResponse, watch_response};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::shown;
+use crate::edge::admit::Call;
+use crate::edge::desk::Desk;
+use crate::edge::parse;
+use crate::hub::{Batch, HubItem, HubStream};
+use crate::policy::{self, Standing};
+
+const BOOKMARK_DEFAULT: Duration = Duration::from_secs(1);
+const BOOKMARK_MIN: Duration = Duration::from_millis(100);
+const BOOKMARK_MAX: Duration = Duration::from_secs(60);
+/// Messages that wait for the network; behind them waits the cursor in the hub, not memory.
+const QUEUE_MAX: usize = 64;
+
+type Sender = mpsc::Sender<Result<WatchResponse, Status>>;
+
+/// What one stream works with.
+pub(super) struct Watcher {
+    desk: Desk,
+    call: Call,
+    network: String,
+    after: Revision,
+    bookmark_every: Duration,
+    /// The rights the stream began with; others need another listing.
+    rev: u64,
+}
+
+/// The stream is over.
+enum Over {
+    /// Nobody listens, or this node stops: there is no last word.
+    Left,
+    /// Too slow; all up to this revision was delivered.
+    Lagged(Revision),
+    /// To be begun again from 0; this is the oldest revision that can be had.
+    Again(Revision),
+    Refused(Status),
+}
+
+impl Over {
+    fn last_word(self) -> Option<Result<WatchResponse, Status>> {
+        let event = match self {
+            Over::Left => return None,
+            Over::Refused(status) => return Some(Err(status)),
+            Over::Lagged(after) => watch_response::Event::Lagged(watch_response::Lagged {
+                resume_after_revision: after.0,
+            }),
+            Over::Again(oldest) => watch_response::Event::Compacted(watch_response::Compacted {
+                oldest_revision: oldest.0,
+            }),
+        };
+        Some(Ok(WatchResponse { event: Some(event) }))
+    }
+}
+
+impl From<Status> for Over {
+    fn from(status: Status) -> Over {
+        Over::Refused(status)
+    }
+}
+
+impl Watcher {
+    /// Reads what is wanted, and by whom.
+    pub(super) fn begin(desk: Desk, call: Call, wire: WatchRequest) -> Result<Watcher, Status> {
+        let every = wire.bookmark_interval.as_ref();
+        let every = parse::length("bookmark_interval", every, BOOKMARK_DEFAULT, BOOKMARK_MAX)?;
+        let rev = policy::standing(&desk.state(), &call.caller, call.action())?
+            .principal()
+            .rev;
+        Ok(Watcher {
+            network: parse::network(wire.network)?,
+            after: Revision(wire.after_revision),
+            bookmark_every: every.max(BOOKMARK_MIN),
+            rev,
+            desk,
+            call,
+        })
+    }
+
+    /// Runs until the caller leaves, is too slow, or loses its rights.
+    pub(super) fn spawn(self) -> BoxStream<'static, Result<WatchResponse, Status>> {
+        let (send, receive) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(async move {
+            let Err(over) = self.run(&send).await;
+            if let Some(last) = over.last_word() {
+                // The watcher may be gone, and then nobody is there to be told.
+                let _ = send.send(last).await;
+            }
+        });
+        ReceiverStream::new(receive).boxed()
+    }
+
+    async fn run(&self, send: &Sender) -> Result<std::convert::Infallible, Over> {
+        let (mut cursor, mut news) = match self.after {
+            Revision(0) => self.list(send).await?,
+            after => (after, self.subscribe(after)?),
+        };
+        let mut ticks = ticks(self.bookmark_every);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = send.closed() => return Err(Over::Left),
+                item = news.next() => {
+                    let batch = batch(item)?;
+                    cursor = batch.revision;
+                    self.delta(&batch)?
+                }
+                // It fires only while no batch is there: what the stream has not seen, nobody has.
+                _ = ticks.tick() => Some(self.bookmark(cursor)?),
+            };
+            if let Some(event) = event {
+                put(send, event).await?;
+            }
+        }
+    }
+
+    /// The present state, and a place in the hub right behind it.
+    async fn list(&self, send: &Sender) -> Result<(Revision, HubStream), Over> {
+        let state = self.desk.state();
+        let standing = self.standing(&state)?;
+        let news = self.subscribe(state.revision)?;
+        for tenant in state
+            .tenants
+            .values()
+            .filter(|tenant| standing.sees(&state, tenant))
+        {
+            let resolution = resolve::of(&state, tenant);
+            put(
+                send,
+                watch_response::Event::Initial(shown(&state, &resolution, &self.network)),
+            )
+            .await?;
+        }
+        let revision = state.revision;
+        let done = watch_response::InitialDone { revision: revision.0 };
+        put(send, watch_response::Event::InitialDone(done)).await?;
+        Ok((revision, news))
+    }
+
+    fn subscribe(&self, after: Revision) -> Result<HubStream, Over> {
+        self.desk
+            .rooms
+            .hub
+            .watch(after)
+            .map_err(|compacted| Over::Again(compacted.oldest))
+    }
+
+    /// What one change means for this caller; nothing when it concerns others.
+    fn delta(&self, batch: &Arc<Batch>) -> Result<Option<watch_response::Event>, Over> {
+        let state = self.desk.state();
+        let standing = self.standing(&state)?;
+        let mut delta = watch_response::Delta {
+            revision: batch.revision.0,
+            ..Default::default()
+        };
+        for event in &batch.events {
+            match event {
+                Event::Resolves(resolution) if standing.sees_id(&resolution.tenant) => {
+                    delta.changed.push(shown(&state, resolution, &self.network));
+                }
+                Event::Gone(tenant) if standing.sees_id(tenant) => {
+                    delta.removed_tenant_ids.push(tenant.to_string());
+                }
+                _ => {}
+            }
+        }
+        let is_empty = delta.changed.is_empty() && delta.removed_tenant_ids.is_empty();
+        Ok((!is_empty).then_some(watch_response::Event::Delta(delta)))
+    }
+
+    fn bookmark(&self, cursor: Revision) -> Result<watch_response::Event, Over> {
+        let reading = self.desk.stale();
+        self.standing(&reading.state)?;
+        let mut freshness = reading.freshness;
+        // Never ahead of what was delivered: a stream resumes from here.
+        freshness.revision = cursor.0;
+        Ok(watch_response::Event::Bookmark(watch_response::Bookmark {
+            freshness: Some(freshness),
+        }))
+    }
+
+    /// The rights of now: revoked ones end the stream, changed ones need another listing.
+    fn standing<'a>(&'a self, state: &'a State) -> Result<Standing<'a>, Over> {
+        let standing =
+            policy::standing(state, &self.call.caller, self.call.action()).map_err(Status::from)?;
+        if standing.principal().rev != self.rev {
+            return Err(Over::Again(state.revision.next()));
+        }
+        Ok(standing)
+    }
+}
+
+fn batch(item: Option<HubItem>) -> Result<Arc<Batch>, Over> {
+    match item {
+        Some(HubItem::Batch(batch)) => Ok(batch),
+        Some(HubItem::Lagged { resume_after }) => Err(Over::Lagged(resume_after)),
+        None => Err(Over::Left),
+    }
+}
+
+async fn put(send: &Sender, event: watch_response::Event) -> Result<(), Over> {
+    let message = WatchResponse { event: Some(event) };
+    send.send(Ok(message)).await.map_err(|_| Over::Left)
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

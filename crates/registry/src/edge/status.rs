@@ -1,0 +1,56 @@
+//! Everything that can go wrong at a door, as a status with its reason.
+
+use std::time::Duration;
+
+use reeve_domain::Refusal;
+use reeve_proto::error::{self, Reason};
+use tonic::Status;
+
+use crate::policy::Denied;
+
+/// Between two tries of a caller that came while there was no leader.
+const LEADER_PAUSE: Duration = Duration::from_millis(250);
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Status {
+        let reason = match denied {
+            Denied::NoIdentity | Denied::Unknown(_) => Reason::Unauthenticated,
+            Denied::Revoked(_) => Reason::PrincipalRevoked,
+            Denied::WrongRole { .. } => Reason::PermissionDenied,
+            Denied::OutOfScope => Reason::TenantNotFound,
+        };
+        error::status(reason, denied.to_string(), &[])
+    }
+}
+
+/// No such tenant, or none that the caller may see: one answer for both.
+pub(super) fn no_tenant(text: &str) -> Status {
+    error::refusal(&Refusal::TenantNotFound(text.to_owned()))
+}
+
+/// Nobody decided in time.
+pub(super) fn no_leader() -> Status {
+    let message = "no leader was found in time; send it again, with the same request_id";
+    error::retry(Reason::NoLeader, message, LEADER_PAUSE)
+}
+
+/// This node has not caught up to what was asked for.
+pub(super) fn behind(message: impl Into<String>) -> Status {
+    error::retry(Reason::NotCaughtUp, message, LEADER_PAUSE)
+}
+
+/// Something of ours is broken; the cause is in this node's log and not in the answer.
+pub(super) fn internal(what: &str, cause: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(what, cause, "a call failed");
+    error::status(
+        Reason::Internal,
+        format!("{what}; this node's log says more"),
+        &[],
+    )
+}
+
+/// An answer that does not belong to its command: a defect of ours.
+pub(super) fn odd_answer(what: &'static str) -> Status {
+    tracing::error!(what, "the state machine gave an answer of another kind");
+    error::status(Reason::Internal, format!("{what} was answered oddly"), &[])
+}

@@ -1,0 +1,153 @@
+use reeve_proto::v1::access_service_client::AccessServiceClient;
+use reeve_proto::v1::group_service_client::GroupServiceClient;
+use reeve_proto::v1::resolver_service_client::ResolverServiceClient;
+use reeve_proto::v1::watch_response::Event;
+use tonic::Streaming;
+
+use super::hand::{ONBOARD, onboarding, resolve, wait_for};
+use super::*;
+
+async fn next(watch: &mut Streaming<v1::WatchResponse>) -> Result<Event, Status> {
+    let message = tokio::time::timeout(PATIENCE, watch.message())
+        .await
+        .expect("the stream is silent")?;
+    Ok(message.expect("the stream goes on").event.expect("an event"))
+}
+
+/// The next event that is no bookmark.
+async fn news(watch: &mut Streaming<v1::WatchResponse>) -> Event {
+    loop {
+        match next(watch).await.unwrap() {
+            Event::Bookmark(_) => {}
+            event => return event,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_resumes_gets_everything_after_and_nothing_twice() {
+    let (world, mut hand, _) = onboarding("cho-ray").await;
+    let mut resolver = ResolverServiceClient::new(world.channel_as(ADMIN));
+    let mut first = resolver
+        .watch(v1::WatchRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(matches!(next(&mut first).await.unwrap(), Event::Initial(_)));
+    let Event::InitialDone(done) = next(&mut first).await.unwrap() else {
+        panic!("the state has no end")
+    };
+    drop(first);
+
+    hand.carry_out(&ONBOARD).await;
+    let mut groups = GroupServiceClient::new(world.channel_as(ADMIN));
+    let fence = v1::FenceGroupRequest {
+        request_id: id(),
+        group: "vn-1".into(),
+        reason: "maintenance".into(),
+    };
+    let fenced = groups
+        .fence_group(fence)
+        .await
+        .unwrap()
+        .into_inner()
+        .group
+        .unwrap();
+    assert_eq!((fenced.fenced, fenced.epoch), (true, 2));
+
+    let again = v1::WatchRequest {
+        after_revision: done.revision,
+        ..Default::default()
+    };
+    let mut second = resolver.watch(again).await.unwrap().into_inner();
+    let (mut last, mut hosts) = (done.revision, Vec::new());
+    loop {
+        let Event::Delta(delta) = news(&mut second).await else {
+            panic!("something other than a change")
+        };
+        assert!(delta.revision > last);
+        last = delta.revision;
+        let resolution = &delta.changed[0];
+        hosts.push(resolution.write.is_some());
+        if resolution.epoch == 2 {
+            break;
+        }
+    }
+    assert_eq!(
+        hosts.iter().filter(|named| **named).count(),
+        1,
+        "named while it served, and not when fenced"
+    );
+    assert_eq!(hosts.last(), Some(&false));
+    let refused = resolver.resolve(resolve("cho-ray")).await.unwrap_err();
+    assert_eq!(reason(&refused), "TENANT_NOT_SERVING");
+
+    // What is shown as delivered can be resumed from.
+    let bookmark = loop {
+        if let Event::Bookmark(bookmark) = next(&mut second).await.unwrap() {
+            break bookmark.freshness.unwrap();
+        }
+    };
+    assert!(bookmark.revision >= last && !bookmark.stale);
+    wait_for(&world, |state| state.revision.0 >= last).await;
+}
+
+#[tokio::test]
+async fn a_start_behind_the_history_is_told_to_begin_again() {
+    let world = World::founded().await;
+    world.rooms.hub.restart_after(reeve_domain::Revision(50));
+    let mut resolver = ResolverServiceClient::new(world.channel_as(ADMIN));
+    let old = v1::WatchRequest {
+        after_revision: 7,
+        ..Default::default()
+    };
+    let mut watch = resolver.watch(old).await.unwrap().into_inner();
+    let Event::Compacted(compacted) = next(&mut watch).await.unwrap() else {
+        panic!("it was not told")
+    };
+    assert_eq!(compacted.oldest_revision, 51);
+    assert!(watch.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_revoked_watcher_hears_so_and_no_more() {
+    let world = World::founded().await;
+    let mut resolver = ResolverServiceClient::new(enrol(&world, v1::Role::Service, "ehr", &[]).await);
+    let mut watch = resolver
+        .watch(v1::WatchRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(matches!(
+        watch.message().await.unwrap().unwrap().event,
+        Some(Event::InitialDone(_))
+    ));
+    let mut access = AccessServiceClient::new(world.channel_as(ADMIN));
+    let revoke = |who: &str| v1::RevokePrincipalRequest {
+        request_id: id(),
+        principal_id: who.into(),
+        reason: "left".into(),
+    };
+    access
+        .revoke_principal(revoke("spiffe://hospital/svc/ehr"))
+        .await
+        .unwrap();
+    let ended = loop {
+        match tokio::time::timeout(PATIENCE, watch.message())
+            .await
+            .expect("the stream goes on")
+        {
+            Ok(message) => assert!(matches!(message.unwrap().event, Some(Event::Bookmark(_)))),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason(&ended), "PRINCIPAL_REVOKED");
+    assert_eq!(
+        reason(&resolver.resolve(resolve("x")).await.unwrap_err()),
+        "PRINCIPAL_REVOKED"
+    );
+    assert_eq!(
+        reason(&access.revoke_principal(revoke(ADMIN)).await.unwrap_err()),
+        "LAST_ADMIN"
+    );
+}

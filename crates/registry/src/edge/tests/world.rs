@@ -1,0 +1,248 @@
+//! One node with all its doors in this process, over real mutual TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reeve_domain::audit::Seed;
+use reeve_domain::command::Found;
+use reeve_domain::entry::FORMAT;
+use reeve_domain::group::Region;
+use reeve_domain::words::Name;
+use reeve_domain::{Actor, Applied, Command, Entry, NodeId, Refusal, Revision, Stamp, State};
+use reeve_proto::identity::{
+    ClientAuth, Connector, Credentials, Expect, Issuer, KeyRequest, SpiffeId, Tuning, Usage, ca, channel,
+    connector, incoming, pinned, server_config, token,
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::archive::{Archive, Change, Cipher};
+use crate::authority::{Authority, FLEET_AUDIT_KEY, ISSUING_KEY, seal_new_key};
+use crate::consensus::{AppliedSink, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
+use crate::edge::{Rates, routes};
+use crate::hub::Hub;
+use crate::pilot::SightingsBoard;
+use crate::policy::Gate;
+use crate::rooms::Rooms;
+use crate::telemetry::Metrics;
+use crate::vault::{KeyProvider, RootKey, Sealer};
+
+pub(super) const ADMIN: &str = "spiffe://hospital/person/ann";
+
+pub(super) struct World {
+    pub rooms: Rooms,
+    pub address: SocketAddr,
+    pub root_pem: String,
+    issuer: Issuer,
+    _folder: TempDir,
+}
+
+impl World {
+    /// A founded cluster of one node that leads, with its doors open.
+    pub(super) async fn founded() -> World {
+        World::with_rates(Rates::default()).await
+    }
+
+    pub(super) async fn with_rates(rates: Rates) -> World {
+        let now = SystemTime::now();
+        let folder = tempfile::tempdir().unwrap();
+        let root = ca::root("hospital", now).unwrap();
+        let issuing = ca::issuing(&root, "hospital", now).unwrap();
+        let issuer = Issuer::new(&issuing.cert_pem, &issuing.key_pem, &root.cert_pem).unwrap();
+        let key: Arc<dyn KeyProvider> = Arc::new(RootKey::new(&[5; 32]));
+
+        let rooms = rooms(&folder, key.clone()).await;
+        rooms.consensus.initialize("127.0.0.1:1").await.unwrap();
+        let found = Found {
+            cluster: Name::parse("hospital").unwrap(),
+            cluster_id: "c1".into(),
+            root_ca_pem: root.cert_pem.clone(),
+            issuing_chain_pem: format!("{}{}", issuing.cert_pem, root.cert_pem),
+            issuing_key: key.seal(ISSUING_KEY, issuing.key_pem.as_bytes()).unwrap(),
+            audit_key: seal_new_key(key.as_ref(), FLEET_AUDIT_KEY).unwrap(),
+            regions: vec![Region {
+                name: Name::parse("vn").unwrap(),
+                display_name: "Vietnam".into(),
+            }],
+            admin: ADMIN.into(),
+            node: NodeId(1),
+            api_address: "127.0.0.1:7400".into(),
+            peer_address: "127.0.0.1:7401".into(),
+        };
+        propose(&rooms, Actor::Founder, Command::Found(found)).await;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let world = World {
+            rooms,
+            address,
+            root_pem: root.cert_pem,
+            issuer,
+            _folder: folder,
+        };
+        let usage = Usage::Node {
+            hosts: vec!["127.0.0.1".into()],
+        };
+        let credentials = world.credentials("spiffe://hospital/node/1", usage);
+        let tls = server_config(&credentials, ClientAuth::Optional).unwrap();
+        let doors = routes(world.rooms.clone(), rates).unwrap();
+        let server = Server::builder().add_routes(doors);
+        tokio::spawn(server.serve_with_incoming(incoming(listener, tls, &credentials)));
+        world
+    }
+
+    fn credentials(&self, id: &str, usage: Usage) -> Credentials {
+        let request = KeyRequest::generate().unwrap();
+        let id = SpiffeId::parse(id).unwrap();
+        let hour = Duration::from_secs(3600);
+        let issued = self
+            .issuer
+            .issue(&request.csr_pem, &id, &usage, hour, SystemTime::now())
+            .unwrap();
+        Credentials::from_pem(&issued.chain_pem, &request.key_pem, &self.root_pem).unwrap()
+    }
+
+    fn dial(&self, connector: Connector) -> Channel {
+        channel(&self.address.to_string(), connector, &Tuning::default()).unwrap()
+    }
+
+    /// A channel with a certificate of this name; whether the cluster knows it is another matter.
+    pub(super) fn channel_as(&self, id: &str) -> Channel {
+        self.dial(connector(&self.credentials(id, Usage::Client), Expect::Node(1)).unwrap())
+    }
+
+    /// A channel without a certificate, as a joiner has it.
+    pub(super) fn channel_as_nobody(&self) -> Channel {
+        self.dial(pinned(token::pin_of(&self.root_pem).unwrap()).unwrap())
+    }
+
+    /// The State of now.
+    pub(super) fn state(&self) -> State {
+        self.rooms.consensus.published().state.clone()
+    }
+}
+
+async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
+    let archive = Archive::open(folder.path().join("archive"), Arc::new(Plain)).unwrap();
+    let hub = Hub::default();
+    let settings = Settings {
+        node_id: 1,
+        cluster: "hospital".into(),
+        data_dir: folder.path().join("raft"),
+        timing: Timing::LAN,
+        snapshot_entries: 10_000,
+        trailing_entries: 1_000,
+    };
+    let sink = Sink {
+        archive: archive.clone(),
+        hub: hub.clone(),
+    };
+    std::fs::create_dir_all(&settings.data_dir).unwrap();
+    let consensus = Consensus::open(
+        settings,
+        Sealer::new(&[1; 32]),
+        Arc::new(Alone),
+        Arc::new(sink),
+        Arc::new(Gated),
+        Fatal::new(|why| panic!("{why}")),
+    );
+    let consensus = consensus.await.unwrap();
+    Rooms {
+        authority: Authority::new(key, consensus.clone()),
+        sightings: SightingsBoard::new(consensus.clone()),
+        metrics: Arc::new(Metrics::new(1, "hospital")),
+        node_id: NodeId(1),
+        cluster: "hospital".into(),
+        consensus,
+        hub,
+        archive,
+    }
+}
+
+async fn propose(rooms: &Rooms, actor: Actor, command: Command) {
+    let entry = Entry {
+        format: FORMAT,
+        stamp: Stamp(0),
+        actor,
+        principal_rev: 0,
+        policy_rev: 0,
+        request: None,
+        seed: Seed::default(),
+        command,
+    };
+    let proposal = Forwarded {
+        entry,
+        caller: Vec::new(),
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let committed = rooms.consensus.propose(proposal, deadline).await.unwrap();
+    committed.outcome.unwrap();
+}
+
+struct Sink {
+    archive: Archive,
+    hub: Hub,
+}
+
+impl AppliedSink for Sink {
+    fn applied(&self, batch: &[Arc<Applied>]) {
+        for applied in batch {
+            if let Some(change) = Change::of(applied) {
+                self.archive.write(change).unwrap();
+                self.hub.publish(applied.revision, applied.events.clone());
+            }
+        }
+    }
+
+    fn installed(&self, state: &State) {
+        self.hub.restart_after(state.revision);
+    }
+
+    fn make_durable(&self, _upto: Revision) -> io::Result<()> {
+        self.archive.flush_durable().map_err(io::Error::other)
+    }
+}
+
+struct Gated;
+
+#[tonic::async_trait]
+impl Handlers for Gated {
+    fn admit(&self, state: &State, proposal: &Forwarded) -> Result<(), Refusal> {
+        Gate.admit(state, proposal)
+    }
+
+    async fn ask(&self, _question: Bytes) -> Result<Bytes, String> {
+        Err("there is one node".to_owned())
+    }
+
+    async fn fetch_archive(&self, _range: Bytes) -> Result<Vec<Bytes>, String> {
+        Err("there is one node".to_owned())
+    }
+}
+
+struct Alone;
+
+impl Dialer for Alone {
+    fn channel(&self, _node: u64, address: &str) -> Channel {
+        Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy()
+    }
+}
+
+struct Plain;
+
+impl Cipher for Plain {
+    fn seal(&self, _place: &[u8], plain: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(plain.to_vec())
+    }
+
+    fn open(&self, _place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(sealed.to_vec())
+    }
+}

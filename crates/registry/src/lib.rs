@@ -1,0 +1,29 @@
+//! One registry node: a Raft group that keeps the roll of the fleet, and the doors to it.
+//!
+//! ```text
+//! edge ──► policy ──► consensus ──► domain::apply ──► State ──► hub (watch)
+//!            ▲            ▲                             └─────► archive (audit, operations, history)
+//! pilot ─────┴────────────┘        authority signs, vault seals, node starts and stops all of it
+//! ```
+
+pub mod archive;
+pub mod asks;
+pub mod authority;
+pub mod config;
+pub mod consensus;
+pub mod edge;
+pub mod files;
+pub mod fill;
+pub mod found;
+pub mod http;
+pub mod hub;
+pub mod join;
+pub mod node;
+pub mod pilot;
+pub mod policy;
+pub mod rooms;
+pub mod sink;
+pub mod telemetry;
+pub mod vault;
+
+pub use rooms::Rooms;

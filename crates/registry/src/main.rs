@@ -1,0 +1,75 @@
+//! `reeve-registry`: one node of the roll.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use reeve_registry::{config, join, node, telemetry};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One node of the registry.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  reeve-registry --config n1/registry.toml\n  reeve-registry --config n2/registry.toml join --token-file n2.token\n  reeve-registry --config n1/registry.toml config print --provenance"
+)]
+struct Cli {
+    /// Settings in TOML.
+    #[arg(long, env = "REEVE_REGISTRY_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// One setting on top of all others, for example --set raft.profile=wan.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run until told to stop (the default).
+    Run,
+    /// Get the first certificate with a join token.
+    Join {
+        /// The file that holds the token; tokens never belong on a command line.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// Look at the settings.
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigVerb {
+    /// Print all settings.
+    Print {
+        /// Say where each value came from.
+        #[arg(long)]
+        provenance: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let layered = config::load(&cli.config, std::env::vars(), &cli.set)?;
+    if let Some(Verb::Config { verb: ConfigVerb::Print { provenance } }) = cli.verb {
+        print!("{}", layered.print(provenance)?);
+        return Ok(());
+    }
+    telemetry::init(&layered.config.logs)?;
+    // Only the first call counts, and there is only one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let threads = layered.config.worker_threads();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    match cli.verb {
+        Some(Verb::Join { token_file }) => {
+            let id = runtime.block_on(join::join(&layered.config, &token_file))?;
+            println!("joined as node {id}");
+            Ok(())
+        }
+        _ => runtime.block_on(node::run(layered.config)),
+    }
+}

@@ -1,0 +1,251 @@
+//! One node as a whole: its rooms are built, its doors open, and both close in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reeve_domain::NodeId;
+use reeve_proto::identity::{
+    ClientAuth, Credentials, Expect, Kind, Tuning, channel, connector, incoming, server_config,
+};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Server};
+use tracing::{info, warn};
+
+use crate::archive::{Archive, Cipher};
+use crate::asks::Answers;
+use crate::authority::{Authority, renew};
+use crate::config::{Config, RaftProfile};
+use crate::consensus::{Consensus, Dialer, Fatal, Settings, Timing};
+use crate::hub::Hub;
+use crate::pilot::{self, SightingsBoard};
+use crate::rooms::Rooms;
+use crate::sink::Sink;
+use crate::telemetry::{self, Metrics};
+use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
+use crate::{edge, fill, found, http, join};
+
+/// Runs until a signal, then hands over and drains.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let node_id = node_id(&config)?;
+    renew::finish(&config.identity).context("identity: a renewal that was cut short cannot be finished")?;
+    let credentials = Credentials::from_files(&config.identity.cert, &config.identity.key, &config.identity.ca)
+        .context("identity: the certificate files cannot be used")?;
+    check_identity(&credentials, &config.cluster, node_id)?;
+    let root: Arc<dyn KeyProvider> = Arc::new(RootKey::read(&config.keys.path).context("keys.path")?);
+
+    let (rooms, answers) = build(&config, node_id, &credentials, root.clone()).await?;
+    answers.open(rooms.authority.clone(), rooms.sightings.clone());
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    serve_peers(&config, &rooms, &credentials, &tasks, &stop).await?;
+    if let Some(bootstrap) = found::read(&config.data_dir)? {
+        found::found(&rooms.consensus, root.as_ref(), bootstrap, &config.data_dir).await?;
+    }
+    serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;
+    tasks.spawn(serve_http(config.listen.http, rooms.clone(), stop.clone()));
+    tasks.spawn(fill::run(rooms.clone(), stop.clone()));
+    tasks.spawn(telemetry::keep_gauges(rooms.clone(), credentials.clone(), stop.clone()));
+    let own_door = config.api_address();
+    tasks.spawn(renew::run(credentials, config.identity.clone(), node_id, own_door, stop.clone()));
+    pilot::spawn(&rooms, &tasks, &stop);
+    info!(node = node_id, api = %config.listen.api, peer = %config.listen.peer, "the node is up");
+
+    wait_for_stop().await?;
+    info!("stopping: handing leadership over, then draining");
+    rooms.consensus.shutdown().await;
+    stop.cancel();
+    tasks.close();
+    let drained = tokio::time::timeout(Duration::from_millis(config.runtime.drain_ms), tasks.wait()).await;
+    if drained.is_err() {
+        warn!("open calls did not end in time");
+    }
+    rooms.archive.flush_durable().context("the archive was not flushed")?;
+    Ok(())
+}
+
+/// The id that the configuration, the bootstrap file or joining gave.
+fn node_id(config: &Config) -> anyhow::Result<u64> {
+    let joined = join::known_id(&config.data_dir)?;
+    match (config.node_id, joined) {
+        (0, Some(id)) => Ok(id),
+        (0, None) => match found::read(&config.data_dir)? {
+            Some(bootstrap) => Ok(bootstrap.node_id),
+            None => bail!("node_id: this node has not joined yet; run `reeve-registry --config … join --token-file …`"),
+        },
+        (set, Some(id)) if set != id => bail!("node_id: the configuration says {set}, joining gave {id}"),
+        (set, _) => Ok(set),
+    }
+}
+
+fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> anyhow::Result<()> {
+    let spiffe = credentials.spiffe();
+    if spiffe.cluster() != cluster {
+        bail!("cluster: the certificate is of cluster {}, the configuration says {cluster}", spiffe.cluster());
+    }
+    match spiffe.kind() {
+        Kind::Node(id) if *id == node_id => Ok(()),
+        _ => bail!("node_id: the certificate is of {spiffe}, the configuration says node {node_id}"),
+    }
+}
+
+async fn build(
+    config: &Config,
+    node_id: u64,
+    credentials: &Credentials,
+    root: Arc<dyn KeyProvider>,
+) -> anyhow::Result<(Rooms, Arc<Answers>)> {
+    std::fs::create_dir_all(&config.data_dir).context("data_dir")?;
+    let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
+    let archive = Archive::open(config.data_dir.join("archive"), Arc::new(ArchiveCipher(sealer.clone())))
+        .context("the archive cannot be opened")?;
+    let metrics = Arc::new(Metrics::new(node_id, &config.cluster));
+    let hub = Hub::default();
+    let answers = Arc::new(Answers::new(archive.clone()));
+    let sink = Sink { archive: archive.clone(), hub: hub.clone(), metrics: metrics.clone() };
+    let dialer = PeerDialer { credentials: credentials.clone(), elsewhere: config.dialled()? };
+    let settings = Settings {
+        node_id,
+        cluster: config.cluster.clone(),
+        data_dir: config.data_dir.clone(),
+        timing: match config.raft.profile {
+            RaftProfile::Lan => Timing::LAN,
+            RaftProfile::Wan => Timing::WAN,
+        },
+        snapshot_entries: config.raft.snapshot_entries,
+        trailing_entries: config.raft.trailing_entries,
+    };
+    let consensus = Consensus::open(
+        settings,
+        sealer,
+        Arc::new(dialer),
+        Arc::new(sink),
+        answers.clone(),
+        Fatal::exit(),
+    )
+    .await
+    .context("consensus cannot be opened")?;
+    let published = consensus.clone();
+    archive.follow(move || Arc::new(published.published().state.clone())).context("the archive")?;
+    let rooms = Rooms {
+        authority: Authority::new(root, consensus.clone()),
+        sightings: SightingsBoard::new(consensus.clone()),
+        consensus,
+        hub,
+        archive,
+        metrics,
+        node_id: NodeId(node_id),
+        cluster: config.cluster.clone(),
+    };
+    Ok((rooms, answers))
+}
+
+/// Peers: node certificates only.
+async fn serve_peers(
+    config: &Config,
+    rooms: &Rooms,
+    credentials: &Credentials,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen.peer)
+        .await
+        .with_context(|| format!("listen.peer: cannot listen at {}", config.listen.peer))?;
+    let tls = server_config(credentials, ClientAuth::NodesOnly)?;
+    let connections = incoming(listener, tls, credentials);
+    let server = Server::builder()
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(8 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .add_service(rooms.consensus.peer_service(true));
+    let until = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        if let Err(error) = server.serve_with_incoming_shutdown(connections, until).await {
+            warn!(%error, "the peer door is closed");
+        }
+    });
+    Ok(())
+}
+
+/// Clients, agents, people, and those who join.
+async fn serve_api(
+    config: &Config,
+    rooms: &Rooms,
+    credentials: &Credentials,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.listen.api)
+        .await
+        .with_context(|| format!("listen.api: cannot listen at {}", config.listen.api))?;
+    let tls = server_config(credentials, ClientAuth::Optional)?;
+    let connections = incoming(listener, tls, credentials);
+    let routes = edge::routes(rooms.clone(), edge::Rates::default())?;
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .max_connection_age(Duration::from_secs(1800))
+        .add_routes(routes);
+    let until = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        if let Err(error) = server.serve_with_incoming_shutdown(connections, until).await {
+            warn!(%error, "the API door is closed");
+        }
+    });
+    Ok(())
+}
+
+async fn serve_http(listen: std::net::SocketAddr, rooms: Rooms, stop: CancellationToken) {
+    if let Err(error) = http::serve(listen, rooms, stop).await {
+        warn!(%error, %listen, "the door for probes and metrics is closed");
+    }
+}
+
+async fn wait_for_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Channels to peers over mutual TLS, at the address that the configuration prefers.
+struct PeerDialer {
+    credentials: Credentials,
+    elsewhere: std::collections::BTreeMap<u64, String>,
+}
+
+impl Dialer for PeerDialer {
+    fn channel(&self, node: u64, address: &str) -> Channel {
+        let address = self.elsewhere.get(&node).map_or(address, String::as_str);
+        let dialled = connector(&self.credentials, Expect::Node(node))
+            .map_err(|error| error.to_string())
+            .and_then(|dial| channel(address, dial, &Tuning::default()).map_err(|error| error.to_string()));
+        match dialled {
+            Ok(channel) => channel,
+            Err(error) => {
+                warn!(node, address, error, "a peer's address cannot be dialled");
+                // Leads nowhere, and fails each call with a reason: the others are served meanwhile.
+                Channel::from_static("http://127.0.0.1:1").connect_lazy()
+            }
+        }
+    }
+}
+
+/// The archive's values under the node's data key.
+struct ArchiveCipher(Sealer);
+
+impl Cipher for ArchiveCipher {
+    fn seal(&self, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.seal(place, plain).map_err(|error| error.to_string())
+    }
+
+    fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.open(place, sealed).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,40 @@
+//! Which action each RPC is. The match is exhaustive over the descriptor: a new RPC fails the build here.
+
+use reeve_domain::policy::Action;
+use reeve_proto::Rpc;
+
+/// The action that a call of this RPC is.
+pub fn action(rpc: Rpc) -> Action {
+    match rpc {
+        Rpc::ResolverResolve | Rpc::ResolverBatchResolve | Rpc::ResolverWatch => Action::ResolveTenant,
+        Rpc::ResolverGetCredential => Action::ReadCredential,
+
+        Rpc::TenantCreateTenant => Action::CreateTenant,
+        Rpc::TenantGetTenant | Rpc::TenantListTenants => Action::ReadTenant,
+        Rpc::TenantUpdateTenant | Rpc::TenantSuspendTenant | Rpc::TenantResumeTenant => Action::ChangeTenant,
+        Rpc::TenantDeleteTenant => Action::DeleteTenant,
+
+        Rpc::GroupListRegions | Rpc::GroupListGroups | Rpc::GroupGetGroup => Action::ReadGroup,
+        Rpc::GroupCreateRegion | Rpc::GroupFenceGroup | Rpc::GroupUnfenceGroup => Action::ChangeGroup,
+
+        Rpc::OperationGetOperation
+        | Rpc::OperationListOperations
+        | Rpc::OperationWaitOperation
+        | Rpc::OperationWatchOperation => Action::ReadOperation,
+        Rpc::OperationCancelOperation => Action::CancelOperation,
+
+        Rpc::ClusterGetCluster => Action::ReadCluster,
+        Rpc::ClusterRemoveNode | Rpc::ClusterTransferLeader => Action::ChangeCluster,
+        Rpc::ClusterRenewNode => Action::KnowSelf,
+
+        Rpc::AccessCreateJoinToken | Rpc::AccessRevokePrincipal => Action::ChangeAccess,
+        Rpc::AccessListPrincipals => Action::ReadAccess,
+        Rpc::AccessRenewCertificate | Rpc::AccessWhoAmI => Action::KnowSelf,
+
+        Rpc::AuditTailRecords | Rpc::AuditListShards => Action::ReadAudit,
+
+        Rpc::AgentSession | Rpc::AgentRenew => Action::ServeAsAgent,
+
+        Rpc::AgentJoin | Rpc::ClusterJoinNode | Rpc::AccessEnroll => Action::Join,
+    }
+}

@@ -1,0 +1,31 @@
+//! The handles that every door works with: cheap to clone, all of one node.
+
+use std::sync::Arc;
+
+use reeve_domain::NodeId;
+
+use crate::archive::Archive;
+use crate::authority::Authority;
+use crate::consensus::Consensus;
+use crate::hub::Hub;
+use crate::pilot::SightingsBoard;
+use crate::telemetry::Metrics;
+
+/// The rooms of one node.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Proposals, reads, leadership.
+    pub consensus: Consensus,
+    /// What changed, in order.
+    pub hub: Hub,
+    /// What has left State: audit records, ended operations, old events.
+    pub archive: Archive,
+    /// Seals secrets and signs certificates.
+    pub authority: Authority,
+    pub metrics: Arc<Metrics>,
+    /// Who was heard lately.
+    pub sightings: SightingsBoard,
+    pub node_id: NodeId,
+    /// The cluster's name, which is the trust domain.
+    pub cluster: String,
+}

@@ -18,8 +18,16 @@ pub fn schema() -> PathBuf {
 pub fn builder() -> Builder {
     // The first test of the process sets it up; the others find it so.
     let filter = std::env::var("REEVE_LOG").unwrap_or_else(|_| "warn".to_owned());
-    tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
-    Fleet::builder().cluster("chaos").regions(REGIONS).schema(CHANNEL, schema()).restart(Restart::Agents)
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init()
+        .ok();
+    Fleet::builder()
+        .cluster("chaos")
+        .regions(REGIONS)
+        .schema(CHANNEL, schema())
+        .restart(Restart::Agents)
 }
 
 /// Starts it.

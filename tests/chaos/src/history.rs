@@ -12,7 +12,7 @@ pub struct History {
     pub calls: Vec<Call>,
     pub answers: Vec<Answer>,
     pub fences: Vec<Fence>,
-    now: Moment,
+    pub(crate) now: Moment,
 }
 
 /// A change that somebody wanted.
@@ -56,7 +56,9 @@ pub struct Answer {
     pub node: u64,
     pub level: Level,
     pub asked: Moment,
-    pub revision: u64,
+    pub answered: Moment,
+    /// None for a refusal, which names nobody.
+    pub revision: Option<u64>,
     pub group: String,
     /// Places to write that it named.
     pub hosts: Vec<String>,
@@ -107,6 +109,9 @@ impl History {
 
     /// The last acknowledged wish for a tenant.
     pub fn last_wish(&self, slug: &str) -> Option<Wanted> {
-        self.acked().filter(|(call, ..)| call.slug == slug).last().map(|(call, ..)| call.wanted)
+        self.acked()
+            .filter(|(call, ..)| call.slug == slug)
+            .last()
+            .map(|(call, ..)| call.wanted)
     }
 }

@@ -8,6 +8,7 @@
 mod conf;
 mod doors;
 mod error;
+mod former;
 pub mod hba;
 pub mod ident;
 mod instance;
@@ -107,6 +108,7 @@ impl Host {
         host.make_if_empty().await?;
         host.configure()?;
         host.ensure_running().await?;
+        host.end_former_sessions().await?;
         host.make_control_roles().await?;
         host.renew_doors().await?;
         Ok(host)

@@ -6,7 +6,11 @@ use reeve_local::{Fleet, Mode};
 /// Freezes every link of one follower and gives back which.
 pub async fn strike(fleet: &Fleet) -> Result<u64> {
     let leader = fleet.leader().await?.id();
-    let follower = fleet.nodes().iter().map(|node| node.id()).find(|id| *id != leader);
+    let follower = fleet
+        .nodes()
+        .iter()
+        .map(|node| node.id())
+        .find(|id| *id != leader);
     let follower = follower.context("a fleet of one has no follower")?;
     fleet.hops().set_around(&format!("n{follower}"), Mode::Freeze);
     Ok(follower)

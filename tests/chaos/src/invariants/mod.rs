@@ -25,7 +25,10 @@ pub fn hold<T: Clone>(
     for (name, plant) in mutants {
         let mut mutant = seen.clone();
         plant(&mut mutant);
-        ensure!(judge(history, &mutant).is_err(), "{promise} does not notice that {name}");
+        ensure!(
+            judge(history, &mutant).is_err(),
+            "{promise} does not notice that {name}"
+        );
     }
     Ok(())
 }

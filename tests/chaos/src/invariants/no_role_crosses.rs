@@ -43,18 +43,25 @@ pub const MUTANTS: &[Mutant<Seen>] = &[
             tried.code.clear();
         }
     }),
-    ("a tenant is locked out of its own database, so that nothing was tried", |seen| {
-        if let Some(tried) = seen.tries.iter_mut().find(|tried| tried.from == tried.to) {
-            tried.code = REFUSED.to_owned();
-        }
-    }),
+    (
+        "a tenant is locked out of its own database, so that nothing was tried",
+        |seen| {
+            if let Some(tried) = seen.tries.iter_mut().find(|tried| tried.from == tried.to) {
+                tried.code = REFUSED.to_owned();
+            }
+        },
+    ),
     ("a refusal had another cause", |seen| {
         if let Some(tried) = seen.tries.iter_mut().find(|tried| tried.from != tried.to) {
             tried.code = "3D000".to_owned();
         }
     }),
-    ("a row of one tenant is in another's database", |seen| seen.strangers += 1),
-    ("a role was granted across", |seen| seen.rights.push("t_a may connect to t_b".to_owned())),
+    ("a row of one tenant is in another's database", |seen| {
+        seen.strangers += 1
+    }),
+    ("a role was granted across", |seen| {
+        seen.rights.push("t_a may connect to t_b".to_owned())
+    }),
     ("nobody tried", |seen| seen.tries.clear()),
 ];
 
@@ -71,10 +78,16 @@ pub async fn observe(fleet: &Fleet, history: &History) -> Result<Seen> {
     let mut strangers = 0;
     for slug in slugs {
         let resolution = service.resolve(&Selector::domain(&domain(slug))?).await?;
-        let asked = GetCredentialRequest { tenant_id: resolution.tenant.to_string(), ..Default::default() };
+        let asked = GetCredentialRequest {
+            tenant_id: resolution.tenant.to_string(),
+            ..Default::default()
+        };
         let credential = service.api().resolver().get_credential(asked).await?.into_inner();
         let pool = service.pool(&resolution, Access::Write).await?;
-        sqlx::query("INSERT INTO note (hospital, text) VALUES ($1, 'mark')").bind(slug).execute(&pool).await?;
+        sqlx::query("INSERT INTO note (hospital, text) VALUES ($1, 'mark')")
+            .bind(slug)
+            .execute(&pool)
+            .await?;
         held.push((slug.to_owned(), resolution, credential));
     }
     for (slug, resolution, _) in &held {
@@ -89,7 +102,11 @@ pub async fn observe(fleet: &Fleet, history: &History) -> Result<Seen> {
     for (from, own, credential) in &held {
         for (to, other, _) in &held {
             let code = knock(own, credential, other).await?;
-            tries.push(Try { from: from.clone(), to: to.clone(), code });
+            tries.push(Try {
+                from: from.clone(),
+                to: to.clone(),
+                code,
+            });
         }
     }
     let mut rights = Vec::new();
@@ -97,7 +114,11 @@ pub async fn observe(fleet: &Fleet, history: &History) -> Result<Seen> {
         let found = agent.postgres().ask("postgres", RIGHTS).await?;
         rights.extend(found.lines().map(str::to_owned));
     }
-    Ok(Seen { tries, strangers, rights })
+    Ok(Seen {
+        tries,
+        strangers,
+        rights,
+    })
 }
 
 /// Memberships and connect rights that lead from one tenant to another, and rights of everybody.
@@ -113,7 +134,10 @@ const RIGHTS: &str = "
 
 /// Dials another's database at its own address with one's own role and password.
 async fn knock(own: &Resolution, credential: &GetCredentialResponse, other: &Resolution) -> Result<String> {
-    let host = other.write.as_ref().context("an active tenant without an address")?;
+    let host = other
+        .write
+        .as_ref()
+        .context("an active tenant without an address")?;
     let options = PgConnectOptions::new_without_pgpass()
         .host(&host.host)
         .port(host.port)
@@ -134,13 +158,55 @@ async fn knock(own: &Resolution, credential: &GetCredentialResponse, other: &Res
 }
 
 pub fn judge(_history: &History, seen: &Seen) -> Result<()> {
-    ensure!(seen.tries.iter().any(|tried| tried.from != tried.to), "nobody tried to cross");
+    ensure!(
+        seen.tries.iter().any(|tried| tried.from != tried.to),
+        "nobody tried to cross"
+    );
     for tried in &seen.tries {
         // In another region's instance the role does not even exist, and the wall says the same.
         let expected = if tried.from == tried.to { "" } else { REFUSED };
-        ensure!(tried.code == expected, "{} at {}: {:?}, not {expected:?}", tried.from, tried.to, tried.code);
+        ensure!(
+            tried.code == expected,
+            "{} at {}: {:?}, not {expected:?}",
+            tried.from,
+            tried.to,
+            tried.code
+        );
     }
-    ensure!(seen.strangers == 0, "{} rows stand in another's database", seen.strangers);
-    ensure!(seen.rights.is_empty(), "rights between tenants: {:?}", seen.rights);
+    ensure!(
+        seen.strangers == 0,
+        "{} rows stand in another's database",
+        seen.strangers
+    );
+    ensure!(
+        seen.rights.is_empty(),
+        "rights between tenants: {:?}",
+        seen.rights
+    );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn honest_walls_pass_and_every_mutant_is_noticed() {
+        let tried = |from: &str, to: &str, code: &str| Try {
+            from: from.into(),
+            to: to.into(),
+            code: code.into(),
+        };
+        let seen = Seen {
+            tries: vec![
+                tried("a", "a", ""),
+                tried("a", "b", REFUSED),
+                tried("b", "a", REFUSED),
+            ],
+            strangers: 0,
+            rights: Vec::new(),
+        };
+        let history = History::default();
+        super::super::hold("no_role_crosses", &history, &seen, judge, MUTANTS).unwrap();
+    }
 }

@@ -1,0 +1,220 @@
+//! What every verb needs: the fleet that is meant, and where to speak.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use reeve_client::{Api, Credentials};
+use tonic::Request;
+
+use crate::context::{self, Contexts};
+use crate::fail::{Exit, Failure};
+use crate::show::Show;
+
+/// Options of every verb.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The fleet and identity of this name in the context file
+    #[arg(long, global = true, env = "REEVE_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// Root certificate of the cluster (PEM)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Your certificate (PEM)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Form,
+    /// Patience for an answer (30s unless told) or an operation (15m unless told)
+    #[arg(long, global = true, value_parser = duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+    /// Only results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// No colours; NO_COLOR says the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Names a change, so that it happens once however often it is said
+    #[arg(long, global = true, value_name = "ID")]
+    pub request_id: Option<String>,
+}
+
+/// Which nodes to ask.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Link {
+    /// Registry nodes to ask, host:port
+    #[arg(long, global = true, value_delimiter = ',', value_name = "ADDRESSES")]
+    pub nodes: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    #[default]
+    Table,
+    Json,
+}
+
+/// One run of the program.
+pub struct Session {
+    globals: Globals,
+    nodes: Vec<String>,
+    api: OnceLock<Api>,
+}
+
+const CALL_PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+impl Session {
+    pub fn new(globals: Globals, link: Link) -> Session {
+        Session {
+            globals,
+            nodes: link.nodes,
+            api: OnceLock::new(),
+        }
+    }
+
+    /// The registry, as the identity that is meant.
+    pub fn api(&self) -> Result<&Api, Failure> {
+        match self.api.get() {
+            Some(api) => Ok(api),
+            None => {
+                let api = self.connect()?;
+                Ok(self.api.get_or_init(|| api))
+            }
+        }
+    }
+
+    /// Nodes that were named by flag.
+    pub fn nodes(&self) -> &[String] {
+        &self.nodes
+    }
+
+    /// A call, with the patience that was asked for.
+    pub fn ask<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.globals.timeout.unwrap_or(CALL_PATIENCE));
+        request
+    }
+
+    /// How long an operation is waited for.
+    pub fn patience(&self) -> Duration {
+        self.globals.timeout.unwrap_or(WAIT_PATIENCE)
+    }
+
+    pub fn request_id(&self) -> String {
+        self.globals.request_id.clone().unwrap_or_else(reeve_client::request_id)
+    }
+
+    pub fn form(&self) -> Form {
+        self.globals.output
+    }
+
+    /// Writes a result.
+    pub fn print(&self, result: &impl Show) -> Result<(), Failure> {
+        let text = match self.form() {
+            Form::Table => result.table(),
+            Form::Json => result.json(),
+        };
+        self.out(&text)
+    }
+
+    /// Writes a line of results. A reader that has gone away has seen enough.
+    pub fn out(&self, line: &str) -> Result<(), Failure> {
+        match writeln!(io::stdout().lock(), "{line}") {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::error("the result could not be written", error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a message beside the results.
+    pub fn say(&self, message: &str) {
+        if !self.globals.quiet {
+            self.complain(message);
+        }
+    }
+
+    /// Writes a message that even --quiet does not hold back.
+    pub fn complain(&self, message: &str) {
+        // There is nowhere left to tell of a standard error that is closed.
+        let _ = writeln!(io::stderr().lock(), "{message}");
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.globals.quiet
+    }
+
+    /// Whether messages go to a terminal, where lines can move.
+    pub fn is_live(&self) -> bool {
+        !self.globals.quiet && io::stderr().is_terminal()
+    }
+
+    /// Dresses a word in a colour, where colours are welcome.
+    pub fn paint(&self, colour: Colour, word: &str) -> String {
+        let is_unwelcome = self.globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        if is_unwelcome || !io::stderr().is_terminal() {
+            return word.to_owned();
+        }
+        format!("\u{1b}[{}m{word}\u{1b}[0m", colour as u8)
+    }
+
+    fn connect(&self) -> Result<Api, Failure> {
+        let flags = &self.globals;
+        let (nodes, ca, cert, key) = match (&flags.ca, &flags.cert, &flags.key) {
+            (Some(ca), Some(cert), Some(key)) if !self.nodes.is_empty() => {
+                (self.nodes.clone(), ca.clone(), cert.clone(), key.clone())
+            }
+            _ => {
+                let found = self.context()?;
+                let or = |flag: &Option<PathBuf>, found: PathBuf| flag.clone().unwrap_or(found);
+                let nodes = if self.nodes.is_empty() { found.nodes } else { self.nodes.clone() };
+                (nodes, or(&flags.ca, found.ca), or(&flags.cert, found.cert), or(&flags.key, found.key))
+            }
+        };
+        let credentials = Credentials::from_files(&cert, &key, &ca).map_err(|error| {
+            let what = format!("your certificate {} cannot be used", cert.display());
+            let fix = "enrol with `reeve cluster enroll`, or name others with --cert, --key and --ca";
+            Failure::new(Exit::Auth, what, error.to_string()).fix(fix)
+        })?;
+        Ok(Api::connect(&nodes, &credentials)?)
+    }
+
+    fn context(&self) -> Result<context::Context, Failure> {
+        let path = context::path()?;
+        let mut contexts = Contexts::load(&path)?;
+        let fix = "start one with `reeve dev`, enrol with `reeve cluster enroll`, or name --nodes, --ca, --cert and --key";
+        let Some(name) = self.globals.context.clone().or(contexts.current) else {
+            let why = format!("{} names no current context", path.display());
+            return Err(Failure::usage("it is not said which fleet is meant", why).fix(fix));
+        };
+        contexts.contexts.remove(&name).ok_or_else(|| {
+            let why = format!("{} does not name it", path.display());
+            Failure::usage(format!("there is no context {name}"), why).fix("`reeve context ls` shows them")
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub enum Colour {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// Reads `90s`, `1m 30s` or `500ms`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write it like 30s, 5m or 1h"))?;
+    Duration::try_from(parsed).map_err(|_| format!("{text:?} is before now"))
+}

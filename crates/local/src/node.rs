@@ -1,0 +1,121 @@
+//! One registry node.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use reeve_client::{Api, Credentials, JoinToken};
+
+use crate::ledger::Ledger;
+use crate::os;
+use crate::process::Process;
+
+/// A node's process and the ways to reach it.
+pub struct Node {
+    id: u64,
+    config: PathBuf,
+    token_file: PathBuf,
+    process: Process,
+    api: Api,
+    address: String,
+    http: String,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) id: u64,
+    pub(crate) program: &'a Path,
+    pub(crate) config: PathBuf,
+    pub(crate) dir: &'a Path,
+    /// The hop in front of its API.
+    pub(crate) address: String,
+    pub(crate) http: String,
+    pub(crate) admin: &'a Credentials,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl Node {
+    pub(crate) fn new(parts: Parts<'_>) -> Result<Node> {
+        let name = format!("n{}", parts.id);
+        let args = vec!["--config".into(), parts.config.clone().into(), "run".into()];
+        let log = parts.dir.join(format!("{name}.log"));
+        Ok(Node {
+            id: parts.id,
+            token_file: parts.dir.join(&name).join("token"),
+            process: Process::new(&name, parts.program, args, log, parts.ledger),
+            api: Api::connect(std::slice::from_ref(&parts.address), parts.admin)?,
+            config: parts.config,
+            address: parts.address,
+            http: parts.http,
+        })
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its API through a hop.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Where `/livez`, `/readyz` and `/metrics` are.
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// An admin's calls to this node and no other.
+    pub fn api(&self) -> Api {
+        self.api.clone()
+    }
+
+    /// Gets its identity with a token, as on a real machine.
+    pub(crate) async fn join(&self, token: &JoinToken) -> Result<()> {
+        os::write_secret(&self.token_file, &token.to_string())?;
+        let args: [OsString; 5] = [
+            "--config".into(),
+            self.config.clone().into(),
+            "join".into(),
+            "--token-file".into(),
+            self.token_file.clone().into(),
+        ];
+        self.process.run_once(args.into()).await
+    }
+
+    pub fn start(&self) -> Result<()> {
+        self.process.start()
+    }
+
+    /// SIGKILL: no farewell, no flush.
+    pub fn kill9(&self) -> Result<()> {
+        self.process.kill9()
+    }
+
+    /// SIGTERM, and SIGKILL when it does not leave.
+    pub async fn stop(&self) -> Result<()> {
+        self.process.stop().await
+    }
+
+    /// Halts it where it stands.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Everything it printed.
+    pub fn log(&self) -> &Path {
+        self.process.log()
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+}

@@ -26,8 +26,13 @@ fn commands() -> Vec<Command> {
     let token = TokenId::parse("00000000000a").unwrap();
     let mut create = World::default().order(1, "cho-ray", "vn", Some("cho-ray.ehr.vn"));
     create.claims.push(Claim::header("X-Tenant: cho-ray").unwrap());
-    create.claims.push(Claim::subject("https://id.example|42").unwrap());
-    create.allowlist = vec![Cidr::parse("10.1.0.0/16").unwrap(), Cidr::parse("2001:db8::/32").unwrap()];
+    create
+        .claims
+        .push(Claim::subject("https://id.example|42").unwrap());
+    create.allowlist = vec![
+        Cidr::parse("10.1.0.0/16").unwrap(),
+        Cidr::parse("2001:db8::/32").unwrap(),
+    ];
     create.settings = BTreeMap::from([
         ("beds".into(), Setting::Int(900)),
         ("lang".into(), Setting::Text("vi".into())),
@@ -35,7 +40,11 @@ fn commands() -> Vec<Command> {
     ]);
     create.labels = BTreeMap::from([("tier".into(), "gold".into())]);
     let facts = Facts {
-        endpoints: vec![Endpoint { network: "default".into(), host: "vn-1.db".into(), port: 5432 }],
+        endpoints: vec![Endpoint {
+            network: "default".into(),
+            host: "vn-1.db".into(),
+            port: 5432,
+        }],
         postgres_version: "15.18".into(),
         postgres_up: true,
         system_identifier: "7301".into(),
@@ -48,13 +57,19 @@ fn commands() -> Vec<Command> {
             issuing_chain_pem: "chain".into(),
             issuing_key: sealed("issuing"),
             audit_key: sealed("audit/fleet"),
-            regions: vec![Region { name: name("vn"), display_name: "Việt Nam".into() }],
+            regions: vec![Region {
+                name: name("vn"),
+                display_name: "Việt Nam".into(),
+            }],
             admin: ADMIN.into(),
             node: NodeId(1),
             api_address: "127.0.0.1:7400".into(),
             peer_address: "127.0.0.1:7401".into(),
         }),
-        Command::CreateRegion(Region { name: name("eu"), display_name: "Europe".into() }),
+        Command::CreateRegion(Region {
+            name: name("eu"),
+            display_name: "Europe".into(),
+        }),
         Command::MintToken(MintToken {
             id: token.clone(),
             secret_hash: [9; 32],
@@ -69,10 +84,15 @@ fn commands() -> Vec<Command> {
             id: token,
             secret_hash: [9; 32],
             csr_hash: [8; 32],
-            node: Some(NodeAddresses { api: "127.0.0.1:7410".into(), peer: "127.0.0.1:7411".into() }),
+            node: Some(NodeAddresses {
+                api: "127.0.0.1:7410".into(),
+                peer: "127.0.0.1:7411".into(),
+            }),
             expect: Expect::Node,
         }),
-        Command::RevokePrincipal { principal: "spiffe://hospital/person/vera".into() },
+        Command::RevokePrincipal {
+            principal: "spiffe://hospital/person/vera".into(),
+        },
         Command::RemoveNode { node: NodeId(3) },
         Command::CreateTenant(create),
         Command::UpdateTenant(Update {
@@ -82,15 +102,24 @@ fn commands() -> Vec<Command> {
             labels: Some(BTreeMap::new()),
             settings: None,
         }),
-        Command::SuspendTenant { tenant: tenant.clone(), etag: String::new() },
-        Command::ResumeTenant { tenant: tenant.clone(), etag: String::new() },
+        Command::SuspendTenant {
+            tenant: tenant.clone(),
+            etag: String::new(),
+        },
+        Command::ResumeTenant {
+            tenant: tenant.clone(),
+            etag: String::new(),
+        },
         Command::DeleteTenant(Delete {
             tenant: tenant.clone(),
             operation: operation.clone(),
             etag: String::new(),
             confirm: "cho-ray".into(),
         }),
-        Command::ReportMember(ReportMember { agent: name("vn-1"), facts }),
+        Command::ReportMember(ReportMember {
+            agent: name("vn-1"),
+            facts,
+        }),
         Command::FenceGroup { group: name("vn-1") },
         Command::UnfenceGroup { group: name("vn-1") },
         Command::ReportStep(Report {
@@ -113,7 +142,10 @@ fn commands() -> Vec<Command> {
             attempt: 1,
             direction: Direction::Forward,
         }),
-        Command::CancelOperation(Cancel { operation, reason: "by mistake".into() }),
+        Command::CancelOperation(Cancel {
+            operation,
+            reason: "by mistake".into(),
+        }),
         Command::Witness(Witness {
             action: "credential.read".into(),
             resource: format!("tenant/{tenant}"),
@@ -130,7 +162,10 @@ fn entry(command: Command) -> Entry {
         actor: Actor::Principal(ADMIN.into()),
         principal_rev: 2,
         policy_rev: 1,
-        request: Some(Key { id: RequestId::parse("r-1").unwrap(), hash: [7; 32] }),
+        request: Some(Key {
+            id: RequestId::parse("r-1").unwrap(),
+            hash: [7; 32],
+        }),
         seed: Seed {
             salt: [5; 16],
             personal: Some(sealed("audit/fleet")),
@@ -149,7 +184,10 @@ fn word(command: &Command) -> String {
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap())
+        .collect()
 }
 
 #[test]
@@ -171,7 +209,11 @@ fn every_released_command_is_read_as_it_was_written() {
         words.insert(word(&command));
     }
     let files = std::fs::read_dir(folder).unwrap().count();
-    assert_eq!((words.len(), files), (18, 18), "a command without its golden file, or a file without its command");
+    assert_eq!(
+        (words.len(), files),
+        (18, 18),
+        "a command without its golden file, or a file without its command"
+    );
 }
 
 #[test]
@@ -189,28 +231,60 @@ fn an_update_and_a_revocation_do_what_they_say() {
             settings: Some(BTreeMap::from([("beds".into(), Setting::Int(900))])),
         })
     };
-    assert!(world.say(update(etag.clone(), 100)).outcome.is_err(), "too many labels");
+    assert!(
+        world.say(update(etag.clone(), 100)).outcome.is_err(),
+        "too many labels"
+    );
     assert!(world.say(update(etag.clone(), 2)).outcome.is_ok());
     assert!(world.say(update(etag, 2)).outcome.is_err(), "a stale etag");
     let changed = &world.state.tenants[&tenant];
-    assert_eq!((changed.display_name.as_str(), changed.labels.len()), ("Chợ Rẫy", 2));
+    assert_eq!(
+        (changed.display_name.as_str(), changed.labels.len()),
+        ("Chợ Rẫy", 2)
+    );
 
-    let region = Region { name: name("eu"), display_name: String::new() };
+    let region = Region {
+        name: name("eu"),
+        display_name: String::new(),
+    };
     assert!(world.say(Command::CreateRegion(region.clone())).outcome.is_ok());
     assert!(world.say(Command::CreateRegion(region)).outcome.is_err());
-    assert!(world.say(Command::RemoveNode { node: NodeId(9) }).outcome.is_err());
-    assert!(world.say(Command::RemoveNode { node: NodeId(1) }).outcome.is_err(), "the only node");
+    assert!(
+        world
+            .say(Command::RemoveNode { node: NodeId(9) })
+            .outcome
+            .is_err()
+    );
+    assert!(
+        world
+            .say(Command::RemoveNode { node: NodeId(1) })
+            .outcome
+            .is_err(),
+        "the only node"
+    );
 
     // A revocation between asking and deciding holds.
     world.mint("00000000000a", Role::Admin, "bo", None);
     world.redeem("00000000000a", 9, 1, Expect::ServiceOrPerson);
     let bo = "spiffe://hospital/person/bo";
-    let late = world.entry(Actor::Principal(bo.into()), None, Command::FenceGroup { group: name("vn-1") });
+    let late = world.entry(
+        Actor::Principal(bo.into()),
+        None,
+        Command::FenceGroup { group: name("vn-1") },
+    );
     world.say(Command::RevokePrincipal { principal: bo.into() });
     let said = world.run(late);
-    assert_eq!(said.outcome.unwrap_err().to_string(), format!("the rights of {bo} have changed; sign in again"));
+    assert_eq!(
+        said.outcome.unwrap_err().to_string(),
+        format!("the rights of {bo} have changed; sign in again")
+    );
     let stranger = Actor::Principal("spiffe://hospital/person/eve".into());
-    assert!(world.say_as(stranger, Command::FenceGroup { group: name("vn-1") }).outcome.is_err());
+    assert!(
+        world
+            .say_as(stranger, Command::FenceGroup { group: name("vn-1") })
+            .outcome
+            .is_err()
+    );
     let second = world.found(&["us"]);
     assert!(second.outcome.is_err(), "a cluster is founded once");
 }

@@ -62,7 +62,10 @@ pub enum AskError {
 
 /// Asks the leader, wherever it is.
 pub async fn ask_leader(consensus: &Consensus, question: &Question) -> Result<Reply, AskError> {
-    let told = consensus.ask(pack(question)?).await.map_err(|error| AskError::Unanswered(error.to_string()))?;
+    let told = consensus
+        .ask(pack(question)?)
+        .await
+        .map_err(|error| AskError::Unanswered(error.to_string()))?;
     match unpack(&told)? {
         Reply::Refused(why) => Err(AskError::Refused(why)),
         reply => Ok(reply),
@@ -70,7 +73,11 @@ pub async fn ask_leader(consensus: &Consensus, question: &Question) -> Result<Re
 }
 
 /// The revisions that a peer's archive holds from one on.
-pub async fn fetch_changes(consensus: &Consensus, node: u64, from: Revision) -> Result<Vec<Change>, AskError> {
+pub async fn fetch_changes(
+    consensus: &Consensus,
+    node: u64,
+    from: Revision,
+) -> Result<Vec<Change>, AskError> {
     let range = Range { from };
     let told = consensus.fetch_archive(node, pack(&range)?).await;
     let told = told.map_err(|error| AskError::Unanswered(error.to_string()))?;
@@ -91,7 +98,10 @@ pub struct Answers {
 
 impl Answers {
     pub fn new(archive: Archive) -> Answers {
-        Answers { archive, rooms: OnceLock::new() }
+        Answers {
+            archive,
+            rooms: OnceLock::new(),
+        }
     }
 
     /// From now on questions to the leader are answered.
@@ -133,8 +143,13 @@ impl Handlers for Answers {
         let range: Range = unpack(&range).map_err(|error| error.to_string())?;
         let archive = self.archive.clone();
         let read = tokio::task::spawn_blocking(move || archive.changes(range.from, LIMIT_MAX)).await;
-        let changes = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        changes.iter().map(|change| pack(change).map_err(|error| error.to_string())).collect()
+        let changes = read
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        changes
+            .iter()
+            .map(|change| pack(change).map_err(|error| error.to_string()))
+            .collect()
     }
 }
 
@@ -151,10 +166,24 @@ fn seen(sightings: &Sightings) -> Vec<Seen> {
 impl FromIterator<Seen> for SightingsOf {
     fn from_iter<T: IntoIterator<Item = Seen>>(all: T) -> SightingsOf {
         let agents = all.into_iter().map(|seen| {
-            let Seen { agent, seen, lag_bytes, connections } = seen;
-            (agent, Sighting { seen, lag_bytes, connections })
+            let Seen {
+                agent,
+                seen,
+                lag_bytes,
+                connections,
+            } = seen;
+            (
+                agent,
+                Sighting {
+                    seen,
+                    lag_bytes,
+                    connections,
+                },
+            )
         });
-        SightingsOf(Sightings { agents: agents.collect() })
+        SightingsOf(Sightings {
+            agents: agents.collect(),
+        })
     }
 }
 
@@ -162,7 +191,9 @@ impl FromIterator<Seen> for SightingsOf {
 pub struct SightingsOf(pub Sightings);
 
 fn pack<T: Serialize>(value: &T) -> Result<Bytes, AskError> {
-    rmp_serde::to_vec_named(value).map(Bytes::from).map_err(|_| AskError::Garbled)
+    rmp_serde::to_vec_named(value)
+        .map(Bytes::from)
+        .map_err(|_| AskError::Garbled)
 }
 
 fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AskError> {

@@ -30,7 +30,12 @@ async fn fill_once(rooms: &Rooms) -> bool {
         return false;
     };
     let me = rooms.node_id.0;
-    let peers = rooms.consensus.status().nodes.into_iter().filter(|n| n.id != me && n.role != NodeRole::Joining);
+    let peers = rooms
+        .consensus
+        .status()
+        .nodes
+        .into_iter()
+        .filter(|n| n.id != me && n.role != NodeRole::Joining);
     for peer in peers {
         let changes = match fetch_changes(&rooms.consensus, peer.id, from).await {
             Ok(changes) if !changes.is_empty() => changes,

@@ -67,7 +67,9 @@ pub fn read(data_dir: &Path) -> anyhow::Result<Option<Bootstrap>> {
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = Zeroizing::new(text);
-    serde_json::from_str(&text).map(Some).with_context(|| format!("{} is not what init writes", path.display()))
+    serde_json::from_str(&text)
+        .map(Some)
+        .with_context(|| format!("{} is not what init writes", path.display()))
 }
 
 /// Founds the cluster, then wipes the file: the issuing key lies sealed in State from now on.
@@ -86,10 +88,16 @@ pub async fn found(
         principal_rev: 0,
         policy_rev: 0,
         request: None,
-        seed: Seed { salt: rand::random(), ..Seed::default() },
+        seed: Seed {
+            salt: rand::random(),
+            ..Seed::default()
+        },
         command: Command::Found(command),
     };
-    let proposal = Forwarded { entry, caller: Vec::new() };
+    let proposal = Forwarded {
+        entry,
+        caller: Vec::new(),
+    };
     let said = consensus.propose(proposal, Instant::now() + PATIENCE).await?;
     match said.outcome {
         Ok(_) => info!("the cluster is founded"),
@@ -102,7 +110,10 @@ pub async fn found(
 fn command(root: &dyn KeyProvider, from: Bootstrap) -> anyhow::Result<Found> {
     let region = |r: BootstrapRegion| {
         let name = Name::parse(&r.name).with_context(|| format!("region {:?}", r.name))?;
-        anyhow::Ok(Region { name, display_name: r.display_name })
+        anyhow::Ok(Region {
+            name,
+            display_name: r.display_name,
+        })
     };
     Ok(Found {
         cluster: Name::parse(&from.cluster).context("cluster")?,
@@ -111,7 +122,11 @@ fn command(root: &dyn KeyProvider, from: Bootstrap) -> anyhow::Result<Found> {
         issuing_chain_pem: from.issuing_chain_pem,
         issuing_key: root.seal(ISSUING_KEY, from.issuing_key_pem.as_bytes())?,
         audit_key: seal_new_key(root, FLEET_AUDIT_KEY)?,
-        regions: from.regions.into_iter().map(region).collect::<anyhow::Result<_>>()?,
+        regions: from
+            .regions
+            .into_iter()
+            .map(region)
+            .collect::<anyhow::Result<_>>()?,
         admin: from.admin,
         node: NodeId(from.node_id),
         api_address: from.api_address,

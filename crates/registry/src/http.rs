@@ -24,7 +24,9 @@ pub async fn serve(listen: SocketAddr, rooms: Rooms, stop: CancellationToken) ->
         .route("/metrics", get(metrics))
         .with_state(rooms);
     let listener = tokio::net::TcpListener::bind(listen).await?;
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 async fn ready(State(rooms): State<Rooms>, RawQuery(query): RawQuery) -> (StatusCode, String) {
@@ -33,7 +35,11 @@ async fn ready(State(rooms): State<Rooms>, RawQuery(query): RawQuery) -> (Status
     let staleness = rooms.consensus.staleness();
     let fresh = staleness.is_some_and(|age| age <= STALENESS_MAX);
     let is_ready = founded && leader.is_some() && fresh;
-    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let mut text = String::from(if is_ready { "ready\n" } else { "not ready\n" });
     if query.is_some_and(|query| query.contains("verbose")) {
         let age = staleness.map_or("unknown".to_owned(), |age| format!("{} ms", age.as_millis()));

@@ -23,7 +23,8 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<u64> {
     }
     let text = std::fs::read_to_string(token_file)
         .with_context(|| format!("cannot read the join token in {}", token_file.display()))?;
-    let token = JoinToken::parse(Zeroizing::new(text).trim()).context("the join token cannot be read; copy it whole")?;
+    let token = JoinToken::parse(Zeroizing::new(text).trim())
+        .context("the join token cannot be read; copy it whole")?;
     if config.seeds.api.is_empty() {
         bail!("seeds.api: must name at least one node to ask, as host:port");
     }
@@ -37,7 +38,11 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<u64> {
     };
     let answer = ask(config, &token, order).await?;
     if answer.cluster != config.cluster {
-        bail!("cluster: the token is of cluster {}, the configuration says {}", answer.cluster, config.cluster);
+        bail!(
+            "cluster: the token is of cluster {}, the configuration says {}",
+            answer.cluster,
+            config.cluster
+        );
     }
     let root = root_of(&answer.certificate_chain_pem)?;
     let credentials = Credentials::from_pem(&answer.certificate_chain_pem, &request.key_pem, &root)
@@ -65,7 +70,10 @@ pub fn known_id(data_dir: &Path) -> anyhow::Result<Option<u64>> {
         return Ok(None);
     }
     let text = std::fs::read_to_string(&path)?;
-    text.trim().parse().map(Some).with_context(|| format!("{} holds no node id", path.display()))
+    text.trim()
+        .parse()
+        .map(Some)
+        .with_context(|| format!("{} holds no node id", path.display()))
 }
 
 fn id_path(data_dir: &Path) -> PathBuf {
@@ -80,7 +88,10 @@ fn request(data_dir: &Path) -> anyhow::Result<KeyRequest> {
     let [key, csr] = request_paths(data_dir);
     if key.exists() && csr.exists() {
         let key_pem = Zeroizing::new(std::fs::read_to_string(key)?);
-        return Ok(KeyRequest { key_pem, csr_pem: std::fs::read_to_string(csr)? });
+        return Ok(KeyRequest {
+            key_pem,
+            csr_pem: std::fs::read_to_string(csr)?,
+        });
     }
     let made = KeyRequest::generate()?;
     files::write(&key, made.key_pem.as_bytes())?;

@@ -55,7 +55,10 @@ enum ConfigVerb {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let layered = config::load(&cli.config, std::env::vars(), &cli.set)?;
-    if let Some(Verb::Config { verb: ConfigVerb::Print { provenance } }) = cli.verb {
+    if let Some(Verb::Config {
+        verb: ConfigVerb::Print { provenance },
+    }) = cli.verb
+    {
         print!("{}", layered.print(provenance)?);
         return Ok(());
     }
@@ -63,7 +66,10 @@ fn main() -> anyhow::Result<()> {
     // Only the first call counts, and there is only one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let threads = layered.config.worker_threads();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?;
     match cli.verb {
         Some(Verb::Join { token_file }) => {
             let id = runtime.block_on(join::join(&layered.config, &token_file))?;

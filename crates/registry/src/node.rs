@@ -32,8 +32,9 @@ use crate::{edge, fill, found, http, join};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let node_id = node_id(&config)?;
     renew::finish(&config.identity).context("identity: a renewal that was cut short cannot be finished")?;
-    let credentials = Credentials::from_files(&config.identity.cert, &config.identity.key, &config.identity.ca)
-        .context("identity: the certificate files cannot be used")?;
+    let credentials =
+        Credentials::from_files(&config.identity.cert, &config.identity.key, &config.identity.ca)
+            .context("identity: the certificate files cannot be used")?;
     check_identity(&credentials, &config.cluster, node_id)?;
     let root: Arc<dyn KeyProvider> = Arc::new(RootKey::read(&config.keys.path).context("keys.path")?);
 
@@ -49,9 +50,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;
     tasks.spawn(serve_http(config.listen.http, rooms.clone(), stop.clone()));
     tasks.spawn(fill::run(rooms.clone(), stop.clone()));
-    tasks.spawn(telemetry::keep_gauges(rooms.clone(), credentials.clone(), stop.clone()));
+    tasks.spawn(telemetry::keep_gauges(
+        rooms.clone(),
+        credentials.clone(),
+        stop.clone(),
+    ));
     let own_door = config.api_address();
-    tasks.spawn(renew::run(credentials, config.identity.clone(), node_id, own_door, stop.clone()));
+    tasks.spawn(renew::run(
+        credentials,
+        config.identity.clone(),
+        node_id,
+        own_door,
+        stop.clone(),
+    ));
     pilot::spawn(&rooms, &tasks, &stop);
     info!(node = node_id, api = %config.listen.api, peer = %config.listen.peer, "the node is up");
 
@@ -64,7 +75,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if drained.is_err() {
         warn!("open calls did not end in time");
     }
-    rooms.archive.flush_durable().context("the archive was not flushed")?;
+    rooms
+        .archive
+        .flush_durable()
+        .context("the archive was not flushed")?;
     Ok(())
 }
 
@@ -75,7 +89,9 @@ fn node_id(config: &Config) -> anyhow::Result<u64> {
         (0, Some(id)) => Ok(id),
         (0, None) => match found::read(&config.data_dir)? {
             Some(bootstrap) => Ok(bootstrap.node_id),
-            None => bail!("node_id: this node has not joined yet; run `reeve-registry --config … join --token-file …`"),
+            None => bail!(
+                "node_id: this node has not joined yet; run `reeve-registry --config … join --token-file …`"
+            ),
         },
         (set, Some(id)) if set != id => bail!("node_id: the configuration says {set}, joining gave {id}"),
         (set, _) => Ok(set),
@@ -85,7 +101,10 @@ fn node_id(config: &Config) -> anyhow::Result<u64> {
 fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> anyhow::Result<()> {
     let spiffe = credentials.spiffe();
     if spiffe.cluster() != cluster {
-        bail!("cluster: the certificate is of cluster {}, the configuration says {cluster}", spiffe.cluster());
+        bail!(
+            "cluster: the certificate is of cluster {}, the configuration says {cluster}",
+            spiffe.cluster()
+        );
     }
     match spiffe.kind() {
         Kind::Node(id) if *id == node_id => Ok(()),
@@ -101,13 +120,23 @@ async fn build(
 ) -> anyhow::Result<(Rooms, Arc<Answers>)> {
     std::fs::create_dir_all(&config.data_dir).context("data_dir")?;
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
-    let archive = Archive::open(config.data_dir.join("archive"), Arc::new(ArchiveCipher(sealer.clone())))
-        .context("the archive cannot be opened")?;
+    let archive = Archive::open(
+        config.data_dir.join("archive"),
+        Arc::new(ArchiveCipher(sealer.clone())),
+    )
+    .context("the archive cannot be opened")?;
     let metrics = Arc::new(Metrics::new(node_id, &config.cluster));
     let hub = Hub::default();
     let answers = Arc::new(Answers::new(archive.clone()));
-    let sink = Sink { archive: archive.clone(), hub: hub.clone(), metrics: metrics.clone() };
-    let dialer = PeerDialer { credentials: credentials.clone(), elsewhere: config.dialled()? };
+    let sink = Sink {
+        archive: archive.clone(),
+        hub: hub.clone(),
+        metrics: metrics.clone(),
+    };
+    let dialer = PeerDialer {
+        credentials: credentials.clone(),
+        elsewhere: config.dialled()?,
+    };
     let settings = Settings {
         node_id,
         cluster: config.cluster.clone(),
@@ -130,7 +159,9 @@ async fn build(
     .await
     .context("consensus cannot be opened")?;
     let published = consensus.clone();
-    archive.follow(move || Arc::new(published.published().state.clone())).context("the archive")?;
+    archive
+        .follow(move || Arc::new(published.published().state.clone()))
+        .context("the archive")?;
     let rooms = Rooms {
         authority: Authority::new(root, consensus.clone()),
         sightings: SightingsBoard::new(consensus.clone()),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use reeve_chaos::faults::{agent_killed, follower_frozen, leader_killed};
-use reeve_chaos::history::Recorder;
+use reeve_chaos::history::{History, Recorder};
 use reeve_chaos::invariants::{
     acked_commands_survive, audit_chain_whole, hold, no_role_crosses, operations_end,
     resolve_never_names_a_fenced_host,
@@ -98,7 +98,34 @@ async fn promises_hold_while_things_break() -> Result<()> {
         judge,
         mutants,
     )?;
+    planted(&fleet, &history)
+        .await
+        .context("damage done to PostgreSQL by hand")?;
     fleet.shutdown().await
+}
+
+/// Mutants in PostgreSQL itself: a right across and an orphan, which the promises must see there.
+async fn planted(fleet: &Fleet, history: &History) -> Result<()> {
+    let postgres = fleet.postgres("vn-1")?;
+    let grant = "DO $$ DECLARE one text; other text; BEGIN
+        SELECT min(datname), max(datname) INTO one, other FROM pg_database WHERE datname ~ '^t_';
+        EXECUTE format('GRANT %I TO %I', one, other || '_a');
+    END $$";
+    postgres.ask("postgres", grant).await?;
+    let seen = no_role_crosses::observe(fleet, history).await?;
+    ensure!(
+        no_role_crosses::judge(history, &seen).is_err(),
+        "a role granted across is not noticed"
+    );
+    postgres
+        .ask("postgres", "CREATE ROLE t_ffffffffffff NOLOGIN")
+        .await?;
+    let seen = operations_end::observe(fleet).await?;
+    ensure!(
+        operations_end::judge(history, &seen).is_err(),
+        "an orphan role is not noticed"
+    );
+    Ok(())
 }
 
 /// Tenants that are there all along, whose services may never fail.

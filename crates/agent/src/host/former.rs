@@ -26,7 +26,10 @@ impl Host {
                 return Ok(());
             }
             if Instant::now() >= until {
-                return Err(Error::retry("SESSIONS", format!("{left} sessions of a former life do not end")));
+                return Err(Error::retry(
+                    "SESSIONS",
+                    format!("{left} sessions of a former life do not end"),
+                ));
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -55,7 +55,10 @@ impl Gaps {
     }
 
     pub(super) fn holds(&self, revision: u64) -> bool {
-        self.0.range(..=revision).next_back().is_some_and(|(_, to)| revision <= *to)
+        self.0
+            .range(..=revision)
+            .next_back()
+            .is_some_and(|(_, to)| revision <= *to)
     }
 
     pub(super) fn first(&self) -> Option<(u64, u64)> {

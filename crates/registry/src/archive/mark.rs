@@ -14,7 +14,9 @@ pub(super) fn read(dir: &Path) -> io::Result<u64> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the durable mark is no number"))
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the durable mark is no number"))
 }
 
 /// Sets the mark; it is on the disk when this returns.

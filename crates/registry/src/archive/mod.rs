@@ -55,7 +55,12 @@ impl Change {
     pub fn of(applied: &Applied) -> Option<Change> {
         let record = Some(applied.record.clone()?);
         let (events, retired) = (applied.events.clone(), applied.retired.clone());
-        Some(Change { revision: applied.revision, events, record, retired })
+        Some(Change {
+            revision: applied.revision,
+            events,
+            record,
+            retired,
+        })
     }
 }
 
@@ -108,25 +113,33 @@ impl Archive {
     /// Takes what a change left behind. It is durable once `flush_durable` returns.
     pub fn write(&self, change: Change) -> Result<(), ArchiveError> {
         self.shared.queued.fetch_add(1, Ordering::SeqCst);
-        self.jobs.send(Job::Write(change)).map_err(|_| ArchiveError::Stopped)
+        self.jobs
+            .send(Job::Write(change))
+            .map_err(|_| ArchiveError::Stopped)
     }
 
     /// A snapshot brought the State to this revision: what lies between is missing here.
     pub fn reach(&self, revision: Revision) -> Result<(), ArchiveError> {
         self.shared.queued.fetch_add(1, Ordering::SeqCst);
-        self.jobs.send(Job::Reach(revision)).map_err(|_| ArchiveError::Stopped)
+        self.jobs
+            .send(Job::Reach(revision))
+            .map_err(|_| ArchiveError::Stopped)
     }
 
     /// Returns when everything taken so far is on the disk.
     pub fn flush_durable(&self) -> Result<(), ArchiveError> {
         let (done, wait) = sync_channel(1);
-        self.jobs.send(Job::Flush(done)).map_err(|_| ArchiveError::Stopped)?;
+        self.jobs
+            .send(Job::Flush(done))
+            .map_err(|_| ArchiveError::Stopped)?;
         wait.recv().map_err(|_| ArchiveError::Stopped)?
     }
 
     /// A shard's records from a sequence on. Fewer than `limit` means that there are no more.
     pub fn records(&self, shard: &str, from: u64, limit: usize) -> Result<Vec<Record>, ArchiveError> {
-        let head = self.state().map(|s| s.heads.get(shard).map_or(0, |head| head.sequence));
+        let head = self
+            .state()
+            .map(|s| s.heads.get(shard).map_or(0, |head| head.sequence));
         self.settle()?;
         let from = from.max(1);
         let limit = limit.min(LIMIT_MAX);
@@ -137,7 +150,11 @@ impl Archive {
             && next <= head
         {
             self.shared.missing.notify_one();
-            return Err(ArchiveError::Incomplete { what: format!("shard {shard}"), from: next, to: head });
+            return Err(ArchiveError::Incomplete {
+                what: format!("shard {shard}"),
+                from: next,
+                to: head,
+            });
         }
         Ok(found)
     }
@@ -154,7 +171,10 @@ impl Archive {
     /// The events of the revisions after one, in order. Fewer than `limit` means that there are no more.
     pub fn events(&self, after: Revision, limit: usize) -> Result<Vec<(Revision, Vec<Event>)>, ArchiveError> {
         let changes = self.changes(after.next(), limit)?;
-        Ok(changes.into_iter().map(|change| (change.revision, change.events)).collect())
+        Ok(changes
+            .into_iter()
+            .map(|change| (change.revision, change.events))
+            .collect())
     }
 
     /// All that was left behind from a revision on: what a peer needs to fill its gaps.
@@ -170,7 +190,11 @@ impl Archive {
             && next <= head
         {
             self.shared.missing.notify_one();
-            return Err(ArchiveError::Incomplete { what: "revisions".to_owned(), from: next.0, to: head.0 });
+            return Err(ArchiveError::Incomplete {
+                what: "revisions".to_owned(),
+                from: next.0,
+                to: head.0,
+            });
         }
         Ok(found)
     }
@@ -196,7 +220,11 @@ impl Archive {
             return Ok(());
         };
         self.shared.missing.notify_one();
-        Err(ArchiveError::Incomplete { what: "revisions".to_owned(), from: from.0, to: to.0 })
+        Err(ArchiveError::Incomplete {
+            what: "revisions".to_owned(),
+            from: from.0,
+            to: to.0,
+        })
     }
 
     fn state(&self) -> Option<Arc<State>> {
@@ -209,7 +237,9 @@ impl Archive {
             return Ok(());
         }
         let (done, wait) = sync_channel(1);
-        self.jobs.send(Job::Settle(done)).map_err(|_| ArchiveError::Stopped)?;
+        self.jobs
+            .send(Job::Settle(done))
+            .map_err(|_| ArchiveError::Stopped)?;
         wait.recv().map_err(|_| ArchiveError::Stopped)
     }
 

@@ -28,7 +28,10 @@ pub(super) fn open_or_set_aside(dir: &Path, cipher: &Arc<dyn Cipher>) -> Result<
 
 /// Moves the archive out of the way.
 pub(super) fn set_aside(dir: &Path) -> Result<(), ArchiveError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let aside = dir.with_file_name(format!("{name}.aside-{now}"));
     fs::rename(dir, aside).map_err(ArchiveError::disk("setting the folder aside"))

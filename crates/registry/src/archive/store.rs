@@ -87,13 +87,22 @@ impl Store {
         let meta: Meta = store.get(&store.meta, b"known")?.unwrap_or_default();
         let durable = mark::read(dir).map_err(disk("reading the durable mark"))?;
         if meta.last < durable {
-            return Err(ArchiveError::Short { found: meta.last, durable });
+            return Err(ArchiveError::Short {
+                found: meta.last,
+                durable,
+            });
         }
         let gaps = Gaps::from_pairs(meta.gaps);
         if meta.last > 0 && !gaps.holds(meta.last) {
-            store.change(meta.last)?.ok_or(ArchiveError::Short { found: meta.last - 1, durable: meta.last })?;
+            store.change(meta.last)?.ok_or(ArchiveError::Short {
+                found: meta.last - 1,
+                durable: meta.last,
+            })?;
         }
-        *store.known.lock() = Known { last: meta.last, gaps };
+        *store.known.lock() = Known {
+            last: meta.last,
+            gaps,
+        };
         Ok(store)
     }
 
@@ -175,7 +184,9 @@ impl Store {
             let in_place = record.shard == shard && record.sequence == expected;
             let linked = found.last().is_none_or(|before| before.chain == record.previous);
             if !in_place || !linked {
-                return Err(ArchiveError::damaged(format!("record {expected} of shard {shard}")));
+                return Err(ArchiveError::damaged(format!(
+                    "record {expected} of shard {shard}"
+                )));
             }
             found.push(record);
         }
@@ -206,7 +217,9 @@ impl Store {
     pub(super) fn flush(&self) -> Result<(), ArchiveError> {
         let last = self.last();
         self.db.flush()?;
-        self.file.sync_data().map_err(ArchiveError::disk("syncing the store"))?;
+        self.file
+            .sync_data()
+            .map_err(ArchiveError::disk("syncing the store"))?;
         sync_folder(&self.dir.join("sled").join("blobs")).map_err(ArchiveError::disk("syncing the blobs"))?;
         sync_folder_itself(&self.dir.join("sled")).map_err(ArchiveError::disk("syncing the folder"))?;
         mark::write(&self.dir, last).map_err(ArchiveError::disk("setting the durable mark"))
@@ -218,18 +231,27 @@ impl Store {
         };
         let gone = || ArchiveError::damaged(format!("revision {revision}"));
         let record = match link.record {
-            Some((shard, sequence)) => {
-                Some(self.get(&self.audit, &audit_key(&shard, sequence))?.ok_or_else(gone)?)
-            }
+            Some((shard, sequence)) => Some(
+                self.get(&self.audit, &audit_key(&shard, sequence))?
+                    .ok_or_else(gone)?,
+            ),
             None => None,
         };
         let retired = link.retired.iter().map(|id| self.operation(id)?.ok_or_else(gone));
         let retired = retired.collect::<Result<_, _>>()?;
-        Ok(Some(Change { revision: Revision(revision), events: link.events, record, retired }))
+        Ok(Some(Change {
+            revision: Revision(revision),
+            events: link.events,
+            record,
+            retired,
+        }))
     }
 
     fn know(&self, known: Known) -> Result<(), ArchiveError> {
-        let meta = Meta { last: known.last, gaps: known.gaps.to_pairs() };
+        let meta = Meta {
+            last: known.last,
+            gaps: known.gaps.to_pairs(),
+        };
         self.meta.insert(b"known", self.seal("meta", b"known", &meta)?)?;
         *self.known.lock() = known;
         Ok(())
@@ -237,12 +259,17 @@ impl Store {
 
     fn seal<T: Serialize>(&self, tree: &str, key: &[u8], value: &T) -> Result<Vec<u8>, ArchiveError> {
         let plain = rmp_serde::to_vec_named(value).map_err(|e| ArchiveError::Seal(e.to_string()))?;
-        self.cipher.seal(&place(tree.as_bytes(), key), &plain).map_err(ArchiveError::Seal)
+        self.cipher
+            .seal(&place(tree.as_bytes(), key), &plain)
+            .map_err(ArchiveError::Seal)
     }
 
     fn unseal<T: DeserializeOwned>(&self, tree: &str, key: &[u8], sealed: &[u8]) -> Result<T, ArchiveError> {
         let damaged = || ArchiveError::damaged(format!("{tree} {}", hex::encode(key)));
-        let plain = self.cipher.open(&place(tree.as_bytes(), key), sealed).map_err(|_| damaged())?;
+        let plain = self
+            .cipher
+            .open(&place(tree.as_bytes(), key), sealed)
+            .map_err(|_| damaged())?;
         rmp_serde::from_slice(&plain).map_err(|_| damaged())
     }
 
@@ -251,7 +278,8 @@ impl Store {
             return Ok(None);
         };
         let name = tree.name();
-        self.unseal(&String::from_utf8_lossy(&name), key, &value).map(Some)
+        self.unseal(&String::from_utf8_lossy(&name), key, &value)
+            .map(Some)
     }
 }
 

@@ -16,9 +16,13 @@ impl Cipher for Checked {
     }
 
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, String> {
-        let (plain, tag) = sealed.split_at_checked(sealed.len().saturating_sub(32)).ok_or("short")?;
+        let (plain, tag) = sealed
+            .split_at_checked(sealed.len().saturating_sub(32))
+            .ok_or("short")?;
         let own = reeve_domain::digest::of_bytes(&[place, plain]);
-        (own == tag).then(|| plain.to_vec()).ok_or_else(|| "changed".to_owned())
+        (own == tag)
+            .then(|| plain.to_vec())
+            .ok_or_else(|| "changed".to_owned())
     }
 }
 
@@ -57,7 +61,12 @@ impl Fleet {
 
     fn change(&mut self) -> Change {
         let record = self.record();
-        Change { revision: Revision(self.revision), events: vec![Event::Node], record: Some(record), retired: vec![] }
+        Change {
+            revision: Revision(self.revision),
+            events: vec![Event::Node],
+            record: Some(record),
+            retired: vec![],
+        }
     }
 
     fn changes(&mut self, count: usize) -> Vec<Change> {
@@ -65,7 +74,10 @@ impl Fleet {
     }
 
     fn state(&self) -> Arc<State> {
-        let mut state = State { revision: Revision(self.revision), ..State::default() };
+        let mut state = State {
+            revision: Revision(self.revision),
+            ..State::default()
+        };
         state.heads.insert("fleet".to_owned(), self.head);
         Arc::new(state)
     }
@@ -112,7 +124,10 @@ fn what_was_flushed_is_there_after_a_restart() {
     assert_eq!(archive.records("fleet", 690, 100).unwrap().len(), 11);
     assert_eq!(archive.records("fleet", 701, 100).unwrap().len(), 0);
     assert_eq!(archive.changes(Revision(1), 1_000).unwrap(), changes);
-    assert_eq!(archive.events(Revision(699), 10).unwrap(), [(Revision(700), vec![Event::Node])]);
+    assert_eq!(
+        archive.events(Revision(699), 10).unwrap(),
+        [(Revision(700), vec![Event::Node])]
+    );
     assert!(archive.is_whole());
 }
 
@@ -128,12 +143,18 @@ fn a_hole_is_never_served_and_closes_when_it_is_filled() {
     assert_eq!(archive.records("fleet", 1, 10).unwrap().len(), 10);
     for from in [1, 11, 15] {
         let refused = archive.records("fleet", from, 20);
-        assert!(matches!(refused, Err(ArchiveError::Incomplete { to: 30, .. })), "{from}: {refused:?}");
+        assert!(
+            matches!(refused, Err(ArchiveError::Incomplete { to: 30, .. })),
+            "{from}: {refused:?}"
+        );
     }
     assert_eq!(archive.records("fleet", 21, 20).unwrap().len(), 10);
     assert_eq!(archive.gap().unwrap(), Some((Revision(11), Revision(20))));
     let unknown = OperationId::from_random(1);
-    assert!(matches!(archive.operation(&unknown), Err(ArchiveError::Incomplete { .. })));
+    assert!(matches!(
+        archive.operation(&unknown),
+        Err(ArchiveError::Incomplete { .. })
+    ));
 
     write(&archive, &changes[10..20]);
     assert_eq!(archive.records("fleet", 1, 100).unwrap().len(), 30);
@@ -148,7 +169,10 @@ fn a_tail_that_the_state_names_and_the_archive_lacks_is_missing() {
     let archive = open(dir.path());
     write(&archive, &changes[..6]);
     follow(&archive, &fleet);
-    assert!(matches!(archive.records("fleet", 1, 100), Err(ArchiveError::Incomplete { from: 7, to: 9, .. })));
+    assert!(matches!(
+        archive.records("fleet", 1, 100),
+        Err(ArchiveError::Incomplete { from: 7, to: 9, .. })
+    ));
     assert_eq!(archive.gap().unwrap(), Some((Revision(7), Revision(9))));
 }
 
@@ -166,7 +190,11 @@ fn a_lost_tail_is_found_out_and_the_archive_set_aside() {
     assert!(archive.records("fleet", 1, 1).is_err());
     assert_eq!(archive.gap().unwrap(), Some((Revision(1), Revision(5))));
     let aside = std::fs::read_dir(dir.path()).unwrap().filter(|e| {
-        e.as_ref().unwrap().file_name().to_string_lossy().starts_with("archive.aside-")
+        e.as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("archive.aside-")
     });
     assert_eq!(aside.count(), 1);
 }

@@ -28,9 +28,15 @@ pub(super) enum Job {
 }
 
 pub(super) fn spawn(shared: Arc<Shared>, inbox: Receiver<Job>) -> Result<(), ArchiveError> {
-    let worker = Worker { shared, inbox, batch: Vec::new() };
+    let worker = Worker {
+        shared,
+        inbox,
+        batch: Vec::new(),
+    };
     let thread = thread::Builder::new().name("archive".to_owned());
-    thread.spawn(move || worker.run()).map_err(ArchiveError::disk("starting a thread"))?;
+    thread
+        .spawn(move || worker.run())
+        .map_err(ArchiveError::disk("starting a thread"))?;
     Ok(())
 }
 
@@ -69,7 +75,9 @@ impl Worker {
             return Ok(());
         }
         self.on_store(|store| store.write(&self.batch))?;
-        self.shared.written.fetch_add(self.batch.len() as u64, Ordering::SeqCst);
+        self.shared
+            .written
+            .fetch_add(self.batch.len() as u64, Ordering::SeqCst);
         self.batch.clear();
         Ok(())
     }
@@ -88,10 +96,14 @@ impl Worker {
                 done.send(()).ok();
             }
             Job::Reach(revision) => {
-                written.and_then(|()| self.on_store(|store| store.reach(revision.0))).unwrap_or_else(told);
+                written
+                    .and_then(|()| self.on_store(|store| store.reach(revision.0)))
+                    .unwrap_or_else(told);
                 self.shared.written.fetch_add(1, Ordering::SeqCst);
             }
-            Job::Doubt => written.and_then(|()| self.on_store(Store::doubt)).unwrap_or_else(told),
+            Job::Doubt => written
+                .and_then(|()| self.on_store(Store::doubt))
+                .unwrap_or_else(told),
             Job::Replace => self.replace().unwrap_or_else(told),
         }
         if self.shared.store.load().gap().is_some() {

@@ -83,7 +83,12 @@ impl Authority {
     }
 
     /// Has a certificate signed by the leader; the answer is leaf, issuing CA and root.
-    pub async fn issue(&self, csr_pem: &str, principal: &SpiffeId, usage: Usage) -> Result<String, IssueError> {
+    pub async fn issue(
+        &self,
+        csr_pem: &str,
+        principal: &SpiffeId,
+        usage: Usage,
+    ) -> Result<String, IssueError> {
         let order = IssueOrder::new(csr_pem, principal, usage);
         if self.consensus.is_leader() {
             return self.sign(&order).await;

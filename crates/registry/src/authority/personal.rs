@@ -22,6 +22,8 @@ impl Authority {
         let key = self.open(key, &place).ok()?;
         let key = Zeroizing::new(<[u8; 32]>::try_from(key.as_slice()).ok()?);
         let shard = known.map_or("fleet", |tenant| tenant.id.as_str());
-        RootKey::new(&key).seal(&format!("personal/{shard}"), source.ip().to_string().as_bytes()).ok()
+        RootKey::new(&key)
+            .seal(&format!("personal/{shard}"), source.ip().to_string().as_bytes())
+            .ok()
     }
 }

@@ -21,7 +21,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Renews for as long as the node runs.
-pub async fn run(credentials: Credentials, identity: Identity, node: u64, api: String, stop: CancellationToken) {
+pub async fn run(
+    credentials: Credentials,
+    identity: Identity,
+    node: u64,
+    api: String,
+    stop: CancellationToken,
+) {
     loop {
         let pause = until_half_life(&credentials, SystemTime::now());
         tokio::select! {
@@ -34,7 +40,10 @@ pub async fn run(credentials: Credentials, identity: Identity, node: u64, api: S
         match renew(&credentials, &identity, node, &api).await {
             Ok(()) => info!("this node's certificate was renewed"),
             Err(error) => {
-                warn!(error = format!("{error:#}"), "this node's certificate could not be renewed yet");
+                warn!(
+                    error = format!("{error:#}"),
+                    "this node's certificate could not be renewed yet"
+                );
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(RETRY) => {}
@@ -54,7 +63,9 @@ async fn renew(credentials: &Credentials, identity: &Identity, node: u64, api: &
     let request = KeyRequest::generate()?;
     let dial = connector(credentials, Expect::Node(node))?;
     let mut client = ClusterServiceClient::new(channel(api, dial, &Tuning::default())?);
-    let order = RenewNodeRequest { csr_pem: request.csr_pem.clone() };
+    let order = RenewNodeRequest {
+        csr_pem: request.csr_pem.clone(),
+    };
     let answer = tokio::time::timeout(PATIENCE, client.renew_node(order)).await??;
     let chain = answer.into_inner().certificate_chain_pem;
     let root = std::fs::read_to_string(&identity.ca)?;

@@ -40,7 +40,11 @@ impl IssueOrder {
             Usage::Client => WantedUsage::Client,
             Usage::Postgres { hosts } => WantedUsage::Postgres { hosts },
         };
-        IssueOrder { csr_pem: csr_pem.to_owned(), principal: principal.to_string(), usage }
+        IssueOrder {
+            csr_pem: csr_pem.to_owned(),
+            principal: principal.to_string(),
+            usage,
+        }
     }
 
     fn usage(&self) -> Usage {
@@ -55,7 +59,10 @@ impl IssueOrder {
 impl Authority {
     /// Signs, once leadership is confirmed and the State is no older than the question.
     pub async fn sign(&self, order: &IssueOrder) -> Result<String, IssueError> {
-        let read = self.consensus.read(Level::Linearizable, Instant::now() + PATIENCE).await;
+        let read = self
+            .consensus
+            .read(Level::Linearizable, Instant::now() + PATIENCE)
+            .await;
         let view = read.map_err(|error| IssueError::NotLeader(error.to_string()))?;
         if !self.consensus.is_leader() {
             return Err(IssueError::NotLeader("another node leads".to_owned()));
@@ -76,13 +83,19 @@ pub(super) fn issue(
     may_hold(state, &id, &order.usage)?;
 
     let cluster = &state.cluster;
-    let sealed = cluster.issuing_key.as_ref().ok_or_else(|| refused(&"the cluster is not founded yet"))?;
+    let sealed = cluster
+        .issuing_key
+        .as_ref()
+        .ok_or_else(|| refused(&"the cluster is not founded yet"))?;
     let issuing = first_block(&cluster.issuing_chain_pem);
     let key = root.open(sealed, ISSUING_KEY).map_err(|error| refused(&error))?;
-    let key = Zeroizing::new(String::from_utf8(key.to_vec()).map_err(|_| refused(&"the issuing key is no PEM"))?);
+    let key =
+        Zeroizing::new(String::from_utf8(key.to_vec()).map_err(|_| refused(&"the issuing key is no PEM"))?);
     let issuer = Issuer::new(issuing, &key, &cluster.root_ca_pem).map_err(|error| refused(&error))?;
     let ttl = ca::default_ttl(id.kind());
-    let issued = issuer.issue(&order.csr_pem, &id, &order.usage(), ttl, now).map_err(|error| refused(&error))?;
+    let issued = issuer
+        .issue(&order.csr_pem, &id, &order.usage(), ttl, now)
+        .map_err(|error| refused(&error))?;
     Ok(issued.chain_pem)
 }
 
@@ -94,10 +107,14 @@ fn may_hold(state: &State, id: &SpiffeId, usage: &WantedUsage) -> Result<(), Iss
         WantedUsage::Client => !matches!(id.kind(), Kind::Node(_)),
     };
     if !fits {
-        return Err(IssueError::Refused(format!("{id} may not hold a certificate of this kind")));
+        return Err(IssueError::Refused(format!(
+            "{id} may not hold a certificate of this kind"
+        )));
     }
     match state.principals.get(&id.to_string()) {
-        None => Err(IssueError::Refused(format!("{id} is not a principal of this cluster"))),
+        None => Err(IssueError::Refused(format!(
+            "{id} is not a principal of this cluster"
+        ))),
         Some(known) if known.revoked => Err(IssueError::Refused(format!("{id} was revoked"))),
         Some(_) => Ok(()),
     }

@@ -25,8 +25,18 @@ fn founded() -> Founded {
     state.cluster.issuing_key = Some(root.seal(ISSUING_KEY, issuing.key_pem.as_bytes()).unwrap());
     state.cluster.issuing_chain_pem = format!("{}{}", issuing.cert_pem, authority.cert_pem);
     state.cluster.root_ca_pem = authority.cert_pem;
-    for (id, role) in [("node/1", Role::Node), ("agent/vn-1", Role::Agent), ("svc/ehr", Role::Service)] {
-        access::admit(&mut state, Stamp(1), &format!("spiffe://hospital/{id}"), role, Scope::Fleet);
+    for (id, role) in [
+        ("node/1", Role::Node),
+        ("agent/vn-1", Role::Agent),
+        ("svc/ehr", Role::Service),
+    ] {
+        access::admit(
+            &mut state,
+            Stamp(1),
+            &format!("spiffe://hospital/{id}"),
+            role,
+            Scope::Fleet,
+        );
     }
     Founded { root, state }
 }
@@ -47,24 +57,46 @@ fn hosts() -> Vec<String> {
 #[test]
 fn each_kind_gets_its_own_certificates_and_no_other() {
     let founded = founded();
-    let (chain, request) = founded.issue("spiffe://hospital/node/1", Usage::Node { hosts: hosts() }).unwrap();
-    let credentials = Credentials::from_pem(&chain, &request.key_pem, &founded.state.cluster.root_ca_pem).unwrap();
+    let (chain, request) = founded
+        .issue("spiffe://hospital/node/1", Usage::Node { hosts: hosts() })
+        .unwrap();
+    let credentials =
+        Credentials::from_pem(&chain, &request.key_pem, &founded.state.cluster.root_ca_pem).unwrap();
     assert_eq!(credentials.spiffe().to_string(), "spiffe://hospital/node/1");
     assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 3);
-    assert!(founded.issue("spiffe://hospital/agent/vn-1", Usage::Postgres { hosts: hosts() }).is_ok());
+    assert!(
+        founded
+            .issue("spiffe://hospital/agent/vn-1", Usage::Postgres { hosts: hosts() })
+            .is_ok()
+    );
     assert!(founded.issue("spiffe://hospital/svc/ehr", Usage::Client).is_ok());
 
-    assert!(founded.issue("spiffe://hospital/svc/ehr", Usage::Node { hosts: hosts() }).is_err());
+    assert!(
+        founded
+            .issue("spiffe://hospital/svc/ehr", Usage::Node { hosts: hosts() })
+            .is_err()
+    );
     assert!(founded.issue("spiffe://hospital/node/1", Usage::Client).is_err());
-    assert!(founded.issue("spiffe://hospital/svc/ehr", Usage::Postgres { hosts: hosts() }).is_err());
-    assert!(founded.issue("spiffe://hospital/svc/stranger", Usage::Client).is_err());
+    assert!(
+        founded
+            .issue("spiffe://hospital/svc/ehr", Usage::Postgres { hosts: hosts() })
+            .is_err()
+    );
+    assert!(
+        founded
+            .issue("spiffe://hospital/svc/stranger", Usage::Client)
+            .is_err()
+    );
 }
 
 #[test]
 fn a_revoked_principal_gets_none() {
     let mut founded = founded();
     access::revoke(&mut founded.state, "spiffe://hospital/svc/ehr").unwrap();
-    let refused = founded.issue("spiffe://hospital/svc/ehr", Usage::Client).err().unwrap();
+    let refused = founded
+        .issue("spiffe://hospital/svc/ehr", Usage::Client)
+        .err()
+        .unwrap();
     assert!(refused.to_string().contains("revoked"), "{refused}");
 }
 
@@ -83,7 +115,11 @@ fn a_swap_that_a_crash_cut_in_two_is_finished_or_forgotten() {
     for crashed_after in 0..=4 {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let identity = Identity { cert: at("node.crt"), key: at("node.key"), ca: at("root.crt") };
+        let identity = Identity {
+            cert: at("node.crt"),
+            key: at("node.key"),
+            ca: at("root.crt"),
+        };
         std::fs::write(&identity.ca, &founded.state.cluster.root_ca_pem).unwrap();
         let (old, old_key) = founded.issue("spiffe://hospital/node/1", usage()).unwrap();
         renew::swap(&identity, &old, &old_key.key_pem).unwrap();
@@ -105,7 +141,11 @@ fn a_swap_that_a_crash_cut_in_two_is_finished_or_forgotten() {
         let credentials = Credentials::from_files(&identity.cert, &identity.key, &identity.ca);
         let expected = if crashed_after >= 3 { &new } else { &old };
         let serial = serial_of(expected);
-        assert_eq!(credentials.unwrap().serial(), serial, "crash after {crashed_after}");
+        assert_eq!(
+            credentials.unwrap().serial(),
+            serial,
+            "crash after {crashed_after}"
+        );
         assert!(!at("node.crt.next").exists() && !at("node.key.next").exists());
     }
 }

@@ -28,7 +28,10 @@ pub fn load(
 ) -> Result<Layered, Error> {
     if !file.is_file() {
         let why = format!("{} is not a file", file.display());
-        return Err(Error::Field { field: "--config", why });
+        return Err(Error::Field {
+            field: "--config",
+            why,
+        });
     }
     let figment = Figment::from(Serialized::defaults(Config::default()))
         .merge(Toml::file_exact(file))
@@ -66,7 +69,10 @@ impl Pairs {
             };
             put(&mut dict, &key.trim().split('.').collect::<Vec<_>>(), text.trim());
         }
-        Ok(Pairs { name: FROM_FLAGS, dict })
+        Ok(Pairs {
+            name: FROM_FLAGS,
+            dict,
+        })
     }
 }
 

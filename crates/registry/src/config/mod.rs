@@ -94,7 +94,11 @@ pub struct Raft {
 
 impl Default for Raft {
     fn default() -> Raft {
-        Raft { profile: RaftProfile::Lan, snapshot_entries: 20_000, trailing_entries: 5_000 }
+        Raft {
+            profile: RaftProfile::Lan,
+            snapshot_entries: 20_000,
+            trailing_entries: 5_000,
+        }
     }
 }
 
@@ -153,19 +157,29 @@ pub struct Runtime {
 impl Default for Listen {
     fn default() -> Listen {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Listen { api: local(7400), peer: local(7401), http: local(7403) }
+        Listen {
+            api: local(7400),
+            peer: local(7401),
+            http: local(7403),
+        }
     }
 }
 
 impl Default for Logs {
     fn default() -> Logs {
-        Logs { format: LogFormat::Text, filter: "info,openraft=error".to_owned() }
+        Logs {
+            format: LogFormat::Text,
+            filter: "info,openraft=error".to_owned(),
+        }
     }
 }
 
 impl Default for Runtime {
     fn default() -> Runtime {
-        Runtime { worker_threads: 0, drain_ms: 5_000 }
+        Runtime {
+            worker_threads: 0,
+            drain_ms: 5_000,
+        }
     }
 }
 
@@ -182,7 +196,10 @@ pub enum Error {
 
 impl Error {
     fn field(field: &'static str, why: impl Into<String>) -> Error {
-        Error::Field { field, why: why.into() }
+        Error::Field {
+            field,
+            why: why.into(),
+        }
     }
 }
 
@@ -190,7 +207,10 @@ impl Config {
     /// Holds every field to what it must be; nothing is looked up on disk.
     pub fn validate(&self) -> Result<(), Error> {
         if reeve_domain::words::Name::parse(&self.cluster).is_err() {
-            return Err(Error::field("cluster", "must be the cluster's name: 1 to 63 of a-z, 0-9 and '-'"));
+            return Err(Error::field(
+                "cluster",
+                "must be the cluster's name: 1 to 63 of a-z, 0-9 and '-'",
+            ));
         }
         let paths = [
             ("data_dir", &self.data_dir),
@@ -204,7 +224,10 @@ impl Config {
                 return Err(Error::field(field, "must be set to a path"));
             }
         }
-        for (field, address) in [("advertise.api", &self.advertise.api), ("advertise.peer", &self.advertise.peer)] {
+        for (field, address) in [
+            ("advertise.api", &self.advertise.api),
+            ("advertise.peer", &self.advertise.peer),
+        ] {
             if !address.is_empty() {
                 host_port(field, address)?;
             }
@@ -232,7 +255,10 @@ impl Config {
     pub fn dialled(&self) -> Result<BTreeMap<u64, String>, Error> {
         let peers = self.dial.peers.iter().map(|(id, address)| {
             let id = id.parse().map_err(|_| {
-                Error::field("dial.peers", format!("{id:?} is not a node id; write `\"2\" = \"host:port\"`"))
+                Error::field(
+                    "dial.peers",
+                    format!("{id:?} is not a node id; write `\"2\" = \"host:port\"`"),
+                )
             })?;
             host_port("dial.peers", address)?;
             Ok((id, address.clone()))
@@ -252,11 +278,17 @@ impl Config {
 }
 
 fn or_else(advertised: &str, listened: SocketAddr) -> String {
-    if advertised.is_empty() { listened.to_string() } else { advertised.to_owned() }
+    if advertised.is_empty() {
+        listened.to_string()
+    } else {
+        advertised.to_owned()
+    }
 }
 
 fn host_port(field: &'static str, text: &str) -> Result<(), Error> {
-    let fits = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let fits = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if !fits {
         return Err(Error::field(field, format!("{text:?} is not host:port")));
     }

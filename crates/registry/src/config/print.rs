@@ -19,12 +19,21 @@ impl Layered {
         let mut lines = Vec::new();
         flatten("", &all, &mut lines);
 
-        let width = lines.iter().map(|(key, value)| key.len() + value.len()).max().unwrap_or(0);
+        let width = lines
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .max()
+            .unwrap_or(0);
         let mut page = String::new();
         for (key, value) in &lines {
             let pad = width - key.len() - value.len();
             let written = match with_provenance {
-                true => writeln!(page, "{key} = {value}{:pad$}  # {}", "", source(&self.figment, key)),
+                true => writeln!(
+                    page,
+                    "{key} = {value}{:pad$}  # {}",
+                    "",
+                    source(&self.figment, key)
+                ),
                 false => writeln!(page, "{key} = {value}"),
             };
             // Writing into a string cannot fail.
@@ -40,7 +49,11 @@ fn flatten(key: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         return;
     };
     for (name, value) in inner {
-        let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+        let key = if key.is_empty() {
+            name.clone()
+        } else {
+            format!("{key}.{name}")
+        };
         flatten(&key, value, lines);
     }
 }

@@ -20,7 +20,9 @@ fn read(env: &[(&str, &str)], flags: &[&str]) -> Result<super::Layered, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reeve.toml");
     std::fs::write(&path, FILE).unwrap();
-    let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let env = env
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     let flags: Vec<_> = flags.iter().map(|f| (*f).to_owned()).collect();
     load(&path, env, &flags)
 }
@@ -45,9 +47,20 @@ fn the_later_layer_wins() {
 fn each_setting_says_where_it_came_from() {
     let env = [("REEVE_REGISTRY_LISTEN__PEER", "127.0.0.1:9401")];
     let page = read(&env, &["runtime.drain_ms=10"]).unwrap().print(true).unwrap();
-    let line = |key: &str| page.lines().find(|l| l.starts_with(key)).unwrap_or_default().to_owned();
-    assert!(line("listen.api = \"127.0.0.1:9400\"").contains("reeve.toml"), "{page}");
-    assert!(line("listen.peer").ends_with("# REEVE_REGISTRY_LISTEN__PEER"), "{page}");
+    let line = |key: &str| {
+        page.lines()
+            .find(|l| l.starts_with(key))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        line("listen.api = \"127.0.0.1:9400\"").contains("reeve.toml"),
+        "{page}"
+    );
+    assert!(
+        line("listen.peer").ends_with("# REEVE_REGISTRY_LISTEN__PEER"),
+        "{page}"
+    );
     assert!(line("runtime.drain_ms = 10").ends_with("# flag --set"), "{page}");
     assert!(line("raft.profile = \"lan\"").ends_with("# default"), "{page}");
 }

@@ -31,7 +31,10 @@ impl Folder {
                 format!("another process uses {}; stop it first", path.display()),
             )
         })?;
-        let owner = Owner { cluster: cluster.to_owned(), node_id };
+        let owner = Owner {
+            cluster: cluster.to_owned(),
+            node_id,
+        };
         let file = path.join("owner.json");
         match fs::read(&file) {
             Ok(bytes) => {

@@ -38,7 +38,12 @@ impl Freshness {
             heard.pop_front();
         }
         let quorum_age = Duration::from_millis(quorum_age_ms);
-        heard.push_back(Heard { term, at, committed_index, quorum_age });
+        heard.push_back(Heard {
+            term,
+            at,
+            committed_index,
+            quorum_age,
+        });
     }
 
     /// The bound for a node that has applied so far; none when it heard nothing that it has applied.
@@ -63,12 +68,26 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(freshness.staleness_at(10, at(0)), None);
         freshness.heard_at(1, 10, 50, at(0));
-        assert_eq!(freshness.staleness_at(10, at(100)), Some(Duration::from_millis(150)));
-        assert_eq!(freshness.staleness_at(9, at(100)), None, "it has not applied what the leader spoke of");
+        assert_eq!(
+            freshness.staleness_at(10, at(100)),
+            Some(Duration::from_millis(150))
+        );
+        assert_eq!(
+            freshness.staleness_at(9, at(100)),
+            None,
+            "it has not applied what the leader spoke of"
+        );
         freshness.heard_at(1, 20, 0, at(100));
-        assert_eq!(freshness.staleness_at(10, at(100)), Some(Duration::from_millis(150)));
+        assert_eq!(
+            freshness.staleness_at(10, at(100)),
+            Some(Duration::from_millis(150))
+        );
         assert_eq!(freshness.staleness_at(20, at(100)), Some(Duration::ZERO));
         freshness.heard_at(0, 99, 0, at(200));
-        assert_eq!(freshness.staleness_at(99, at(300)), Some(Duration::from_millis(200)), "an old leader is not heard");
+        assert_eq!(
+            freshness.staleness_at(99, at(300)),
+            Some(Duration::from_millis(200)),
+            "an old leader is not heard"
+        );
     }
 }

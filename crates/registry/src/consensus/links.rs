@@ -24,18 +24,26 @@ pub(super) enum Line {
     Forward,
 }
 
+/// Channels by node and use, each with the address it was dialled at.
+type Dialled = HashMap<(u64, Line), (String, Channel)>;
+
 /// The channels of one node.
 #[derive(Clone)]
 pub(super) struct Links {
     pub(super) node: u64,
     pub(super) cluster: String,
     dialer: Arc<dyn Dialer>,
-    channels: Arc<Mutex<HashMap<(u64, Line), (String, Channel)>>>,
+    channels: Arc<Mutex<Dialled>>,
 }
 
 impl Links {
     pub(super) fn new(node: u64, cluster: &str, dialer: Arc<dyn Dialer>) -> Links {
-        Links { node, cluster: cluster.to_owned(), dialer, channels: Arc::default() }
+        Links {
+            node,
+            cluster: cluster.to_owned(),
+            dialer,
+            channels: Arc::default(),
+        }
     }
 
     pub(super) fn client(&self, to: u64, address: &str, line: Line) -> PeerServiceClient<Channel> {
@@ -59,13 +67,19 @@ impl Links {
     }
 
     pub(super) fn envelope_of(&self, body: bytes::Bytes) -> Envelope {
-        Envelope { cluster: self.cluster.clone(), from: self.node, body }
+        Envelope {
+            cluster: self.cluster.clone(),
+            from: self.node,
+            body,
+        }
     }
 }
 
 pub(super) fn pack<T: Serialize>(message: &T) -> Result<bytes::Bytes, tonic::Status> {
     let packed = rmp_serde::to_vec_named(message);
-    packed.map(Into::into).map_err(|error| tonic::Status::internal(format!("cannot encode: {error}")))
+    packed
+        .map(Into::into)
+        .map_err(|error| tonic::Status::internal(format!("cannot encode: {error}")))
 }
 
 pub(super) fn unpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, tonic::Status> {

@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog};
 
+use super::Fatal;
 use super::mark::Mark;
 use super::types::{C, Entry, LogId, Vote};
 use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
-use super::Fatal;
 use crate::vault::Sealer;
 
 const CHUNK_BYTES_MAX: usize = 64 << 20;
@@ -66,8 +66,19 @@ impl LogStore {
         let mark = Mark::open(folder)?;
         let last = log.log_state().last().map(|id| from_wal(*id));
         mark.check(last.as_ref())?;
-        let inner = Mutex::new(Inner { log, pending: Vec::new(), in_flight: false });
-        Ok(LogStore { shared: Arc::new(Shared { inner, sealer, fatal, mark }) })
+        let inner = Mutex::new(Inner {
+            log,
+            pending: Vec::new(),
+            in_flight: false,
+        });
+        Ok(LogStore {
+            shared: Arc::new(Shared {
+                inner,
+                sealer,
+                fatal,
+                mark,
+            }),
+        })
     }
 
     /// Writes down how far the log is known to be durable.
@@ -75,16 +86,23 @@ impl LogStore {
         self.shared.mark.save()
     }
 
-    async fn flush_and_wait(&self, write: impl FnOnce(&mut RaftLog<Wal>) -> io::Result<()>) -> io::Result<()> {
+    async fn flush_and_wait(
+        &self,
+        write: impl FnOnce(&mut RaftLog<Wal>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         {
             let mut inner = self.shared.inner.lock();
             write(&mut inner.log)?;
             inner.log.flush(true, Some(Flushed::One(sender)))?;
         }
-        let flushed = receiver.await.map_err(|_| io::Error::other("the log's writer is gone"))?;
+        let flushed = receiver
+            .await
+            .map_err(|_| io::Error::other("the log's writer is gone"))?;
         if let Err(error) = &flushed {
-            self.shared.fatal.raise(&format!("the log cannot be flushed: {error}"));
+            self.shared
+                .fatal
+                .raise(&format!("the log cannot be flushed: {error}"));
         }
         flushed
     }
@@ -125,19 +143,29 @@ impl Shared {
         inner.in_flight = true;
         let waiters = std::mem::take(&mut inner.pending);
         let last = inner.log.log_state().last().map(|id| from_wal(*id));
-        inner.log.flush(true, Some(Flushed::Group(self.clone(), waiters, last)))
+        inner
+            .log
+            .flush(true, Some(Flushed::Group(self.clone(), waiters, last)))
     }
 
     fn seal(&self, entry: &Entry) -> io::Result<Vec<u8>> {
         let plain = rmp_serde::to_vec_named(&entry.payload).map_err(io::Error::other)?;
-        self.sealer.seal(&place(entry.log_id.index), &plain).map_err(io::Error::other)
+        self.sealer
+            .seal(&place(entry.log_id.index), &plain)
+            .map_err(io::Error::other)
     }
 
     fn unseal(&self, id: LogId, sealed: &[u8]) -> io::Result<Entry> {
         let corrupt = |why: String| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("log entry {} is damaged: {why}", id.index))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("log entry {} is damaged: {why}", id.index),
+            )
         };
-        let plain = self.sealer.open(&place(id.index), sealed).map_err(|e| corrupt(e.to_string()))?;
+        let plain = self
+            .sealer
+            .open(&place(id.index), sealed)
+            .map_err(|e| corrupt(e.to_string()))?;
         let payload: EntryPayload<_, _, _> =
             rmp_serde::from_slice(&plain).map_err(|e| corrupt(e.to_string()))?;
         Ok(Entry { log_id: id, payload })
@@ -166,12 +194,28 @@ impl RaftLogReader<C> for LogStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        let sealed: Vec<_> = self.shared.inner.lock().log.read(from, to).collect::<io::Result<_>>()?;
-        sealed.into_iter().map(|(id, bytes)| self.shared.unseal(from_wal(id), &bytes)).collect()
+        let sealed: Vec<_> = self
+            .shared
+            .inner
+            .lock()
+            .log
+            .read(from, to)
+            .collect::<io::Result<_>>()?;
+        sealed
+            .into_iter()
+            .map(|(id, bytes)| self.shared.unseal(from_wal(id), &bytes))
+            .collect()
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.shared.inner.lock().log.log_state().vote().map(|vote| vote_from_wal(*vote)))
+        Ok(self
+            .shared
+            .inner
+            .lock()
+            .log
+            .log_state()
+            .vote()
+            .map(|vote| vote_from_wal(*vote)))
     }
 }
 
@@ -183,7 +227,10 @@ impl RaftLogStorage<C> for LogStore {
         let state = inner.log.log_state();
         let purged = state.purged().map(|id| from_wal(*id));
         let last = state.last().map(|id| from_wal(*id));
-        Ok(LogState { last_log_id: last.max(purged), last_purged_log_id: purged })
+        Ok(LogState {
+            last_log_id: last.max(purged),
+            last_purged_log_id: purged,
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -204,7 +251,14 @@ impl RaftLogStorage<C> for LogStore {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.shared.inner.lock().log.log_state().committed().map(|id| from_wal(*id)))
+        Ok(self
+            .shared
+            .inner
+            .lock()
+            .log
+            .log_state()
+            .committed()
+            .map(|id| from_wal(*id)))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<C>) -> io::Result<()>
@@ -224,7 +278,14 @@ impl RaftLogStorage<C> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.as_ref().map_or(0, |id| id.index + 1);
-        let end = self.shared.inner.lock().log.log_state().last().map_or(0, |id| id.1 + 1);
+        let end = self
+            .shared
+            .inner
+            .lock()
+            .log
+            .log_state()
+            .last()
+            .map_or(0, |id| id.1 + 1);
         if from >= end {
             return Ok(());
         }

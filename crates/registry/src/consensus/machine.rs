@@ -32,11 +32,17 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn new() -> Board {
-        Board { published: Arc::default(), applied: watch::Sender::new(0) }
+        Board {
+            published: Arc::default(),
+            applied: watch::Sender::new(0),
+        }
     }
 
     fn publish(&self, state: &State, applied_index: u64) {
-        self.published.store(Arc::new(Published { state: state.clone(), applied_index }));
+        self.published.store(Arc::new(Published {
+            state: state.clone(),
+            applied_index,
+        }));
         self.applied.send_replace(applied_index);
     }
 }
@@ -81,7 +87,8 @@ impl Machine {
         self.membership = meta.last_membership;
         self.state = state;
         self.sink.installed(&self.state);
-        self.board.publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
+        self.board
+            .publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
     }
 
     /// Applies one command. What cannot be read must stop the node: to skip it would be to diverge.
@@ -123,7 +130,10 @@ impl RaftStateMachine<C> for Machine {
                 }
                 EntryPayload::Normal(payload) => {
                     let done = self.run(index, &payload.0)?;
-                    let committed = Committed { revision: done.revision, outcome: done.outcome.clone() };
+                    let committed = Committed {
+                        revision: done.revision,
+                        outcome: done.outcome.clone(),
+                    };
                     applied.push(Arc::new(done));
                     committed
                 }
@@ -135,7 +145,8 @@ impl RaftStateMachine<C> for Machine {
         if !applied.is_empty() {
             self.sink.applied(&applied);
         }
-        self.board.publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
+        self.board
+            .publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
         for (responder, committed) in responders {
             responder.send(committed);
         }
@@ -148,7 +159,10 @@ impl RaftStateMachine<C> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
-            meta: SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() },
+            meta: SnapshotMeta {
+                last_log_id: self.last,
+                last_membership: self.membership.clone(),
+            },
             state: self.state.clone(),
             store: self.store.clone(),
             sink: self.sink.clone(),
@@ -160,13 +174,18 @@ impl RaftStateMachine<C> for Machine {
         let loaded = tokio::task::spawn_blocking(move || store.load(&store.take_in(snapshot)?)).await;
         let (read, state) = loaded.map_err(io::Error::other)??;
         if read.last_log_id != meta.last_log_id {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the snapshot is not the one that was announced"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the snapshot is not the one that was announced",
+            ));
         }
         self.take_over(read, state);
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<openraft::alias::SnapshotOf<C, SnapshotFile>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<openraft::alias::SnapshotOf<C, SnapshotFile>>> {
         let newest = self.store.newest()?;
         Ok(newest.map(|(meta, snapshot)| openraft::Snapshot { meta, snapshot }))
     }
@@ -174,7 +193,10 @@ impl RaftStateMachine<C> for Machine {
 
 impl Machine {
     fn nothing(&self) -> Committed {
-        Committed { revision: self.state.revision, outcome: Ok(reeve_domain::Answer::Done) }
+        Committed {
+            revision: self.state.revision,
+            outcome: Ok(reeve_domain::Answer::Done),
+        }
     }
 }
 
@@ -190,11 +212,17 @@ impl RaftSnapshotBuilder<C> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<openraft::alias::SnapshotOf<C, SnapshotFile>> {
-        let (meta, state, store, sink) =
-            (self.meta.clone(), self.state.clone(), self.store.clone(), self.sink.clone());
+        let (meta, state, store, sink) = (
+            self.meta.clone(),
+            self.state.clone(),
+            self.store.clone(),
+            self.sink.clone(),
+        );
         let written = tokio::task::spawn_blocking(move || {
             let revision = state.revision;
-            store.write(&meta, &state, || sink.make_durable(revision)).map(|snapshot| (meta, snapshot))
+            store
+                .write(&meta, &state, || sink.make_durable(revision))
+                .map(|snapshot| (meta, snapshot))
         });
         let (meta, snapshot) = written.await.map_err(io::Error::other)??;
         Ok(openraft::Snapshot { meta, snapshot })

@@ -45,12 +45,21 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Mark { path, state: Mutex::new(Known { reached: saved, saved }) })
+        Ok(Mark {
+            path,
+            state: Mutex::new(Known {
+                reached: saved,
+                saved,
+            }),
+        })
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> io::Result<LogId> {
         let damaged = || {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} is damaged", path.display()),
+            )
         };
         let read: OnDisk = serde_json::from_slice(bytes).map_err(|_| damaged())?;
         if read.crc32c != OnDisk::sum(read.term, read.node, read.index) {
@@ -106,14 +115,21 @@ impl Mark {
             None if self.path.exists() => fs::remove_file(&self.path)?,
             None => {}
         }
-        *state = Known { reached: to, saved: to };
+        *state = Known {
+            reached: to,
+            saved: to,
+        };
         Ok(())
     }
 
     fn write(&self, id: &LogId) -> io::Result<()> {
         let ((term, node), index) = to_wal(id);
-        let bytes =
-            serde_json::to_vec(&OnDisk { term, node, index, crc32c: OnDisk::sum(term, node, index) })?;
+        let bytes = serde_json::to_vec(&OnDisk {
+            term,
+            node,
+            index,
+            crc32c: OnDisk::sum(term, node, index),
+        })?;
         let draft = self.path.with_extension("tmp");
         let mut file = fs::File::create(&draft)?;
         file.write_all(&bytes)?;

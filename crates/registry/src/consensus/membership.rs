@@ -89,7 +89,10 @@ pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
         return Some(Move::RemoveVoter(*gone));
     }
     let caught_up = |id: &&u64| {
-        group.matched.get(id).is_some_and(|matched| group.last_index.saturating_sub(*matched) <= LAG_MAX)
+        group
+            .matched
+            .get(id)
+            .is_some_and(|matched| group.last_index.saturating_sub(*matched) <= LAG_MAX)
     };
     if let Some(ready) = group.learners.iter().find(caught_up) {
         return Some(Move::Promote(*ready));
@@ -102,16 +105,28 @@ pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
 impl Consensus {
     /// Makes this node the first one of a new group.
     pub async fn initialize(&self, peer_address: &str) -> Result<(), Unavailable> {
-        if self.raft().is_initialized().await.map_err(|e| Unavailable::Broken(e.to_string()))? {
+        if self
+            .raft()
+            .is_initialized()
+            .await
+            .map_err(|e| Unavailable::Broken(e.to_string()))?
+        {
             return Ok(());
         }
         let members = BTreeMap::from([(self.node_id(), BasicNode::new(peer_address))]);
-        self.raft().initialize(members).await.map_err(|error| Unavailable::Broken(error.to_string()))
+        self.raft()
+            .initialize(members)
+            .await
+            .map_err(|error| Unavailable::Broken(error.to_string()))
     }
 
     /// Hands leadership to another voter.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), Unavailable> {
-        self.raft().trigger().transfer_leader(to).await.map_err(|error| Unavailable::Broken(error.to_string()))
+        self.raft()
+            .trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|error| Unavailable::Broken(error.to_string()))
     }
 
     /// The voter that has most of the log, besides this node.
@@ -119,7 +134,11 @@ impl Consensus {
         let metrics = self.raft().metrics().borrow_watched().clone();
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
         let matched = self.group().matched;
-        matched.into_iter().filter(|(id, _)| voters.contains(id)).max_by_key(|(_, at)| *at).map(|(id, _)| id)
+        matched
+            .into_iter()
+            .filter(|(id, _)| voters.contains(id))
+            .max_by_key(|(_, at)| *at)
+            .map(|(id, _)| id)
     }
 
     /// The group, as this node knows it.
@@ -137,7 +156,13 @@ impl Consensus {
                 () => NodeRole::Joining,
             };
             let matched_index = group.matched.get(&id).copied();
-            NodeStatus { id, api: node.api.clone(), peer: node.peer.clone(), role, matched_index }
+            NodeStatus {
+                id,
+                api: node.api.clone(),
+                peer: node.peer.clone(),
+                role,
+                matched_index,
+            }
         });
         Status {
             leader: metrics.current_leader,
@@ -152,8 +177,9 @@ impl Consensus {
         let membership = metrics.membership_config.membership();
         let replication = metrics.replication.into_iter().flatten();
         let last_index = metrics.last_log_index.unwrap_or_default();
-        let mut matched: BTreeMap<u64, u64> =
-            replication.filter_map(|(id, at)| at.map(|at| (id, at.index))).collect();
+        let mut matched: BTreeMap<u64, u64> = replication
+            .filter_map(|(id, at)| at.map(|at| (id, at.index)))
+            .collect();
         matched.remove(&self.node_id());
         Group {
             configs: membership.get_joint_config().clone(),
@@ -197,7 +223,10 @@ impl Consensus {
             Move::RemoveLearner(id) => ChangeMembers::RemoveNodes([id].into()),
         };
         // A removed voter is not kept as a learner: its id is never used again.
-        raft.change_membership(change, false).await.map(drop).map_err(|error| error.to_string())
+        raft.change_membership(change, false)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -210,7 +239,12 @@ mod tests {
     fn roll(ids: &[u64]) -> State {
         let mut state = State::default();
         for id in ids {
-            let node = Node { id: NodeId(*id), api: String::new(), peer: format!("n{id}"), joined: Default::default() };
+            let node = Node {
+                id: NodeId(*id),
+                api: String::new(),
+                peer: format!("n{id}"),
+                joined: Default::default(),
+            };
             state.nodes.insert(NodeId(*id), node);
         }
         state
@@ -228,17 +262,32 @@ mod tests {
 
     #[test]
     fn a_node_becomes_a_voter_only_when_it_has_caught_up() {
-        assert_eq!(next_move(&roll(&[1, 2]), &group(&[1], &[], &[])), Some(Move::AddLearner(2, "n2".into())));
+        assert_eq!(
+            next_move(&roll(&[1, 2]), &group(&[1], &[], &[])),
+            Some(Move::AddLearner(2, "n2".into()))
+        );
         assert_eq!(next_move(&roll(&[1, 2]), &group(&[1], &[2], &[(2, 10)])), None);
-        assert_eq!(next_move(&roll(&[1, 2]), &group(&[1], &[2], &[(2, 900)])), Some(Move::Promote(2)));
+        assert_eq!(
+            next_move(&roll(&[1, 2]), &group(&[1], &[2], &[(2, 900)])),
+            Some(Move::Promote(2))
+        );
         assert_eq!(next_move(&roll(&[1, 2]), &group(&[1, 2], &[], &[])), None);
     }
 
     #[test]
     fn what_left_the_roll_leaves_the_group_the_leader_last() {
-        assert_eq!(next_move(&roll(&[2]), &group(&[1, 2, 3], &[], &[])), Some(Move::RemoveVoter(3)));
-        assert_eq!(next_move(&roll(&[2]), &group(&[1, 2], &[], &[])), Some(Move::RemoveVoter(1)));
-        assert_eq!(next_move(&roll(&[1]), &group(&[1], &[9], &[])), Some(Move::RemoveLearner(9)));
+        assert_eq!(
+            next_move(&roll(&[2]), &group(&[1, 2, 3], &[], &[])),
+            Some(Move::RemoveVoter(3))
+        );
+        assert_eq!(
+            next_move(&roll(&[2]), &group(&[1, 2], &[], &[])),
+            Some(Move::RemoveVoter(1))
+        );
+        assert_eq!(
+            next_move(&roll(&[1]), &group(&[1], &[9], &[])),
+            Some(Move::RemoveLearner(9))
+        );
         assert_eq!(next_move(&State::default(), &group(&[1], &[9], &[])), None);
     }
 
@@ -246,6 +295,9 @@ mod tests {
     fn a_joint_configuration_is_finished_first() {
         let mut joint = group(&[1], &[], &[]);
         joint.configs.push([1, 2].into());
-        assert_eq!(next_move(&roll(&[1, 2]), &joint), Some(Move::FinishJoint([1, 2].into())));
+        assert_eq!(
+            next_move(&roll(&[1, 2]), &joint),
+            Some(Move::FinishJoint([1, 2].into()))
+        );
     }
 }

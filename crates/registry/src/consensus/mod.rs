@@ -80,9 +80,17 @@ pub struct Timing {
 
 impl Timing {
     /// Nodes in one data centre.
-    pub const LAN: Timing = Timing { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 400 };
+    pub const LAN: Timing = Timing {
+        heartbeat_ms: 100,
+        election_min_ms: 300,
+        election_max_ms: 400,
+    };
     /// Nodes in several.
-    pub const WAN: Timing = Timing { heartbeat_ms: 250, election_min_ms: 800, election_max_ms: 1_000 };
+    pub const WAN: Timing = Timing {
+        heartbeat_ms: 250,
+        election_min_ms: 800,
+        election_max_ms: 1_000,
+    };
 }
 
 /// Why there is no answer. Nothing is known to have changed.
@@ -149,6 +157,10 @@ impl Fatal {
     }
 
     /// Logs why and exits with status 70.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "what would run on the way out could acknowledge what is not durable"
+    )]
     pub fn exit() -> Fatal {
         Fatal::new(|why| {
             tracing::error!(why, "this node cannot go on");
@@ -205,12 +217,18 @@ impl Consensus {
     ) -> std::io::Result<Consensus> {
         let folder = folder::Folder::take(&settings.data_dir, &settings.cluster, settings.node_id)?;
         let board = Board::new();
-        let snapshots =
-            SnapshotStore::open(settings.data_dir.join("snapshots"), &settings.cluster, sealer.clone())?;
+        let snapshots = SnapshotStore::open(
+            settings.data_dir.join("snapshots"),
+            &settings.cluster,
+            sealer.clone(),
+        )?;
         let log = log::LogStore::open(&settings.data_dir.join("log"), sealer, fatal.clone())?;
         let machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone())?;
         let links = Links::new(settings.node_id, &settings.cluster, dialer);
-        let factory = network::Factory { links: links.clone(), store: snapshots.clone() };
+        let factory = network::Factory {
+            links: links.clone(),
+            store: snapshots.clone(),
+        };
 
         let config = Arc::new(config(&settings).map_err(std::io::Error::other)?);
         let raft = Raft::new(settings.node_id, config, factory, log.clone(), machine)
@@ -255,9 +273,12 @@ impl Consensus {
 
     /// The door for other nodes.
     pub fn peer_service(&self, check_identity: bool) -> PeerServiceServer<PeerServer> {
-        PeerServiceServer::new(PeerServer { consensus: self.clone(), check_identity })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        PeerServiceServer::new(PeerServer {
+            consensus: self.clone(),
+            check_identity,
+        })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The state as it is published now.
@@ -304,10 +325,13 @@ impl Consensus {
         let address = self.address_of(leader).ok_or(Unavailable::NoLeader)?;
         let mut client = self.0.links.client(leader, &address, Line::Forward);
         let envelope = Some(self.0.links.envelope_of(question));
-        let answer = client.ask(wire::AskRequest { envelope }).await.map_err(|status| match status.code() {
-            tonic::Code::Unavailable => Unavailable::NoLeader,
-            _ => Unavailable::Broken(status.message().to_owned()),
-        })?;
+        let answer = client
+            .ask(wire::AskRequest { envelope })
+            .await
+            .map_err(|status| match status.code() {
+                tonic::Code::Unavailable => Unavailable::NoLeader,
+                _ => Unavailable::Broken(status.message().to_owned()),
+            })?;
         Ok(answer.into_inner().body)
     }
 
@@ -317,7 +341,10 @@ impl Consensus {
         let mut client = self.0.links.client(from, &address, Line::Snapshot);
         let envelope = Some(self.0.links.envelope_of(range));
         let broken = |status: tonic::Status| Unavailable::Broken(status.message().to_owned());
-        let answer = client.fetch_archive(wire::FetchArchiveRequest { envelope }).await.map_err(broken)?;
+        let answer = client
+            .fetch_archive(wire::FetchArchiveRequest { envelope })
+            .await
+            .map_err(broken)?;
         let mut stream = answer.into_inner();
         let mut found = Vec::new();
         while let Some(item) = stream.message().await.map_err(broken)? {
@@ -328,7 +355,12 @@ impl Consensus {
 
     /// Makes a snapshot now.
     pub async fn snapshot_now(&self) -> Result<(), Unavailable> {
-        self.0.raft.trigger().snapshot().await.map_err(|error| Unavailable::Broken(error.to_string()))
+        self.0
+            .raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|error| Unavailable::Broken(error.to_string()))
     }
 
     /// Hands leadership over when this node leads, then stops.
@@ -366,7 +398,11 @@ impl Consensus {
                 return;
             }
             let quorum_acked = now.last_quorum_acked.map(|at| Instant::now() - at.elapsed());
-            let next = Leadership { leader: now.current_leader, term: now.current_term, quorum_acked };
+            let next = Leadership {
+                leader: now.current_leader,
+                term: now.current_term,
+                quorum_acked,
+            };
             lead.send_replace(next);
             if metrics.changed().await.is_err() {
                 return;
@@ -396,7 +432,11 @@ impl Consensus {
             return;
         };
         let age = acked.elapsed();
-        for (id, node) in metrics.membership_config.nodes().filter(|(id, _)| **id != self.node_id()) {
+        for (id, node) in metrics
+            .membership_config
+            .nodes()
+            .filter(|(id, _)| **id != self.node_id())
+        {
             let mut client = self.0.links.client(*id, &node.addr, Line::Beat);
             let told = wire::LeadRequest {
                 envelope: Some(self.0.links.envelope_of(Bytes::new())),
@@ -413,8 +453,17 @@ impl Consensus {
 
     pub(crate) fn address_of(&self, node: u64) -> Option<String> {
         let metrics = self.0.raft.metrics().borrow_watched().clone();
-        let member = metrics.membership_config.get_node(&node).map(|node| node.addr.clone());
-        member.or_else(|| self.published().state.nodes.get(&NodeId(node)).map(|node| node.peer.clone()))
+        let member = metrics
+            .membership_config
+            .get_node(&node)
+            .map(|node| node.addr.clone());
+        member.or_else(|| {
+            self.published()
+                .state
+                .nodes
+                .get(&NodeId(node))
+                .map(|node| node.peer.clone())
+        })
     }
 
     fn raft(&self) -> &Raft {
@@ -455,7 +504,11 @@ impl Consensus {
 }
 
 fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {
-    let Timing { heartbeat_ms, election_min_ms, election_max_ms } = settings.timing;
+    let Timing {
+        heartbeat_ms,
+        election_min_ms,
+        election_max_ms,
+    } = settings.timing;
     Config {
         cluster_name: settings.cluster.clone(),
         heartbeat_interval: heartbeat_ms,

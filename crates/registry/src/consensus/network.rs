@@ -39,7 +39,13 @@ pub(super) struct Factory {
 
 impl Factory {
     fn peer(&self, target: u64, node: &BasicNode, line: Line) -> Peer {
-        Peer { links: self.links.clone(), store: self.store.clone(), target, address: node.addr.clone(), line }
+        Peer {
+            links: self.links.clone(),
+            store: self.store.clone(),
+            target,
+            address: node.addr.clone(),
+            line,
+        }
     }
 }
 
@@ -81,9 +87,12 @@ impl Peer {
         match tokio::time::timeout(limit, future).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(status)) => Err(failed(&status)),
-            Err(_) => {
-                Err(RPCError::Timeout(Timeout { action, id: self.links.node, target: self.target, timeout: limit }))
-            }
+            Err(_) => Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.links.node,
+                target: self.target,
+                timeout: limit,
+            })),
         }
     }
 }
@@ -107,7 +116,9 @@ impl RaftNetworkV2<C> for Peer {
     ) -> RpcResult<AppendEntriesResponse<C>> {
         let limit = option.hard_ttl().max(IDLE_MAX);
         self.call(RPCTypes::AppendEntries, limit, async {
-            let request = wire::AppendRequest { envelope: self.links.envelope(&rpc)? };
+            let request = wire::AppendRequest {
+                envelope: self.links.envelope(&rpc)?,
+            };
             unpack(&self.client().append(request).await?.into_inner().body)
         })
         .await
@@ -130,7 +141,9 @@ impl RaftNetworkV2<C> for Peer {
 
     async fn vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> RpcResult<VoteResponse<C>> {
         self.call(RPCTypes::Vote, option.hard_ttl(), async {
-            let request = wire::VoteRequest { envelope: self.links.envelope(&rpc)? };
+            let request = wire::VoteRequest {
+                envelope: self.links.envelope(&rpc)?,
+            };
             unpack(&self.client().vote(request).await?.into_inner().body)
         })
         .await
@@ -138,7 +151,9 @@ impl RaftNetworkV2<C> for Peer {
 
     async fn pre_vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> RpcResult<VoteResponse<C>> {
         self.call(RPCTypes::Vote, option.hard_ttl(), async {
-            let request = wire::PreVoteRequest { envelope: self.links.envelope(&rpc)? };
+            let request = wire::PreVoteRequest {
+                envelope: self.links.envelope(&rpc)?,
+            };
             unpack(&self.client().pre_vote(request).await?.into_inner().body)
         })
         .await
@@ -152,23 +167,40 @@ impl RaftNetworkV2<C> for Peer {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
         let unreachable = |why: String| StreamingError::Unreachable(Unreachable::from_string(why));
-        let first = self.links.envelope(&(&vote, &snapshot.meta)).map_err(|e| unreachable(e.to_string()))?;
+        let first = self
+            .links
+            .envelope(&(&vote, &snapshot.meta))
+            .map_err(|e| unreachable(e.to_string()))?;
         let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_QUEUE);
-        let mut reader = self.store.blocks(&snapshot.snapshot).map_err(|e| unreachable(e.to_string()))?;
+        let mut reader = self
+            .store
+            .blocks(&snapshot.snapshot)
+            .map_err(|e| unreachable(e.to_string()))?;
         let feed = tokio::task::spawn_blocking(move || -> io::Result<()> {
             let gone = |_| io::Error::other("the receiver is gone");
-            let request = wire::InstallSnapshotRequest { envelope: first, ..Default::default() };
+            let request = wire::InstallSnapshotRequest {
+                envelope: first,
+                ..Default::default()
+            };
             sender.blocking_send(request).map_err(gone)?;
             let (mut sum, mut offset) = (Sha256::new(), 0);
             while let Some(block) = reader.next_block()? {
                 sum.update(&block);
                 let len = block.len() as u64;
-                let request = wire::InstallSnapshotRequest { offset, block: block.into(), ..Default::default() };
+                let request = wire::InstallSnapshotRequest {
+                    offset,
+                    block: block.into(),
+                    ..Default::default()
+                };
                 sender.blocking_send(request).map_err(gone)?;
                 offset += len;
             }
             let sha256 = sum.finalize().to_vec().into();
-            let request = wire::InstallSnapshotRequest { offset, sha256, ..Default::default() };
+            let request = wire::InstallSnapshotRequest {
+                offset,
+                sha256,
+                ..Default::default()
+            };
             sender.blocking_send(request).map_err(gone)
         });
         let mut client = self.client();
@@ -191,7 +223,9 @@ impl RaftNetworkV2<C> for Peer {
         option: RPCOption,
     ) -> RpcResult<TransferLeaderResponse> {
         self.call(RPCTypes::TransferLeader, option.hard_ttl(), async {
-            let request = wire::TransferLeaderRequest { envelope: self.links.envelope(&rpc)? };
+            let request = wire::TransferLeaderRequest {
+                envelope: self.links.envelope(&rpc)?,
+            };
             unpack(&self.client().transfer_leader(request).await?.into_inner().body)
         })
         .await
@@ -213,20 +247,28 @@ where
         let body = pack(&request).map(|body| links.envelope_of(body));
         counter.fetch_add(1, Ordering::Relaxed);
         // What cannot be encoded ends as an idle stream, which openraft starts again.
-        std::future::ready(body.ok().map(|envelope| wire::AppendStreamRequest { envelope: Some(envelope) }))
+        std::future::ready(body.ok().map(|envelope| wire::AppendStreamRequest {
+            envelope: Some(envelope),
+        }))
     });
     let answer = tokio::time::timeout(IDLE_MAX, client.append_stream(outbound)).await;
     let inbound = match answer {
         Ok(Ok(stream)) => stream.into_inner(),
         Ok(Err(status)) => return Err(failed(&status)),
-        Err(_) => return Err(RPCError::Unreachable(Unreachable::from_string("no answer to a stream"))),
+        Err(_) => {
+            return Err(RPCError::Unreachable(Unreachable::from_string(
+                "no answer to a stream",
+            )));
+        }
     };
     let answers = futures::stream::unfold(Some((inbound, sent, 0u64)), |state| async move {
         let (mut inbound, sent, received) = state?;
         loop {
             let item = match tokio::time::timeout(IDLE_MAX, inbound.message()).await {
                 Err(_) if sent.load(Ordering::Relaxed) <= received => continue,
-                Err(_) => Err(RPCError::Unreachable(Unreachable::from_string("the stream fell silent"))),
+                Err(_) => Err(RPCError::Unreachable(Unreachable::from_string(
+                    "the stream fell silent",
+                ))),
                 Ok(Ok(None)) => return None,
                 Ok(Ok(Some(answer))) => {
                     unpack::<StreamAppendResult<C>>(&answer.body).map_err(|status| failed(&status))

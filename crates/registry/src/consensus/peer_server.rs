@@ -32,7 +32,11 @@ fn fatal(error: impl std::fmt::Display) -> Status {
 
 impl PeerServer {
     /// Checks cluster and sender, and gives the body.
-    fn open<T>(&self, request: &Request<T>, envelope: Option<&wire::Envelope>) -> Result<bytes::Bytes, Status> {
+    fn open<T>(
+        &self,
+        request: &Request<T>,
+        envelope: Option<&wire::Envelope>,
+    ) -> Result<bytes::Bytes, Status> {
         let envelope = envelope.ok_or_else(|| Status::invalid_argument("no envelope"))?;
         self.check(envelope, request.extensions().get::<Peer>())?;
         Ok(envelope.body.clone())
@@ -57,7 +61,9 @@ impl PeerServer {
                     Err(Status::permission_denied("this node was removed"))
                 }
             }
-            _ => Err(Status::permission_denied("the certificate is not of the node that sends")),
+            _ => Err(Status::permission_denied(
+                "the certificate is not of the node that sends",
+            )),
         }
     }
 }
@@ -69,7 +75,12 @@ impl PeerService for PeerServer {
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
         let body = self.open(&request, request.get_ref().envelope.as_ref())?;
-        let answer = self.consensus.raft().append_entries(unpack(&body)?).await.map_err(fatal)?;
+        let answer = self
+            .consensus
+            .raft()
+            .append_entries(unpack(&body)?)
+            .await
+            .map_err(fatal)?;
         Ok(Response::new(wire::AppendResponse { body: pack(&answer)? }))
     }
 
@@ -99,7 +110,10 @@ impl PeerService for PeerServer {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
         let body = self.open(&request, request.get_ref().envelope.as_ref())?;
         let answer = self.consensus.raft().vote(unpack(&body)?).await.map_err(fatal)?;
         Ok(Response::new(wire::VoteResponse { body: pack(&answer)? }))
@@ -110,7 +124,12 @@ impl PeerService for PeerServer {
         request: Request<wire::PreVoteRequest>,
     ) -> Result<Response<wire::PreVoteResponse>, Status> {
         let body = self.open(&request, request.get_ref().envelope.as_ref())?;
-        let answer = self.consensus.raft().pre_vote(unpack(&body)?).await.map_err(fatal)?;
+        let answer = self
+            .consensus
+            .raft()
+            .pre_vote(unpack(&body)?)
+            .await
+            .map_err(fatal)?;
         Ok(Response::new(wire::PreVoteResponse { body: pack(&answer)? }))
     }
 
@@ -119,8 +138,15 @@ impl PeerService for PeerServer {
         request: Request<wire::TransferLeaderRequest>,
     ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
         let body = self.open(&request, request.get_ref().envelope.as_ref())?;
-        let answer = self.consensus.raft().handle_transfer_leader(unpack(&body)?).await.map_err(fatal)?;
-        Ok(Response::new(wire::TransferLeaderResponse { body: pack(&answer)? }))
+        let answer = self
+            .consensus
+            .raft()
+            .handle_transfer_leader(unpack(&body)?)
+            .await
+            .map_err(fatal)?;
+        Ok(Response::new(wire::TransferLeaderResponse {
+            body: pack(&answer)?,
+        }))
     }
 
     async fn install_snapshot(
@@ -129,16 +155,23 @@ impl PeerService for PeerServer {
     ) -> Result<Response<wire::InstallSnapshotResponse>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         let mut inbound = request.into_inner();
-        let first = inbound.message().await?.ok_or_else(|| Status::invalid_argument("an empty snapshot"))?;
-        let envelope = first.envelope.ok_or_else(|| Status::invalid_argument("no envelope"))?;
+        let first = inbound
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("an empty snapshot"))?;
+        let envelope = first
+            .envelope
+            .ok_or_else(|| Status::invalid_argument("no envelope"))?;
         self.check(&envelope, peer.as_ref())?;
         let (vote, meta): (Vote, types::SnapshotMeta) = unpack(&envelope.body)?;
 
         let mut writer = self.consensus.snapshots().writer(&meta).map_err(fatal)?;
         let (mut sum, mut offset) = (Sha256::new(), 0);
         let sha256 = loop {
-            let message =
-                inbound.message().await?.ok_or_else(|| Status::invalid_argument("the snapshot is cut off"))?;
+            let message = inbound
+                .message()
+                .await?
+                .ok_or_else(|| Status::invalid_argument("the snapshot is cut off"))?;
             if message.offset != offset {
                 return Err(Status::invalid_argument("a block of the snapshot is missing"));
             }
@@ -154,8 +187,13 @@ impl PeerService for PeerServer {
         }
         let file = tokio::task::spawn_blocking(move || writer.finish(|| Ok(()))).await;
         let snapshot = file.map_err(fatal)?.map_err(fatal)?;
-        let answer = self.consensus.raft().install_full_snapshot(vote, openraft::Snapshot { meta, snapshot });
-        Ok(Response::new(wire::InstallSnapshotResponse { body: pack(&answer.await.map_err(fatal)?)? }))
+        let answer = self
+            .consensus
+            .raft()
+            .install_full_snapshot(vote, openraft::Snapshot { meta, snapshot });
+        Ok(Response::new(wire::InstallSnapshotResponse {
+            body: pack(&answer.await.map_err(fatal)?)?,
+        }))
     }
 
     async fn read_index(
@@ -190,10 +228,15 @@ impl PeerService for PeerServer {
         Ok(Response::new(wire::AskResponse { body }))
     }
 
-    async fn lead(&self, request: Request<wire::LeadRequest>) -> Result<Response<wire::LeadResponse>, Status> {
+    async fn lead(
+        &self,
+        request: Request<wire::LeadRequest>,
+    ) -> Result<Response<wire::LeadResponse>, Status> {
         self.open(&request, request.get_ref().envelope.as_ref())?;
         let told = request.into_inner();
-        self.consensus.freshness().heard(told.term, told.committed_index, told.quorum_age_ms);
+        self.consensus
+            .freshness()
+            .heard(told.term, told.committed_index, told.quorum_age_ms);
         Ok(Response::new(wire::LeadResponse {}))
     }
 
@@ -206,7 +249,9 @@ impl PeerService for PeerServer {
         let body = self.open(&request, request.get_ref().envelope.as_ref())?;
         let handler: Arc<dyn super::Handlers> = self.consensus.handlers();
         let found = handler.fetch_archive(body).await.map_err(fatal)?;
-        let answers = found.into_iter().map(|body| Ok(wire::FetchArchiveResponse { body }));
+        let answers = found
+            .into_iter()
+            .map(|body| Ok(wire::FetchArchiveResponse { body }));
         Ok(Response::new(Box::pin(futures::stream::iter(answers))))
     }
 }

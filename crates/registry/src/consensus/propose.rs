@@ -61,7 +61,9 @@ pub(super) struct Clock(Arc<Mutex<u64>>);
 impl Clock {
     /// Now, but never before what was applied or given already.
     fn stamp(&self, applied: Stamp) -> Stamp {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as u64);
         let mut last = self.0.lock();
         *last = now.max(*last).max(applied.0);
         Stamp(*last)
@@ -162,7 +164,10 @@ impl Consensus {
                     Some(Verdict::Committed(committed)) => return Ok(committed),
                     Some(Verdict::Refused(refusal)) => {
                         let revision = self.published().state.revision;
-                        return Ok(Committed { revision, outcome: Err(refusal) });
+                        return Ok(Committed {
+                            revision,
+                            outcome: Err(refusal),
+                        });
                     }
                     Some(Verdict::Again) | None => self.wait_for_leader().await,
                 }

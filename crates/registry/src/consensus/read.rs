@@ -77,7 +77,10 @@ impl Rounds {
         // Whoever comes while a round is under way waits for the next one: a round that began before the
         // question could miss what was acknowledged between.
         while self.0.recv_many(&mut waiters, WAITING_MAX).await > 0 {
-            let index = tokio::time::timeout(ROUND_LIMIT, consensus.round()).await.ok().flatten();
+            let index = tokio::time::timeout(ROUND_LIMIT, consensus.round())
+                .await
+                .ok()
+                .flatten();
             for waiter in waiters.drain(..) {
                 // Whoever asked may have reached its deadline.
                 let _ = waiter.send(index);
@@ -101,9 +104,15 @@ impl Consensus {
             }
             Level::Linearizable => {
                 let linearize = self.linearize();
-                tokio::time::timeout_at(deadline, linearize).await.map_err(|_| Unavailable::NoLeader)?;
+                tokio::time::timeout_at(deadline, linearize)
+                    .await
+                    .map_err(|_| Unavailable::NoLeader)?;
                 let published = self.published();
-                Ok(View { published, staleness: Some(Duration::ZERO), stale: false })
+                Ok(View {
+                    published,
+                    staleness: Some(Duration::ZERO),
+                    stale: false,
+                })
             }
         }
     }
@@ -121,7 +130,11 @@ impl Consensus {
         // The age first: what is published after it can only be newer.
         let staleness = self.staleness();
         let stale = max.is_some_and(|max| staleness.is_none_or(|age| age > max));
-        View { published: self.published(), staleness, stale }
+        View {
+            published: self.published(),
+            staleness,
+            stale,
+        }
     }
 
     async fn linearize(&self) {
@@ -137,7 +150,11 @@ impl Consensus {
     /// One question to the leader for all who wait.
     async fn round(&self) -> Option<u64> {
         if self.is_leader() {
-            let linearizer = self.raft().get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+            let linearizer = self
+                .raft()
+                .get_read_linearizer(ReadPolicy::ReadIndex)
+                .await
+                .ok()?;
             return Some(linearizer.read_log_id().log_id().index);
         }
         let leader = self.leadership().borrow().leader?;
@@ -164,6 +181,8 @@ impl Consensus {
 
     pub(super) async fn wait_for_revision(&self, revision: Revision) {
         let mut applied = self.board().applied.subscribe();
-        let _ = applied.wait_for(|_| self.published().state.revision >= revision).await;
+        let _ = applied
+            .wait_for(|_| self.published().state.revision >= revision)
+            .await;
     }
 }

@@ -46,7 +46,10 @@ struct Header {
 const FORMAT: u32 = 1;
 
 fn damaged(path: &Path, what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("snapshot {} is damaged: {what}", path.display()))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("snapshot {} is damaged: {what}", path.display()),
+    )
 }
 
 impl SnapshotStore {
@@ -58,7 +61,11 @@ impl SnapshotStore {
                 fs::remove_file(path)?;
             }
         }
-        Ok(SnapshotStore { folder, cluster: cluster.to_owned(), sealer })
+        Ok(SnapshotStore {
+            folder,
+            cluster: cluster.to_owned(),
+            sealer,
+        })
     }
 
     /// Writes a state; `before_rename` makes durable what the snapshot supersedes.
@@ -78,14 +85,31 @@ impl SnapshotStore {
         let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
         let path = self.folder.join(format!("snapshot-{index:020}"));
         let draft = path.with_extension("tmp");
-        let mut out = Hashing { to: BufWriter::new(File::create(&draft)?), sum: Sha256::new() };
-        let header = Header { format: FORMAT, cluster: self.cluster.clone(), meta: meta.clone() };
+        let mut out = Hashing {
+            to: BufWriter::new(File::create(&draft)?),
+            sum: Sha256::new(),
+        };
+        let header = Header {
+            format: FORMAT,
+            cluster: self.cluster.clone(),
+            meta: meta.clone(),
+        };
         let header = rmp_serde::to_vec_named(&header).map_err(io::Error::other)?;
-        let header = self.sealer.seal(b"snapshot/header", &header).map_err(io::Error::other)?;
+        let header = self
+            .sealer
+            .seal(b"snapshot/header", &header)
+            .map_err(io::Error::other)?;
         out.write_all(MAGIC)?;
         out.write_all(&(header.len() as u32).to_be_bytes())?;
         out.write_all(&header)?;
-        Ok(Writer { store: self.clone(), draft, path, out, block: Vec::new(), blocks: 0 })
+        Ok(Writer {
+            store: self.clone(),
+            draft,
+            path,
+            out,
+            block: Vec::new(),
+            blocks: 0,
+        })
     }
 
     /// The newest snapshot that is whole. A damaged one is an error, not a reason to use an older one in silence.
@@ -100,8 +124,8 @@ impl SnapshotStore {
     /// Reads and checks a whole snapshot.
     pub(super) fn load(&self, file: &SnapshotFile) -> io::Result<(SnapshotMeta, State)> {
         let (meta, mut reader) = Reader::open(self, &file.path)?;
-        let state: State = rmp_serde::from_read(&mut reader)
-            .map_err(|error| damaged(&file.path, &error.to_string()))?;
+        let state: State =
+            rmp_serde::from_read(&mut reader).map_err(|error| damaged(&file.path, &error.to_string()))?;
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest)?;
         if !rest.is_empty() {
@@ -130,7 +154,10 @@ impl SnapshotStore {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let is_ours = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("snapshot-"));
+            let is_ours = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .is_some_and(|n| n.starts_with("snapshot-"));
             if is_ours && path.extension().is_none() {
                 files.push(path);
             }
@@ -176,7 +203,11 @@ impl Writer {
             return Ok(());
         }
         let place = format!("snapshot/{}", self.blocks);
-        let sealed = self.store.sealer.seal(place.as_bytes(), &self.block).map_err(io::Error::other)?;
+        let sealed = self
+            .store
+            .sealer
+            .seal(place.as_bytes(), &self.block)
+            .map_err(io::Error::other)?;
         self.out.write_all(&(sealed.len() as u32).to_be_bytes())?;
         self.out.write_all(&crc32c::crc32c(&sealed).to_be_bytes())?;
         self.out.write_all(&sealed)?;
@@ -199,7 +230,9 @@ impl Writer {
         fs::rename(&self.draft, &self.path)?;
         File::open(&self.store.folder)?.sync_all()?;
         self.store.prune()?;
-        Ok(SnapshotFile { path: self.path.clone() })
+        Ok(SnapshotFile {
+            path: self.path.clone(),
+        })
     }
 }
 
@@ -245,7 +278,10 @@ impl Reader {
         }
         let mut header = vec![0; len];
         from.read_exact(&mut header)?;
-        let header = store.sealer.open(b"snapshot/header", &header).map_err(|e| damaged(path, &e.to_string()))?;
+        let header = store
+            .sealer
+            .open(b"snapshot/header", &header)
+            .map_err(|e| damaged(path, &e.to_string()))?;
         let header: Header = rmp_serde::from_slice(&header).map_err(|e| damaged(path, &e.to_string()))?;
         if header.format != FORMAT || header.cluster != store.cluster {
             return Err(damaged(path, "it is of another cluster or format"));
@@ -279,11 +315,16 @@ impl Reader {
         let mut sealed = vec![0; len];
         self.from.read_exact(&mut sealed)?;
         if crc32c::crc32c(&sealed) != sum {
-            return Err(damaged(&self.path, &format!("block {} has another checksum", self.blocks)));
+            return Err(damaged(
+                &self.path,
+                &format!("block {} has another checksum", self.blocks),
+            ));
         }
         let place = format!("snapshot/{}", self.blocks);
-        let plain =
-            self.sealer.open(place.as_bytes(), &sealed).map_err(|e| damaged(&self.path, &e.to_string()))?;
+        let plain = self
+            .sealer
+            .open(place.as_bytes(), &sealed)
+            .map_err(|e| damaged(&self.path, &e.to_string()))?;
         self.blocks += 1;
         Ok(Some(plain))
     }
@@ -311,7 +352,9 @@ fn read_u32(from: &mut impl Read) -> io::Result<u32> {
 /// Checks the sum over the whole file before any of it is believed.
 fn check_sum(path: &Path) -> io::Result<()> {
     let len = fs::metadata(path)?.len();
-    let body = len.checked_sub(32).ok_or_else(|| damaged(path, "it is too short"))?;
+    let body = len
+        .checked_sub(32)
+        .ok_or_else(|| damaged(path, "it is too short"))?;
     let mut from = BufReader::new(File::open(path)?);
     let mut sum = Sha256::new();
     io::copy(&mut from.by_ref().take(body), &mut sum)?;

@@ -60,9 +60,15 @@ pub(super) fn from_wal(((term, node), index): WalLogId) -> LogId {
 }
 
 pub(super) fn vote_to_wal(vote: &Vote) -> WalVote {
-    ((vote.leader_id.term, vote.leader_id.node_id), u64::from(vote.committed))
+    (
+        (vote.leader_id.term, vote.leader_id.node_id),
+        u64::from(vote.committed),
+    )
 }
 
 pub(super) fn vote_from_wal(((term, node_id), committed): WalVote) -> Vote {
-    Vote { leader_id: openraft::impls::leader_id_adv::LeaderId { term, node_id }, committed: committed != 0 }
+    Vote {
+        leader_id: openraft::impls::leader_id_adv::LeaderId { term, node_id },
+        committed: committed != 0,
+    }
 }

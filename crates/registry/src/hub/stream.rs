@@ -42,7 +42,14 @@ impl HubStream {
         head: watch::Receiver<Revision>,
         after: Revision,
     ) -> HubStream {
-        HubStream { window, head, cursor: after, taken: VecDeque::new(), is_live: false, is_over: false }
+        HubStream {
+            window,
+            head,
+            cursor: after,
+            taken: VecDeque::new(),
+            is_live: false,
+            is_over: false,
+        }
     }
 
     /// The next change, waited for; `None` once the stream has lagged or the node stops.
@@ -58,7 +65,9 @@ impl HubStream {
             self.head.borrow_and_update();
             if self.take().is_err() {
                 self.is_over = true;
-                return Some(HubItem::Lagged { resume_after: self.cursor });
+                return Some(HubItem::Lagged {
+                    resume_after: self.cursor,
+                });
             }
             if self.taken.is_empty() && self.head.changed().await.is_err() {
                 return None;

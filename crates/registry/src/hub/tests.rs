@@ -43,7 +43,9 @@ async fn a_slow_consumer_hears_that_it_lagged_and_where_to_resume() {
     fill(&hub, 1..=1);
     assert_eq!(revision(&mut stream).await, 1);
     fill(&hub, 2..=(QUEUE_MAX as u64 + 2));
-    let Some(HubItem::Lagged { resume_after }) = stream.next().await else { panic!("did not lag") };
+    let Some(HubItem::Lagged { resume_after }) = stream.next().await else {
+        panic!("did not lag")
+    };
     assert_eq!(resume_after, Revision(1));
     assert!(stream.next().await.is_none());
     assert_eq!(revision(&mut hub.watch(resume_after).unwrap()).await, 2);
@@ -64,7 +66,9 @@ async fn a_snapshot_in_between_is_told_to_open_streams() {
     fill(&hub, 1..=1);
     assert_eq!(revision(&mut stream).await, 1);
     fill(&hub, 50..=50);
-    let Some(HubItem::Lagged { resume_after }) = stream.next().await else { panic!("did not lag") };
+    let Some(HubItem::Lagged { resume_after }) = stream.next().await else {
+        panic!("did not lag")
+    };
     assert_eq!(resume_after, Revision(1));
     assert!(hub.watch(Revision(1)).is_err());
     hub.restart_after(Revision(60));
@@ -89,5 +93,8 @@ fn an_event_is_encoded_once() {
     let batch = super::Batch::new(Revision(1), vec![Event::Node]);
     let first = batch.wire(0, |_| bytes::Bytes::from_static(b"once")).unwrap();
     let second = batch.wire(0, |_| unreachable!("encoded again")).unwrap();
-    assert_eq!((first.as_ptr(), batch.wire(1, |_| unreachable!()).is_none()), (second.as_ptr(), true));
+    assert_eq!(
+        (first.as_ptr(), batch.wire(1, |_| unreachable!()).is_none()),
+        (second.as_ptr(), true)
+    );
 }

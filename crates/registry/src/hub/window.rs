@@ -21,7 +21,11 @@ impl Batch {
     /// The events of one revision; there may be none.
     pub fn new(revision: Revision, events: Vec<Event>) -> Batch {
         let wire = events.iter().map(|_| OnceLock::new()).collect();
-        Batch { revision, events, wire }
+        Batch {
+            revision,
+            events,
+            wire,
+        }
     }
 
     /// An event's bytes on the wire: the first watcher encodes, all others share.
@@ -47,12 +51,17 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn beginning_after(base: Revision) -> Window {
-        Window { batches: VecDeque::new(), base }
+        Window {
+            batches: VecDeque::new(),
+            base,
+        }
     }
 
     pub(super) fn check(&self, after: Revision) -> Result<(), Compacted> {
         if after < self.base {
-            return Err(Compacted { oldest: self.base.next() });
+            return Err(Compacted {
+                oldest: self.base.next(),
+            });
         }
         Ok(())
     }

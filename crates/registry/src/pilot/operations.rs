@@ -30,7 +30,11 @@ async fn round(rooms: &Rooms) {
         return;
     }
     let published = rooms.consensus.published();
-    let due = plan(&published.state, &rooms.sightings.own(), pilot::now(&published.state));
+    let due = plan(
+        &published.state,
+        &rooms.sightings.own(),
+        pilot::now(&published.state),
+    );
     if due.is_empty() {
         return;
     }

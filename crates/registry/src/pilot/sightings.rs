@@ -56,7 +56,12 @@ struct Copied {
 
 impl SightingsBoard {
     pub fn new(consensus: Consensus) -> SightingsBoard {
-        SightingsBoard { consensus, own: Shared::default(), copy: Shared::default(), wanted: Default::default() }
+        SightingsBoard {
+            consensus,
+            own: Shared::default(),
+            copy: Shared::default(),
+            wanted: Default::default(),
+        }
     }
 
     /// Passes a heartbeat on to the leader; false when no leader heard it.
@@ -99,8 +104,16 @@ impl SightingsBoard {
 
     /// Writes a heartbeat down in this node's own memory.
     pub fn note(&self, beat: Beat) {
-        let Beat { agent, lag_bytes, connections } = beat;
-        let sighting = Sighting { seen: wall(), lag_bytes, connections };
+        let Beat {
+            agent,
+            lag_bytes,
+            connections,
+        } = beat;
+        let sighting = Sighting {
+            seen: wall(),
+            lag_bytes,
+            connections,
+        };
         self.this_term(|own| own.sightings.agents.insert(agent, sighting));
     }
 
@@ -109,7 +122,10 @@ impl SightingsBoard {
         let term = self.consensus.term();
         let mut own = self.own.lock();
         if own.term != term {
-            *own = Own { term, sightings: Sightings::default() };
+            *own = Own {
+                term,
+                sightings: Sightings::default(),
+            };
         }
         look(&mut own)
     }
@@ -124,7 +140,10 @@ impl SightingsBoard {
     }
 
     fn is_wanted(&self) -> bool {
-        self.copy.lock().wanted.is_some_and(|at| at.elapsed() < WANTED_FOR)
+        self.copy
+            .lock()
+            .wanted
+            .is_some_and(|at| at.elapsed() < WANTED_FOR)
     }
 }
 

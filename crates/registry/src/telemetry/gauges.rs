@@ -30,7 +30,10 @@ pub async fn run(rooms: Rooms, credentials: Credentials, stop: CancellationToken
             leader = lead.leader;
             metrics.raft_leader_changes.inc();
         }
-        let ends = credentials.not_after().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ends = credentials
+            .not_after()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         metrics.certificate_not_after.set(ends.as_secs_f64());
         metrics.watch_streams.set(rooms.hub.streams() as i64);
         count(&rooms);
@@ -39,7 +42,10 @@ pub async fn run(rooms: Rooms, credentials: Credentials, stop: CancellationToken
 
 fn count(rooms: &Rooms) {
     let published = rooms.consensus.published();
-    rooms.metrics.raft_applied_index.set(published.applied_index as i64);
+    rooms
+        .metrics
+        .raft_applied_index
+        .set(published.applied_index as i64);
     let mut tenants = BTreeMap::from(TENANT_STATES.map(|state| (state, 0)));
     for tenant in published.state.tenants.values() {
         *tenants.entry(tenant.status.word()).or_default() += 1;

@@ -12,7 +12,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// From 0.1 ms to 10 s.
-const CALL_SECONDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+const CALL_SECONDS: [f64; 12] = [
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0,
+];
 
 /// A method and how its call ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,27 +78,62 @@ impl Metrics {
     }
 
     fn register(&self, to: &mut Registry) {
-        to.register("raft_has_leader", "1 while this node knows a leader", self.raft_has_leader.clone());
-        to.register("raft_is_leader", "1 while this node leads", self.raft_is_leader.clone());
+        to.register(
+            "raft_has_leader",
+            "1 while this node knows a leader",
+            self.raft_has_leader.clone(),
+        );
+        to.register(
+            "raft_is_leader",
+            "1 while this node leads",
+            self.raft_is_leader.clone(),
+        );
         to.register("raft_term", "the term this node is in", self.raft_term.clone());
-        to.register("raft_applied_index", "the last log entry applied", self.raft_applied_index.clone());
-        to.register("raft_leader_changes", "leaders this node has seen begin", self.raft_leader_changes.clone());
+        to.register(
+            "raft_applied_index",
+            "the last log entry applied",
+            self.raft_applied_index.clone(),
+        );
+        to.register(
+            "raft_leader_changes",
+            "leaders this node has seen begin",
+            self.raft_leader_changes.clone(),
+        );
         to.register("tenants", "tenants by state", self.tenants.clone());
         to.register("operations", "operations by state", self.operations.clone());
-        to.register("watch_streams", "watch streams that are open", self.watch_streams.clone());
-        to.register("audit_records", "audit records archived since start", self.audit_records.clone());
+        to.register(
+            "watch_streams",
+            "watch streams that are open",
+            self.watch_streams.clone(),
+        );
+        to.register(
+            "audit_records",
+            "audit records archived since start",
+            self.audit_records.clone(),
+        );
         to.register(
             "certificate_not_after_timestamp_seconds",
             "when this node's certificate ends",
             self.certificate_not_after.clone(),
         );
-        to.register("rpc_server_call_duration_seconds", "calls answered, by method and status", self.calls.clone());
-        to.register("ratelimit_rejections", "calls turned away for coming too fast", self.ratelimit_rejections.clone());
+        to.register(
+            "rpc_server_call_duration_seconds",
+            "calls answered, by method and status",
+            self.calls.clone(),
+        );
+        to.register(
+            "ratelimit_rejections",
+            "calls turned away for coming too fast",
+            self.ratelimit_rejections.clone(),
+        );
     }
 
     /// Counts one answered call.
     pub fn call(&self, rpc_method: &'static str, rpc_response_status_code: &'static str, took: Duration) {
-        let call = RpcCall { rpc_method, rpc_response_status_code };
+        let call = RpcCall {
+            rpc_method,
+            rpc_response_status_code,
+        };
         self.calls.get_or_create(&call).observe(took.as_secs_f64());
     }
 
@@ -110,7 +147,9 @@ impl Metrics {
     /// Sets how many operations are in each state.
     pub fn set_operations(&self, counts: impl IntoIterator<Item = (&'static str, usize)>) {
         for (state, count) in counts {
-            self.operations.get_or_create(&InState { state }).set(count as i64);
+            self.operations
+                .get_or_create(&InState { state })
+                .set(count as i64);
         }
     }
 

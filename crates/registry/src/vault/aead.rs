@@ -23,7 +23,9 @@ impl Sealer {
     /// Takes a 256-bit key.
     pub fn new(key: &[u8; 32]) -> Sealer {
         match UnboundKey::new(&AES_256_GCM, key) {
-            Ok(key) => Sealer { key: Arc::new(LessSafeKey::new(key)) },
+            Ok(key) => Sealer {
+                key: Arc::new(LessSafeKey::new(key)),
+            },
             Err(_) => unreachable!("AES-256 takes any 32 bytes"),
         }
     }
@@ -48,7 +50,10 @@ impl Sealer {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or_else(broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| broken())?;
         let mut body = body.to_vec();
-        let plain = self.key.open_in_place(nonce, Aad::from(place), &mut body).map_err(|_| broken())?;
+        let plain = self
+            .key
+            .open_in_place(nonce, Aad::from(place), &mut body)
+            .map_err(|_| broken())?;
         let len = plain.len();
         body.truncate(len);
         Ok(body)

@@ -17,12 +17,20 @@ const FILE: &str = "node.key";
 pub fn open_or_make(folder: &Path, cluster: &str, root: &dyn KeyProvider) -> Result<Sealer, Error> {
     let path = folder.join(FILE);
     let aad = format!("node-key/{cluster}");
-    let unreadable = |source| Error::Read { path: path.clone(), source };
+    let unreadable = |source| Error::Read {
+        path: path.clone(),
+        source,
+    };
     if path.exists() {
         let bytes = fs::read(&path).map_err(unreadable)?;
         let sealed: Sealed = rmp_serde::from_slice(&bytes).map_err(|_| Error::WrongRoot(path.clone()))?;
-        let key = root.open(&sealed, &aad).map_err(|_| Error::WrongRoot(path.clone()))?;
-        let key: [u8; 32] = key.as_slice().try_into().map_err(|_| Error::WrongRoot(path.clone()))?;
+        let key = root
+            .open(&sealed, &aad)
+            .map_err(|_| Error::WrongRoot(path.clone()))?;
+        let key: [u8; 32] = key
+            .as_slice()
+            .try_into()
+            .map_err(|_| Error::WrongRoot(path.clone()))?;
         return Ok(Sealer::new(&Zeroizing::new(key)));
     }
     let mut key = Zeroizing::new([0; 32]);
@@ -35,7 +43,12 @@ pub fn open_or_make(folder: &Path, cluster: &str, root: &dyn KeyProvider) -> Res
 
 fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let draft = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;

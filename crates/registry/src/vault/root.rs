@@ -33,7 +33,9 @@ impl RootKey {
         let at = || path.to_owned();
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: at(), source })?;
         let text = Zeroizing::new(text);
-        let mode = std::fs::metadata(path).map_err(|source| Error::Read { path: at(), source })?.permissions();
+        let mode = std::fs::metadata(path)
+            .map_err(|source| Error::Read { path: at(), source })?
+            .permissions();
         if mode.mode() & 0o077 != 0 {
             return Err(Error::TooOpen(at()));
         }
@@ -46,7 +48,10 @@ impl RootKey {
     pub fn new(key: &[u8; 32]) -> RootKey {
         // The id tells keys apart and says nothing of the key.
         let id = reeve_domain::digest::of_bytes(&[b"reeve root key id", key]);
-        RootKey { sealer: Sealer::new(key), kid: format!("file/{}", hex::encode(&id[..4])) }
+        RootKey {
+            sealer: Sealer::new(key),
+            kid: format!("file/{}", hex::encode(&id[..4])),
+        }
     }
 }
 
@@ -54,7 +59,13 @@ impl KeyProvider for RootKey {
     fn seal(&self, aad: &str, plain: &[u8]) -> Result<Sealed, Error> {
         let mut bytes = self.sealer.seal(aad.as_bytes(), plain)?;
         let ciphertext = bytes.split_off(NONCE_LEN);
-        Ok(Sealed { kid: self.kid.clone(), version: VERSION, nonce: bytes, aad: aad.to_owned(), ciphertext })
+        Ok(Sealed {
+            kid: self.kid.clone(),
+            version: VERSION,
+            nonce: bytes,
+            aad: aad.to_owned(),
+            ciphertext,
+        })
     }
 
     fn open(&self, sealed: &Sealed, aad: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -74,11 +85,21 @@ mod tests {
     fn a_secret_opens_at_its_own_place_only() {
         let root = RootKey::new(&[3; 32]);
         let sealed = root.seal("credential/t_1/a/1", b"secret").unwrap();
-        assert_eq!(root.open(&sealed, "credential/t_1/a/1").unwrap().as_slice(), b"secret");
+        assert_eq!(
+            root.open(&sealed, "credential/t_1/a/1").unwrap().as_slice(),
+            b"secret"
+        );
         assert!(root.open(&sealed, "credential/t_2/a/1").is_err());
-        let moved = Sealed { aad: "credential/t_2/a/1".into(), ..sealed.clone() };
+        let moved = Sealed {
+            aad: "credential/t_2/a/1".into(),
+            ..sealed.clone()
+        };
         assert!(root.open(&moved, "credential/t_2/a/1").is_err());
-        assert!(RootKey::new(&[4; 32]).open(&sealed, "credential/t_1/a/1").is_err());
+        assert!(
+            RootKey::new(&[4; 32])
+                .open(&sealed, "credential/t_1/a/1")
+                .is_err()
+        );
     }
 
     #[test]

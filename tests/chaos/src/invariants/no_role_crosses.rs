@@ -67,7 +67,9 @@ pub const MUTANTS: &[Mutant<Seen>] = &[
 
 /// Lets every tenant try every other's door.
 pub async fn observe(fleet: &Fleet, history: &History) -> Result<Seen> {
-    let service = fleet.service_client("crossing", &[]).await?;
+    let service = fleet
+        .service_client(&format!("crossing-{:08x}", rand::random::<u32>()), &[])
+        .await?;
     let mut slugs: Vec<&str> = history.acked().map(|(call, ..)| call.slug.as_str()).collect();
     slugs.sort_unstable();
     slugs.dedup();

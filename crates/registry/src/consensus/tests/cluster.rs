@@ -29,7 +29,10 @@ struct Plain;
 impl Dialer for Plain {
     fn channel(&self, _node: u64, address: &str) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        endpoint.connect_timeout(Duration::from_millis(300)).tcp_nodelay(true).connect_lazy()
+        endpoint
+            .connect_timeout(Duration::from_millis(300))
+            .tcp_nodelay(true)
+            .connect_lazy()
     }
 }
 
@@ -76,11 +79,20 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 fn sealed() -> Sealed {
-    Sealed { kid: "k".into(), version: 1, nonce: vec![], aad: String::new(), ciphertext: vec![] }
+    Sealed {
+        kid: "k".into(),
+        version: 1,
+        nonce: vec![],
+        aad: String::new(),
+        ciphertext: vec![],
+    }
 }
 
 pub(super) fn entry(actor: Actor, request: Option<&str>, command: Command) -> Forwarded {
-    let request = request.map(|id| Key { id: RequestId::parse(id).unwrap(), hash: [0; 32] });
+    let request = request.map(|id| Key {
+        id: RequestId::parse(id).unwrap(),
+        hash: [0; 32],
+    });
     let policy_rev = u64::from(actor != Actor::Founder);
     let entry = Entry {
         format: FORMAT,
@@ -92,7 +104,10 @@ pub(super) fn entry(actor: Actor, request: Option<&str>, command: Command) -> Fo
         seed: Seed::default(),
         command,
     };
-    Forwarded { entry, caller: Vec::new() }
+    Forwarded {
+        entry,
+        caller: Vec::new(),
+    }
 }
 
 impl Cluster {
@@ -129,14 +144,18 @@ impl Cluster {
             cluster.put_on_the_roll(id).await;
         }
         for id in 1..=3 {
-            cluster.wait_until(id, |node| {
-                let status = node.status();
-                status.nodes.len() == 3
-                    && status.nodes.iter().all(|n| {
-                        matches!(n.role, crate::consensus::NodeRole::Leader | crate::consensus::NodeRole::Follower)
-                    })
-            })
-            .await;
+            cluster
+                .wait_until(id, |node| {
+                    let status = node.status();
+                    status.nodes.len() == 3
+                        && status.nodes.iter().all(|n| {
+                            matches!(
+                                n.role,
+                                crate::consensus::NodeRole::Leader | crate::consensus::NodeRole::Follower
+                            )
+                        })
+                })
+                .await;
         }
         cluster
     }
@@ -154,23 +173,39 @@ impl Cluster {
             tenants: Default::default(),
             ttl_ms: 60_000,
         });
-        self.say(1, entry(Actor::Pilot, None, mint)).await.outcome.unwrap();
+        self.say(1, entry(Actor::Pilot, None, mint))
+            .await
+            .outcome
+            .unwrap();
         let redeem = Command::RedeemToken(RedeemToken {
             id: token,
             secret_hash: [1; 32],
             csr_hash: [2; 32],
-            node: Some(NodeAddresses { api: String::new(), peer: self.addresses[&id].to_string() }),
+            node: Some(NodeAddresses {
+                api: String::new(),
+                peer: self.addresses[&id].to_string(),
+            }),
             expect: Expect::Node,
         });
-        self.say(1, entry(Actor::Joiner, None, redeem)).await.outcome.unwrap();
+        self.say(1, entry(Actor::Joiner, None, redeem))
+            .await
+            .outcome
+            .unwrap();
     }
 
     /// Opens a node on its folder and address, which stay the same over restarts.
     pub(super) async fn start(&mut self, id: u64) {
-        let bind = self.addresses.get(&id).copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let bind = self
+            .addresses
+            .get(&id)
+            .copied()
+            .unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
         let listener = TcpListener::bind(bind).await.unwrap();
         self.addresses.insert(id, listener.local_addr().unwrap());
-        let folder = self.folders.entry(id).or_insert_with(|| tempfile::tempdir().unwrap());
+        let folder = self
+            .folders
+            .entry(id)
+            .or_insert_with(|| tempfile::tempdir().unwrap());
         let settings = Settings {
             node_id: id,
             cluster: "test".into(),
@@ -179,8 +214,11 @@ impl Cluster {
             snapshot_entries: self.snapshot_entries,
             trailing_entries: 5,
         };
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let listener = listener.into_std().unwrap();
         let opened = runtime.spawn(async move {
             let consensus = Consensus::open(
@@ -193,12 +231,19 @@ impl Cluster {
             )
             .await
             .unwrap();
-            let incoming = tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let incoming =
+                tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
             let serve = Server::builder().add_service(consensus.peer_service(false));
             tokio::spawn(serve.serve_with_incoming(incoming));
             consensus
         });
-        self.nodes.insert(id, Node { consensus: opened.await.unwrap(), runtime });
+        self.nodes.insert(
+            id,
+            Node {
+                consensus: opened.await.unwrap(),
+                runtime,
+            },
+        );
     }
 
     /// Takes a node away: its socket closes and it stops, without handing anything over.
@@ -211,7 +256,11 @@ impl Cluster {
     /// Takes a node away after its own goodbye.
     pub(super) async fn stop(&mut self, id: u64) {
         let node = self.nodes[&id].consensus.clone();
-        self.nodes[&id].runtime.spawn(async move { node.shutdown().await }).await.unwrap();
+        self.nodes[&id]
+            .runtime
+            .spawn(async move { node.shutdown().await })
+            .await
+            .unwrap();
         self.kill(id).await;
     }
 
@@ -220,8 +269,12 @@ impl Cluster {
     }
 
     pub(super) async fn region(&self, via: u64, text: &str, request: Option<&str>) -> Committed {
-        let region = Region { name: name(text), display_name: String::new() };
-        self.say(via, entry(Actor::Pilot, request, Command::CreateRegion(region))).await
+        let region = Region {
+            name: name(text),
+            display_name: String::new(),
+        };
+        self.say(via, entry(Actor::Pilot, request, Command::CreateRegion(region)))
+            .await
     }
 
     pub(super) async fn wait_until(&self, id: u64, holds: impl Fn(&Consensus) -> bool) {
@@ -231,13 +284,19 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("it never became true");
+        tokio::time::timeout(Duration::from_secs(20), poll)
+            .await
+            .expect("it never became true");
     }
 
     /// The leader, once everyone here agrees on one that lives.
     pub(super) async fn leader(&self) -> u64 {
         let agreed = || {
-            let leaders: Vec<_> = self.nodes.values().map(|n| n.consensus.leadership().borrow().leader).collect();
+            let leaders: Vec<_> = self
+                .nodes
+                .values()
+                .map(|n| n.consensus.leadership().borrow().leader)
+                .collect();
             let first = leaders.first().copied().flatten()?;
             let alive = self.nodes.contains_key(&first);
             (alive && leaders.iter().all(|l| *l == Some(first))).then_some(first)
@@ -250,7 +309,9 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), poll).await.expect("no leader")
+        tokio::time::timeout(Duration::from_secs(20), poll)
+            .await
+            .expect("no leader")
     }
 }
 

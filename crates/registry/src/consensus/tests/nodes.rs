@@ -14,29 +14,53 @@ async fn any_node_takes_a_write_and_reads_it_back() {
         let said = cluster.region(via, region, None).await;
         assert_eq!(said.outcome, Ok(Answer::Region(name(region))));
         let own = &cluster.nodes[&via].consensus;
-        assert!(own.published().state.regions.contains_key(&name(region)), "it cannot read its own write");
+        assert!(
+            own.published().state.regions.contains_key(&name(region)),
+            "it cannot read its own write"
+        );
         for node in cluster.nodes.values() {
             let view = node.consensus.read(Level::Linearizable, soon()).await.unwrap();
-            assert!(view.state().regions.contains_key(&name(region)), "a linearizable read missed a write");
+            assert!(
+                view.state().regions.contains_key(&name(region)),
+                "a linearizable read missed a write"
+            );
         }
     }
-    let hashes: Vec<_> = cluster.nodes.values().map(|n| n.consensus.published().state.hash()).collect();
-    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "replicas differ");
+    let hashes: Vec<_> = cluster
+        .nodes
+        .values()
+        .map(|n| n.consensus.published().state.hash())
+        .collect();
+    assert!(
+        hashes.windows(2).all(|pair| pair[0] == pair[1]),
+        "replicas differ"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_decides_policy_again() {
     let cluster = Cluster::of_three(1000).await;
     let follower = if cluster.leader().await == 1 { 2 } else { 1 };
-    let region = reeve_domain::group::Region { name: name("vn"), display_name: String::new() };
+    let region = reeve_domain::group::Region {
+        name: name("vn"),
+        display_name: String::new(),
+    };
     let mut proposal = entry(Actor::Pilot, None, Command::CreateRegion(region));
     proposal.caller = b"nobody".to_vec();
     let said = cluster.say(follower, proposal).await;
     assert_eq!(said.outcome, Err(Refusal::Unauthenticated("nobody".into())));
     assert!(cluster.nodes[&1].consensus.published().state.regions.is_empty());
-    let heard = cluster.nodes[&follower].consensus.ask(b"you".as_slice().into()).await.unwrap();
+    let heard = cluster.nodes[&follower]
+        .consensus
+        .ask(b"you".as_slice().into())
+        .await
+        .unwrap();
     assert_eq!(heard.as_ref(), b"heard you");
-    let pieces = cluster.nodes[&follower].consensus.fetch_archive(3, b"r".as_slice().into()).await.unwrap();
+    let pieces = cluster.nodes[&follower]
+        .consensus
+        .fetch_archive(3, b"r".as_slice().into())
+        .await
+        .unwrap();
     assert_eq!(pieces.len(), 2);
 }
 
@@ -49,14 +73,29 @@ async fn a_lost_leader_costs_no_acknowledged_write_and_no_request_is_done_twice(
 
     cluster.kill(first).await;
     let again = cluster.region(other, "vn", Some("r-1")).await;
-    assert_eq!((again.revision, again.outcome), (before.revision, before.outcome), "done twice");
+    assert_eq!(
+        (again.revision, again.outcome),
+        (before.revision, before.outcome),
+        "done twice"
+    );
     let fresh = cluster.region(other, "vn", Some("r-2")).await;
     assert!(matches!(fresh.outcome, Err(Refusal::AlreadyExists(_))));
-    assert_eq!(cluster.region(other, "eu", None).await.outcome, Ok(Answer::Region(name("eu"))));
+    assert_eq!(
+        cluster.region(other, "eu", None).await.outcome,
+        Ok(Answer::Region(name("eu")))
+    );
 
     cluster.start(first).await;
-    cluster.wait_until(first, |node| node.published().state.regions.contains_key(&name("eu"))).await;
-    let view = cluster.nodes[&first].consensus.read(Level::Linearizable, soon()).await.unwrap();
+    cluster
+        .wait_until(first, |node| {
+            node.published().state.regions.contains_key(&name("eu"))
+        })
+        .await;
+    let view = cluster.nodes[&first]
+        .consensus
+        .read(Level::Linearizable, soon())
+        .await
+        .unwrap();
     assert!(view.state().regions.contains_key(&name("vn")));
 }
 
@@ -74,14 +113,28 @@ async fn without_a_quorum_reads_go_on_flagged_and_writes_say_so() {
     cluster.kill(2).await;
     let node = &cluster.nodes[&3].consensus;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(700);
-    let region = reeve_domain::group::Region { name: name("eu"), display_name: String::new() };
-    let refused = node.propose(entry(Actor::Pilot, None, Command::CreateRegion(region)), deadline).await;
+    let region = reeve_domain::group::Region {
+        name: name("eu"),
+        display_name: String::new(),
+    };
+    let refused = node
+        .propose(entry(Actor::Pilot, None, Command::CreateRegion(region)), deadline)
+        .await;
     assert_eq!(refused, Err(Unavailable::NoLeader));
-    let linear = node.read(Level::Linearizable, deadline + Duration::from_millis(100)).await;
+    let linear = node
+        .read(Level::Linearizable, deadline + Duration::from_millis(100))
+        .await;
     assert_eq!(linear.err(), Some(Unavailable::NoLeader));
-    let view = node.read(Level::Bounded(Duration::from_millis(1)), soon()).await.unwrap();
+    let view = node
+        .read(Level::Bounded(Duration::from_millis(1)), soon())
+        .await
+        .unwrap();
     assert!(view.stale && view.state().regions.contains_key(&name("vn")));
-    assert!(view.staleness.is_none_or(|age| age >= Duration::from_millis(700)), "{:?}", view.staleness);
+    assert!(
+        view.staleness.is_none_or(|age| age >= Duration::from_millis(700)),
+        "{:?}",
+        view.staleness
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,14 +147,18 @@ async fn one_who_was_away_longer_than_the_log_comes_back_by_a_snapshot() {
         cluster.region(leader, &format!("r{n}"), None).await;
     }
     cluster.start(away).await;
-    cluster.wait_until(away, |node| node.published().state.regions.len() == 60).await;
+    cluster
+        .wait_until(away, |node| node.published().state.regions.len() == 60)
+        .await;
     let hash = |id: u64| cluster.nodes[&id].consensus.published().state.hash();
     assert_eq!(hash(away), hash(leader));
 
     // What came by a snapshot is there after a restart, too.
     cluster.kill(away).await;
     cluster.start(away).await;
-    cluster.wait_until(away, |node| node.published().state.regions.len() == 60).await;
+    cluster
+        .wait_until(away, |node| node.published().state.regions.len() == 60)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

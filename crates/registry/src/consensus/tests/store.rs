@@ -56,12 +56,17 @@ async fn the_store_passes_openrafts_own_suite() {
 
 fn entry(index: u64) -> Entry {
     let payload = EntryPayload::Normal(Payload(format!("hospital {index}").into_bytes().into()));
-    Entry { log_id: log_id(1, 1, index), payload }
+    Entry {
+        log_id: log_id(1, 1, index),
+        payload,
+    }
 }
 
 async fn append(log: &mut LogStore, indexes: std::ops::Range<u64>) {
     let (sender, receiver) = openraft::alias::AsyncRuntimeOf::<C>::oneshot_pair();
-    log.append(indexes.map(entry), IOFlushed::signal(sender)).await.unwrap();
+    log.append(indexes.map(entry), IOFlushed::signal(sender))
+        .await
+        .unwrap();
     receiver.await.unwrap().unwrap();
 }
 
@@ -92,7 +97,9 @@ async fn what_was_flushed_is_there_after_a_restart_and_nothing_is_in_clear() {
         append(&mut log, 1..50).await;
         log.truncate_after(Some(log_id(1, 1, 40))).await.unwrap();
         append(&mut log, 41..45).await;
-        log.save_vote(&crate::consensus::wal::vote_from_wal(((3, 2), 1))).await.unwrap();
+        log.save_vote(&crate::consensus::wal::vote_from_wal(((3, 2), 1)))
+            .await
+            .unwrap();
         log.save_mark().unwrap();
     }
     let (mut log, _) = open(&folder);
@@ -105,7 +112,11 @@ async fn what_was_flushed_is_there_after_a_restart_and_nothing_is_in_clear() {
     assert_eq!(entries[43], entry(44));
     for file in walk(folder.path()) {
         let bytes = std::fs::read(&file).unwrap();
-        assert!(!bytes.windows(8).any(|w| w == b"hospital"), "{} is in clear", file.display());
+        assert!(
+            !bytes.windows(8).any(|w| w == b"hospital"),
+            "{} is in clear",
+            file.display()
+        );
     }
 }
 
@@ -141,10 +152,16 @@ fn any_flipped_byte_of_a_snapshot_is_found() {
     let store = SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
     let mut state = State::default();
     state.cluster.name = "hospital".into();
-    let meta = SnapshotMeta { last_log_id: Some(log_id(1, 1, 9)), ..Default::default() };
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(1, 1, 9)),
+        ..Default::default()
+    };
     let file = store.write(&meta, &state, || Ok(())).unwrap();
     let (read, loaded) = store.load(&file).unwrap();
-    assert_eq!((read.last_log_id, loaded.hash()), (meta.last_log_id, state.hash()));
+    assert_eq!(
+        (read.last_log_id, loaded.hash()),
+        (meta.last_log_id, state.hash())
+    );
     let whole = std::fs::read(&file.path).unwrap();
     for at in 0..whole.len() {
         let mut odd = whole.clone();
@@ -162,24 +179,39 @@ fn two_snapshots_are_kept_and_a_draft_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     let store = || SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
     for index in 1..5 {
-        let meta = SnapshotMeta { last_log_id: Some(log_id(1, 1, index)), ..Default::default() };
+        let meta = SnapshotMeta {
+            last_log_id: Some(log_id(1, 1, index)),
+            ..Default::default()
+        };
         store().write(&meta, &State::default(), || Ok(())).unwrap();
     }
     std::fs::write(folder.path().join("snapshot-99999999999999999999.tmp"), b"half").unwrap();
     let newest = store().newest().unwrap().unwrap().0;
     assert_eq!(newest.last_log_id, Some(log_id(1, 1, 4)));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    let meta = SnapshotMeta { last_log_id: Some(log_id(1, 1, 9)), ..Default::default() };
-    let refused = store().write(&meta, &State::default(), || Err(std::io::Error::other("the archive is behind")));
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(1, 1, 9)),
+        ..Default::default()
+    };
+    let refused = store().write(&meta, &State::default(), || {
+        Err(std::io::Error::other("the archive is behind"))
+    });
     assert!(refused.is_err());
-    assert_eq!(store().newest().unwrap().unwrap().0.last_log_id, Some(log_id(1, 1, 4)));
+    assert_eq!(
+        store().newest().unwrap().unwrap().0.last_log_id,
+        Some(log_id(1, 1, 4))
+    );
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+        if path.is_dir() {
+            files.extend(walk(&path))
+        } else {
+            files.push(path)
+        }
     }
     files
 }

@@ -62,12 +62,17 @@ impl Contexts {
 
 /// Where the file is: `$REEVE_CONFIG`, or below the home folder.
 pub fn path() -> Result<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     if let Some(path) = set("REEVE_CONFIG") {
         return Ok(path);
     }
     let base = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
-    let base = base.context("neither REEVE_CONFIG nor HOME is set; name the nodes and the certificate by flags")?;
+    let base =
+        base.context("neither REEVE_CONFIG nor HOME is set; name the nodes and the certificate by flags")?;
     Ok(base.join("reeve/config.toml"))
 }
 

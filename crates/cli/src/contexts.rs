@@ -77,8 +77,16 @@ impl Show for Listed {
     fn table(&self) -> String {
         let row = |row: &Row| {
             let mark = if row.current { "*" } else { "" };
-            vec![mark.to_owned(), row.name.clone(), row.nodes.join(","), row.cert.clone()]
+            vec![
+                mark.to_owned(),
+                row.name.clone(),
+                row.nodes.join(","),
+                row.cert.clone(),
+            ]
         };
-        show::table(&["", "NAME", "NODES", "CERTIFICATE"], self.contexts.iter().map(row))
+        show::table(
+            &["", "NAME", "NODES", "CERTIFICATE"],
+            self.contexts.iter().map(row),
+        )
     }
 }

@@ -36,28 +36,18 @@ pub struct Args {
 
 /// Starts the fleet, waits for Ctrl-C, and takes everything away again.
 pub async fn run(args: Args) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let is_asked_to_end = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    tokio::pin!(is_asked_to_end);
+    let end = asked_to_end();
+    tokio::pin!(end);
     let fleet = tokio::select! {
         started = start(&args) => started?,
-        () = &mut is_asked_to_end => return Ok(()),
+        asked = &mut end => return asked,
     };
     let served = tokio::select! {
         settled = settle(&fleet, &args) => match settled {
-            Ok(()) => {
-                is_asked_to_end.await;
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Ok(()) => end.await,
+            failed => failed,
         },
-        () = &mut is_asked_to_end => Ok(()),
+        asked = &mut end => asked,
     };
     println!("\nstopping…");
     fleet.shutdown().await.context("stopping the fleet")?;
@@ -66,6 +56,16 @@ pub async fn run(args: Args) -> Result<()> {
         None => println!("gone"),
     }
     served
+}
+
+/// Returns when a person or a service manager wants the end.
+pub async fn asked_to_end() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 async fn start(args: &Args) -> Result<Fleet> {

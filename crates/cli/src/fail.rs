@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use reeve_client::v1::ErrorReason;
 use reeve_proto::error::word;
@@ -45,6 +46,8 @@ pub struct Failure {
     pub fix: String,
     /// The stable reason, when the registry gave one.
     pub reason: Option<ErrorReason>,
+    /// When the registry would like to be asked again.
+    pub pause: Option<Duration>,
 }
 
 impl Failure {
@@ -55,6 +58,7 @@ impl Failure {
             why: why.into(),
             fix: String::new(),
             reason: None,
+            pause: None,
         }
     }
 
@@ -90,6 +94,9 @@ impl fmt::Display for Failure {
                 write!(f, "\n  {label}: {text}")?;
             }
         }
+        if let Some(pause) = self.pause {
+            write!(f, "\n  try again in: {} s", pause.as_secs().max(1))?;
+        }
         if let Some(reason) = self.reason {
             write!(f, "\n  reason: {}", word(reason))?;
         }
@@ -124,12 +131,19 @@ impl From<reeve_client::Error> for Failure {
         };
         let fix = match (reason, exit) {
             (Some(reason), _) => fix_of(reason),
-            (None, Exit::Unavailable) => "look at `reeve cluster status`, and whether --nodes is right and reachable",
+            (None, Exit::Unavailable) => {
+                "look at `reeve cluster status`, and whether --nodes is right and reachable"
+            }
             (None, Exit::Auth) => "enrol with `reeve cluster enroll`, or choose another context",
             _ => "",
         };
+        let pause = match &error {
+            Error::Busy { pause, .. } => Some(*pause),
+            _ => None,
+        };
         Failure {
             reason,
+            pause,
             ..Failure::new(exit, error.to_string(), why).fix(fix)
         }
     }
@@ -154,7 +168,9 @@ impl From<anyhow::Error> for Failure {
 
 /// Unknown is what a transport says as well; with a message of the registry's it is an error of its own.
 fn is_spoken_by_registry(status: &Status) -> bool {
-    status.code() == Code::Unknown && std::error::Error::source(status).is_none() && !status.message().is_empty()
+    status.code() == Code::Unknown
+        && std::error::Error::source(status).is_none()
+        && !status.message().is_empty()
 }
 
 fn exit_of(reason: ErrorReason) -> Exit {
@@ -202,7 +218,9 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::LastAdmin => "enrol another admin first",
         R::RateLimited | R::TooManyRequestsRemembered => "come back a little later",
         R::NoLeader => "look at `reeve cluster status`, then say it again with the same --request-id",
-        R::NotCaughtUp | R::Sealed | R::ArchiveIncomplete => "ask another node with --nodes, or come back later",
+        R::NotCaughtUp | R::Sealed | R::ArchiveIncomplete => {
+            "ask another node with --nodes, or come back later"
+        }
         R::Internal => "the node's log has the cause; report it",
         R::Unspecified => "",
     }
@@ -242,8 +260,14 @@ mod tests {
     #[test]
     fn nobody_there_is_unavailable_and_a_bad_setting_is_usage() {
         let dead = Failure::from(Status::unavailable("connection refused"));
-        assert_eq!((dead.exit, dead.why.as_str()), (Exit::Unavailable, "connection refused"));
-        let bad = Failure::from(reeve_client::Error::Invalid { what: "nodes", why: "none".into() });
+        assert_eq!(
+            (dead.exit, dead.why.as_str()),
+            (Exit::Unavailable, "connection refused")
+        );
+        let bad = Failure::from(reeve_client::Error::Invalid {
+            what: "nodes",
+            why: "none".into(),
+        });
         assert_eq!(bad.exit, Exit::Usage);
     }
 

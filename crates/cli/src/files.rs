@@ -12,7 +12,11 @@ pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     }
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".{}.part", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&part)?;
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())

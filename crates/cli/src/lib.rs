@@ -1,17 +1,25 @@
-//! The command line: one file per noun, thin over the client.
+//! The command line: one file for each noun, thin over the client.
 //!
-//! Standard output is data; messages and progress go to standard error.
+//! ```text
+//! main ─► app ─► tenant · op · group · cluster · resolve · audit · context · dev · demo
+//!                   └─► session (which fleet, as whom) ─► show (tables, JSON) · wait (steps, exit codes)
+//! ```
+//! Results go to standard output; messages, progress and errors to standard error.
 
-pub mod args;
+pub mod app;
 pub mod audit;
-pub mod cluster;
-pub mod connect;
+mod cluster;
 pub mod context;
+mod contexts;
 pub mod demo;
 pub mod dev;
-pub mod exit;
-pub mod group;
-pub mod op;
-pub mod output;
-pub mod resolve;
-pub mod tenant;
+pub mod fail;
+mod files;
+mod group;
+mod op;
+mod resolve;
+mod session;
+pub mod show;
+mod tenant;
+mod version;
+mod wait;

@@ -1,99 +1,52 @@
-//! `reeve resolve`: which database a request leads to, and why.
+//! `reeve resolve`: why does this request go to that database?
 
-use std::process::ExitCode;
+use clap::Args;
+use reeve_client::{Selector, v1};
 
-use anyhow::{Result, bail};
-use reeve_client::v1::{Claim, ResolveRequest, claim};
-use serde::Serialize;
+use crate::fail::Failure;
+use crate::session::Session;
+use crate::show::resolution::Resolved;
 
-use crate::args::Format;
-use crate::connect::Connection;
-use crate::output;
-
-/// What to resolve.
-#[derive(clap::Args)]
+/// Find the database that a request goes to
+#[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  reeve resolve cho-ray.example --explain\n  reeve resolve cho-ray\n  reeve resolve --header 'X-Tenant: cho-ray'"
+    after_help = "Examples:\n  reeve resolve cho-ray.example\n  reeve resolve cho-ray --explain\n  reeve resolve --header 'X-Tenant: cho-ray'\n  reeve resolve 'subject:https://id.example|ann' -o json"
 )]
-pub struct Args {
-    /// A domain, or a slug
+#[group(skip)]
+pub struct Resolve {
+    /// A domain, a slug, or kind:value with domain, slug, header or subject
+    #[arg(required_unless_present = "header", conflicts_with = "header")]
     target: Option<String>,
-    /// A header, as 'Name: value'
-    #[arg(long, conflicts_with = "target")]
+    /// A header of the request
+    #[arg(long, value_name = "NAME: VALUE")]
     header: Option<String>,
-    /// The network the caller is in
-    #[arg(long, default_value = "")]
-    network: String,
-    /// Show the reasoning
+    /// Say which rules were tried
     #[arg(long)]
     explain: bool,
+    /// The network that the addresses must be reachable from
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    network: String,
 }
 
-#[derive(Serialize)]
-struct Row {
-    tenant_id: String,
-    slug: String,
-    region: String,
-    group: String,
-    database: String,
-    role: String,
-    host: String,
-    port: u32,
-    epoch: u64,
-    placement_number: u64,
-    credential_version: u64,
-    schema_version: u32,
-    revision: u64,
-    node_id: u64,
-    stale: bool,
-    explanation: Vec<String>,
-}
-
-/// Asks and prints.
-pub async fn run(args: Args, connection: &Connection) -> Result<ExitCode> {
-    let claim = match (args.target, args.header) {
-        (_, Some(key)) => Claim { kind: claim::Kind::Header as i32, key },
-        (Some(key), None) if key.contains('.') => Claim { kind: claim::Kind::Domain as i32, key },
-        (Some(key), None) => Claim { kind: claim::Kind::Slug as i32, key },
-        (None, None) => bail!("name a domain or a slug, or give --header 'Name: value'"),
+pub async fn run(resolve: Resolve, session: &Session) -> Result<(), Failure> {
+    let text = match (resolve.header, resolve.target) {
+        (Some(header), _) => format!("header:{header}"),
+        (None, target) => target.unwrap_or_default(),
     };
-    let request =
-        ResolveRequest { claim: Some(claim), read: None, network: args.network, explain: args.explain };
-    let answer = connection.api.resolver().resolve(connection.call(request)).await?.into_inner();
-    let resolution = answer.resolution.unwrap_or_default();
-    let freshness = answer.freshness.unwrap_or_default();
-    let write = resolution.write.unwrap_or_default();
-    let row = Row {
-        tenant_id: resolution.tenant_id,
-        slug: resolution.slug,
-        region: resolution.region,
-        group: resolution.group,
-        database: resolution.database,
-        role: resolution.role,
-        host: write.host,
-        port: write.port,
-        epoch: resolution.epoch,
-        placement_number: resolution.placement_number,
-        credential_version: resolution.credential_version,
-        schema_version: resolution.schema_version,
-        revision: freshness.revision,
-        node_id: freshness.node_id,
-        stale: freshness.stale,
-        explanation: answer.explanation,
+    let selector = Selector::parse(&text)?;
+    let asked = v1::ResolveRequest {
+        claim: Some(reeve_proto::convert::claim(selector.claim())),
+        network: resolve.network,
+        explain: resolve.explain,
+        ..Default::default()
     };
-    if connection.format == Format::Json {
-        output::json(&row)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!(
-        "{} → {}:{}/{} as {} (region {}, group {}, epoch {}, placement {}, schema {}, credential v{})",
-        row.slug, row.host, row.port, row.database, row.role, row.region, row.group, row.epoch, row.placement_number,
-        row.schema_version, row.credential_version
-    );
-    let stale = if row.stale { ", STALE" } else { "" };
-    println!("revision {} from node {}{stale}", row.revision, row.node_id);
-    for line in &row.explanation {
-        println!("  {line}");
-    }
-    Ok(ExitCode::SUCCESS)
+    let answer = session.api()?.resolver().resolve(session.ask(asked)).await;
+    let answer = answer.map_err(|status| {
+        let told = reeve_proto::error::info(&status).metadata.remove("explanation");
+        if let Some(told) = told.filter(|told| !told.is_empty()) {
+            session.say(&told);
+        }
+        Failure::from(status)
+    })?;
+    session.print(&Resolved::of(answer.into_inner()))
 }

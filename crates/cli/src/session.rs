@@ -110,7 +110,10 @@ impl Session {
     }
 
     pub fn request_id(&self) -> String {
-        self.globals.request_id.clone().unwrap_or_else(reeve_client::request_id)
+        self.globals
+            .request_id
+            .clone()
+            .unwrap_or_else(reeve_client::request_id)
     }
 
     pub fn form(&self) -> Form {
@@ -129,9 +132,10 @@ impl Session {
     /// Writes a line of results. A reader that has gone away has seen enough.
     pub fn out(&self, line: &str) -> Result<(), Failure> {
         match writeln!(io::stdout().lock(), "{line}") {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::error("the result could not be written", error.to_string()))
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::error(
+                "the result could not be written",
+                error.to_string(),
+            )),
             _ => Ok(()),
         }
     }
@@ -160,7 +164,8 @@ impl Session {
 
     /// Dresses a word in a colour, where colours are welcome.
     pub fn paint(&self, colour: Colour, word: &str) -> String {
-        let is_unwelcome = self.globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let is_unwelcome =
+            self.globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         if is_unwelcome || !io::stderr().is_terminal() {
             return word.to_owned();
         }
@@ -176,8 +181,17 @@ impl Session {
             _ => {
                 let found = self.context()?;
                 let or = |flag: &Option<PathBuf>, found: PathBuf| flag.clone().unwrap_or(found);
-                let nodes = if self.nodes.is_empty() { found.nodes } else { self.nodes.clone() };
-                (nodes, or(&flags.ca, found.ca), or(&flags.cert, found.cert), or(&flags.key, found.key))
+                let nodes = if self.nodes.is_empty() {
+                    found.nodes
+                } else {
+                    self.nodes.clone()
+                };
+                (
+                    nodes,
+                    or(&flags.ca, found.ca),
+                    or(&flags.cert, found.cert),
+                    or(&flags.key, found.key),
+                )
             }
         };
         let credentials = Credentials::from_files(&cert, &key, &ca).map_err(|error| {

@@ -73,7 +73,11 @@ async fn heads(api: &Api) -> Result<Vec<(String, Head)>, ExportError> {
             level: Some(v1::read_level::Level::Linearizable(Default::default())),
         }),
     };
-    let listed = api.audit().list_shards(asked).await.map_err(reeve_client::Error::from)?;
+    let listed = api
+        .audit()
+        .list_shards(asked)
+        .await
+        .map_err(reeve_client::Error::from)?;
     let mut heads = Vec::new();
     for shard in listed.into_inner().shards {
         let head = Head {
@@ -106,7 +110,10 @@ async fn write_shard(
             Err(error) => return Err(error),
             Ok(()) if attempt < ATTEMPTS_MAX => {}
             Ok(()) => {
-                let why = format!("no node gives the records after {}; its head is {}", last.sequence, head.sequence);
+                let why = format!(
+                    "no node gives the records after {}; its head is {}",
+                    last.sequence, head.sequence
+                );
                 return Err(odd(shard, why));
             }
         }

@@ -3,6 +3,8 @@
 pub mod export;
 mod line;
 mod tail;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -39,7 +41,9 @@ enum Verb {
 
 /// Write all records of all shards to a file
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  reeve audit export audit.jsonl\n  reeve audit export audit.jsonl -o json")]
+#[command(
+    after_help = "Examples:\n  reeve audit export audit.jsonl\n  reeve audit export audit.jsonl -o json"
+)]
 struct ExportArgs {
     /// Where to; appears when it is whole
     file: PathBuf,
@@ -64,9 +68,10 @@ pub async fn run(audit: Audit, session: &Session) -> Result<(), Failure> {
             session.print(&Told::from(&summary))
         }
         Verb::Verify(args) => {
-            let summary = verify::file(&args.file)
-                .map_err(|e| Failure::error(format!("{} is not whole", args.file.display()), e.to_string())
-                    .fix("keep the file as evidence, export again from another node, and compare"))?;
+            let summary = verify::file(&args.file).map_err(|e| {
+                Failure::error(format!("{} is not whole", args.file.display()), e.to_string())
+                    .fix("keep the file as evidence, export again from another node, and compare")
+            })?;
             session.say(&format!("{} is whole", args.file.display()));
             session.print(&Told::from(&summary))
         }

@@ -1,5 +1,7 @@
 //! An export that was touched anywhere is not whole.
 
+use std::path::Path;
+
 use reeve_domain::audit::{Head, Seed, Shown, append};
 use reeve_domain::{Revision, Stamp};
 
@@ -8,10 +10,7 @@ use super::line::Line;
 use super::verify::{self, VerifyError};
 
 fn check(bytes: &[u8]) -> Result<Summary, VerifyError> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("audit.jsonl");
-    std::fs::write(&path, bytes).unwrap();
-    verify::file(&path)
+    verify::lines(bytes, Path::new("audit.jsonl"))
 }
 
 fn shown(shard: &str, n: u64) -> Shown {
@@ -46,7 +45,10 @@ fn export() -> Vec<u8> {
             let record = append(&mut head, shown(shard, n));
             text += &(Line::Record(record).write() + "\n");
         }
-        heads.push(Line::Head { shard: shard.into(), head });
+        heads.push(Line::Head {
+            shard: shard.into(),
+            head,
+        });
     }
     for head in heads {
         text += &(head.write() + "\n");
@@ -61,13 +63,38 @@ fn an_untouched_export_is_whole() {
 }
 
 #[test]
+fn a_file_is_read_and_a_missing_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let error = verify::file(&path).unwrap_err().to_string();
+    assert!(error.contains("audit.jsonl"), "{error}");
+    std::fs::write(&path, export()).unwrap();
+    assert_eq!(verify::file(&path).unwrap(), check(&export()).unwrap());
+}
+
+#[test]
+fn the_place_is_named() {
+    let text = String::from_utf8(export()).unwrap();
+    let odd = text.replacen("\"sequence\":2", "\"sequence\":4", 1);
+    let error = check(odd.as_bytes()).unwrap_err().to_string();
+    assert_eq!(error, "line 2: shard fleet: record 4 stands where 2 belongs");
+    let loose = text.replacen(",\"sequence\":1", ", \"sequence\":1", 1);
+    let error = check(loose.as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with("line 1, after nothing: "), "{error}");
+}
+
+#[test]
 fn any_flipped_byte_is_found() {
     let whole = export();
     for at in 0..whole.len() {
         for flip in [1, 0x20, 0x80] {
             let mut odd = whole.clone();
             odd[at] ^= flip;
-            assert!(check(&odd).is_err(), "byte {at} flipped by {flip:#x} in {:?}", whole[at] as char);
+            assert!(
+                check(&odd).is_err(),
+                "byte {at} flipped by {flip:#x} in {:?}",
+                whole[at] as char
+            );
         }
     }
 }

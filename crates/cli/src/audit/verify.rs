@@ -36,19 +36,30 @@ pub enum VerifyError {
 
 /// Checks every byte of an export.
 pub fn file(path: &Path) -> Result<Summary, VerifyError> {
-    let read = |source| VerifyError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut reader = BufReader::new(File::open(path).map_err(read)?);
+    let opened = File::open(path).map_err(|source| unread(path, source))?;
+    lines(BufReader::new(opened), path)
+}
+
+pub(super) fn lines(mut reader: impl BufRead, path: &Path) -> Result<Summary, VerifyError> {
     let mut check = Check::default();
     let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes).map_err(read)? > 0 {
+    while reader
+        .read_until(b'\n', &mut bytes)
+        .map_err(|source| unread(path, source))?
+        > 0
+    {
         check.line += 1;
         check.take(&bytes)?;
         bytes.clear();
     }
     check.finish()
+}
+
+fn unread(path: &Path, source: io::Error) -> VerifyError {
+    VerifyError::Read {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[derive(Default)]
@@ -149,4 +160,3 @@ impl Check {
         }
     }
 }
-

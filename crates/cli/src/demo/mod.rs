@@ -16,12 +16,13 @@ mod walls;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use reeve_local::{Fleet, Restart, examples_dir};
 
 use self::hospitals::Hospital;
 use self::live::Live;
 use self::show::Show;
+use crate::dev::asked_to_end;
 
 /// Options of the demonstration.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,10 +49,15 @@ struct Tour {
 
 /// Gives the demonstration.
 pub async fn run(args: Args) -> Result<()> {
-    let mut tour = Tour::begin(&args).await.context("starting the fleet")?;
+    let end = asked_to_end();
+    tokio::pin!(end);
+    let mut tour = tokio::select! {
+        begun = Tour::begin(&args) => begun.context("starting the fleet")?,
+        _ = &mut end => bail!("interrupted"),
+    };
     let played = tokio::select! {
         played = tour.play() => played,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = &mut end => Err(anyhow!("interrupted")),
     };
     let Tour {
         fleet, service, show, ..

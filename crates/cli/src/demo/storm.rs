@@ -13,6 +13,7 @@ use futures::future::try_join_all;
 use reeve_client::v1::{Claim, ResolveRequest, claim};
 use reeve_client::{Api, Fleet};
 use reeve_local::until;
+use sqlx::PgPool;
 
 use super::hospitals::{self, Hospital};
 use super::live::Live;
@@ -21,7 +22,7 @@ use super::{Tour, patients};
 
 const NEWCOMERS: usize = 4;
 /// Requests on each side of the kill, so that it falls into the middle of the load.
-const REQUESTS_AROUND: u64 = 200;
+const REQUESTS_AROUND: u64 = 600;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Row numbers of this stage begin here, beyond those of the stage before.
 const ROWS_FROM: usize = 500_000;
@@ -55,7 +56,8 @@ impl Tour {
             .row_of("leader killed: another one writes", format!("node {dead}"), gap);
         self.show
             .row("requests of services meanwhile", format!("{requests}, 0 failed"));
-        self.show.row_of("the slowest of them", "1", slowest);
+        self.show
+            .row_of("the slowest of them", format!("of {requests}"), slowest);
         self.show
             .row("hospitals onboarded meanwhile", format!("{NEWCOMERS}, all done"));
         self.fleet.node(dead)?.start()?;
@@ -101,23 +103,43 @@ impl Tour {
 /// One service's work for one hospital, until it is over; the first failure is told.
 async fn serve(service: &Fleet, hospital: &Hospital, seen: &Seen) -> Result<()> {
     let api = service.api();
-    let mut row = ROWS_FROM;
-    while !seen.is_over.load(Ordering::Relaxed) {
-        let begun = Instant::now();
-        resolve(&api, hospital).await?;
+    for row in ROWS_FROM.. {
+        if seen.is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        seen.request(resolve(&api, hospital)).await?;
         let pool = patients::pool(service, hospital).await?;
-        let written = patients::write(&pool, hospital, row, 1).await;
-        written.with_context(|| format!("a row of {}", hospital.slug))?;
-        let own: i64 = sqlx::query_scalar("SELECT count(*) FROM patient WHERE mrn = $1")
-            .bind(format!("{}-{row:06}", hospital.mark()))
-            .fetch_one(&pool)
-            .await?;
-        ensure!(own == 1, "{} wrote a row and cannot read it", hospital.slug);
-        let took = u64::try_from(begun.elapsed().as_millis())?;
-        seen.slowest_ms.fetch_max(took, Ordering::Relaxed);
-        seen.requests.fetch_add(1, Ordering::Relaxed);
-        row += 1;
+        let writing = patients::write(&pool, hospital, row, 1);
+        seen.request(async {
+            writing
+                .await
+                .with_context(|| format!("a row of {}", hospital.slug))
+        })
+        .await?;
+        seen.request(read(&pool, hospital, row)).await?;
     }
+    Ok(())
+}
+
+impl Seen {
+    /// Counts a request, and the time it took.
+    async fn request(&self, request: impl Future<Output = Result<()>>) -> Result<()> {
+        let begun = Instant::now();
+        request.await?;
+        self.slowest_ms
+            .fetch_max(u64::try_from(begun.elapsed().as_millis())?, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Reads back the row just written.
+async fn read(pool: &PgPool, hospital: &Hospital, row: usize) -> Result<()> {
+    let own: i64 = sqlx::query_scalar("SELECT count(*) FROM patient WHERE mrn = $1")
+        .bind(format!("{}-{row:06}", hospital.mark()))
+        .fetch_one(pool)
+        .await?;
+    ensure!(own == 1, "{} wrote a row and cannot read it", hospital.slug);
     Ok(())
 }
 

@@ -6,9 +6,11 @@ pub mod operation;
 pub mod record;
 pub mod resolution;
 pub mod tenant;
+#[cfg(test)]
+mod tests;
 mod words;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use reeve_client::v1;
 use serde::Serialize;
 
@@ -49,9 +51,12 @@ impl Freshness {
 /// Columns that line up, without lines between them.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head.to_vec());
+    table.load_style(presets::NOTHING).set_header(head.to_vec());
     for row in rows {
-        table.add_row(row.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }));
+        table.add_row(
+            row.into_iter()
+                .map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }),
+        );
     }
     trimmed(&mut table)
 }
@@ -59,7 +64,7 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
 /// Names on the left, values on the right; what has no value is left out.
 pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     for (name, value) in pairs {
         if !value.is_empty() {
             table.add_row([name.to_owned(), value]);
@@ -69,6 +74,7 @@ pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
 }
 
 fn trimmed(table: &mut Table) -> String {
+    table.set_content_arrangement(ContentArrangement::Disabled);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -9,7 +9,9 @@ pub fn plain(name: &str, prefix: &str) -> String {
 
 /// RFC 3339; empty for a time that is not known.
 pub fn time(time: Option<prost_types::Timestamp>) -> String {
-    time.and_then(instant).map(|at| at.to_string()).unwrap_or_default()
+    time.and_then(instant)
+        .map(|at| at.to_string())
+        .unwrap_or_default()
 }
 
 /// How long something took; empty unless both ends are known.
@@ -41,7 +43,11 @@ pub fn bytes(size: u64) -> String {
         }
         (value, unit) = (value / 1024.0, next);
     }
-    if unit == "B" { format!("{size} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{size} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }
 
 fn instant(time: prost_types::Timestamp) -> Option<Timestamp> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use reeve_client::Api;
 use toml::Table;
 
@@ -116,6 +116,14 @@ impl Builder {
     /// Starts it, or starts it again, and returns when every node votes and every agent serves.
     pub async fn start(mut self) -> Result<Fleet> {
         let binaries = self.binaries.take().map_or_else(Binaries::find, Ok)?;
+        for (channel, dir) in &self.schemas {
+            let is_there = dir.join("versions.toml").is_file();
+            ensure!(
+                is_there,
+                "schema {channel}: {} holds no versions.toml",
+                dir.display()
+            );
+        }
         let dir = self.make_dir()?;
         if os::is_root() {
             os::ensure_reachable(&dir)?;

@@ -1,0 +1,158 @@
+//! Groups of PostgreSQL instances, and their members.
+
+use reeve_client::v1;
+use serde::Serialize;
+
+use super::{Freshness, Show, ago_ms, bytes, plain, table};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Group {
+    pub name: String,
+    pub region: String,
+    pub class: String,
+    pub epoch: u64,
+    pub fenced: bool,
+    pub primary: String,
+    pub members: Vec<Member>,
+    pub databases: u32,
+    pub capacity: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Member {
+    pub name: String,
+    pub state: String,
+    pub endpoints: Vec<Endpoint>,
+    pub postgres_version: String,
+    pub last_seen_ms: Option<u64>,
+    pub lag_bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    pub network: String,
+    pub host: String,
+    pub port: u32,
+}
+
+impl From<v1::Group> for Group {
+    fn from(group: v1::Group) -> Group {
+        Group {
+            class: plain(group.class().as_str_name(), "CLASS_"),
+            name: group.name,
+            region: group.region,
+            epoch: group.epoch,
+            fenced: group.fenced,
+            primary: group.primary,
+            members: group.members.into_iter().map(Member::from).collect(),
+            databases: group.databases,
+            capacity: group.capacity,
+        }
+    }
+}
+
+impl From<v1::Member> for Member {
+    fn from(member: v1::Member) -> Member {
+        Member {
+            state: plain(member.state().as_str_name(), "STATE_"),
+            name: member.name,
+            endpoints: member.endpoints.into_iter().map(Endpoint::from).collect(),
+            postgres_version: member.postgres_version,
+            last_seen_ms: member.last_seen.map(ago_ms),
+            lag_bytes: member.lag_bytes,
+        }
+    }
+}
+
+impl From<v1::Endpoint> for Endpoint {
+    fn from(endpoint: v1::Endpoint) -> Endpoint {
+        Endpoint {
+            network: endpoint.network,
+            host: endpoint.host,
+            port: endpoint.port,
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Group {
+    pub fn members_table(&self) -> String {
+        let row = |member: &Member| {
+            let role = if member.name == self.primary {
+                "primary"
+            } else {
+                "standby"
+            };
+            let place = member.endpoints.first().map(ToString::to_string);
+            vec![
+                member.name.clone(),
+                role.to_owned(),
+                member.state.clone(),
+                place.unwrap_or_default(),
+                member.postgres_version.clone(),
+                member
+                    .last_seen_ms
+                    .map(|ms| format!("{ms} ms"))
+                    .unwrap_or_default(),
+                bytes(member.lag_bytes),
+            ]
+        };
+        table(
+            &["MEMBER", "ROLE", "STATE", "ADDRESS", "POSTGRES", "SEEN", "LAG"],
+            self.members.iter().map(row),
+        )
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Groups {
+    pub groups: Vec<Group>,
+    pub freshness: Freshness,
+}
+
+impl Show for Groups {
+    fn table(&self) -> String {
+        let row = |group: &Group| {
+            let ready = group
+                .members
+                .iter()
+                .filter(|member| member.state == "ready")
+                .count();
+            vec![
+                group.name.clone(),
+                group.region.clone(),
+                group.class.clone(),
+                if group.fenced {
+                    "fenced".to_owned()
+                } else {
+                    "open".to_owned()
+                },
+                group.primary.clone(),
+                format!("{ready}/{}", group.members.len()),
+                format!("{}/{}", group.databases, group.capacity),
+                group.epoch.to_string(),
+            ]
+        };
+        table(
+            &[
+                "GROUP",
+                "REGION",
+                "CLASS",
+                "DOOR",
+                "PRIMARY",
+                "READY",
+                "DATABASES",
+                "EPOCH",
+            ],
+            self.groups.iter().map(row),
+        )
+    }
+}

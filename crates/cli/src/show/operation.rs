@@ -1,0 +1,150 @@
+//! Operations and their steps.
+
+use reeve_client::v1;
+use serde::Serialize;
+
+use super::{Freshness, Show, pairs, plain, table, time, took};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Operation {
+    pub id: String,
+    pub kind: String,
+    pub state: String,
+    pub tenant_id: String,
+    pub tenant_slug: String,
+    pub steps: Vec<Step>,
+    pub reason: String,
+    pub detail: String,
+    pub waits_for: String,
+    pub actor: String,
+    pub create_time: String,
+    pub end_time: String,
+    /// How long it took; empty while it has not ended.
+    #[serde(skip)]
+    pub took: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    pub name: String,
+    pub addressee: String,
+    pub state: String,
+    pub attempt: u32,
+    pub start_time: String,
+    pub end_time: String,
+    pub error: String,
+    pub proof: Vec<String>,
+    #[serde(skip)]
+    pub took: String,
+}
+
+impl From<v1::Operation> for Operation {
+    fn from(operation: v1::Operation) -> Operation {
+        Operation {
+            kind: plain(operation.kind().as_str_name(), "KIND_"),
+            state: plain(operation.state().as_str_name(), "STATE_"),
+            took: took(operation.create_time, operation.end_time),
+            create_time: time(operation.create_time),
+            end_time: time(operation.end_time),
+            id: operation.id,
+            tenant_id: operation.tenant_id,
+            tenant_slug: operation.tenant_slug,
+            steps: operation.steps.into_iter().map(Step::from).collect(),
+            reason: operation.reason,
+            detail: operation.detail,
+            waits_for: operation.waits_for,
+            actor: operation.actor,
+        }
+    }
+}
+
+impl From<v1::Step> for Step {
+    fn from(step: v1::Step) -> Step {
+        Step {
+            state: plain(step.state().as_str_name(), "STATE_"),
+            took: took(step.start_time, step.end_time),
+            start_time: time(step.start_time),
+            end_time: time(step.end_time),
+            name: step.name,
+            addressee: step.addressee,
+            attempt: step.attempt,
+            error: step.error,
+            proof: step.proof,
+        }
+    }
+}
+
+impl Operation {
+    /// How far it is, for example `3/7`.
+    pub fn progress(&self) -> String {
+        let done = self.steps.iter().filter(|step| step.state == "done").count();
+        format!("{done}/{}", self.steps.len())
+    }
+
+    pub fn steps_table(&self) -> String {
+        let row = |step: &Step| {
+            let attempt = if step.attempt > 1 {
+                step.attempt.to_string()
+            } else {
+                String::new()
+            };
+            vec![
+                step.name.clone(),
+                step.addressee.clone(),
+                step.state.clone(),
+                attempt,
+                step.took.clone(),
+                step.error.clone(),
+            ]
+        };
+        table(
+            &["STEP", "BY", "STATE", "ATTEMPT", "TOOK", "ERROR"],
+            self.steps.iter().map(row),
+        )
+    }
+}
+
+impl Show for Operation {
+    fn table(&self) -> String {
+        let about = pairs([
+            ("operation", self.id.clone()),
+            ("kind", self.kind.clone()),
+            ("state", self.state.clone()),
+            ("tenant", format!("{} ({})", self.tenant_slug, self.tenant_id)),
+            ("reason", self.reason.clone()),
+            ("detail", self.detail.clone()),
+            ("waits for", self.waits_for.clone()),
+            ("by", self.actor.clone()),
+            ("created", self.create_time.clone()),
+            ("ended", self.end_time.clone()),
+            ("took", self.took.clone()),
+        ]);
+        format!("{about}\n\n{}", self.steps_table())
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Operations {
+    pub operations: Vec<Operation>,
+    pub freshness: Freshness,
+}
+
+impl Show for Operations {
+    fn table(&self) -> String {
+        let row = |operation: &Operation| {
+            vec![
+                operation.id.clone(),
+                operation.kind.clone(),
+                operation.tenant_slug.clone(),
+                operation.state.clone(),
+                operation.progress(),
+                operation.create_time.clone(),
+                operation.took.clone(),
+            ]
+        };
+        table(
+            &["OPERATION", "KIND", "TENANT", "STATE", "STEPS", "CREATED", "TOOK"],
+            self.operations.iter().map(row),
+        )
+    }
+}

@@ -1,0 +1,86 @@
+//! Audit records.
+
+use reeve_domain::audit::{Record, decode};
+use serde::Serialize;
+
+use super::{Show, table};
+use crate::fail::Failure;
+
+/// What a record says, without its bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    pub shard: String,
+    pub sequence: u64,
+    pub time: String,
+    pub revision: u64,
+    pub actor: String,
+    pub action: String,
+    pub resource: String,
+    pub outcome: String,
+    pub reason: String,
+    pub request_id: String,
+    pub trace_id: String,
+    pub chain: String,
+}
+
+impl Entry {
+    /// Reads a record's bytes.
+    pub fn of(record: &Record) -> Result<Entry, Failure> {
+        let shown = decode(&record.canonical).map_err(|error| {
+            let what = format!(
+                "record {} of shard {} cannot be read",
+                record.sequence, record.shard
+            );
+            Failure::error(what, error.to_string()).fix("export the log and verify it")
+        })?;
+        let at = i64::try_from(shown.stamp.0).ok();
+        let at = at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        Ok(Entry {
+            shard: shown.shard,
+            sequence: shown.sequence,
+            time: at.map(|at| at.to_string()).unwrap_or_default(),
+            revision: shown.revision.0,
+            actor: shown.actor,
+            action: shown.action,
+            resource: shown.resource,
+            outcome: shown.outcome,
+            reason: shown.reason,
+            request_id: shown.request_id,
+            trace_id: shown.trace_id,
+            chain: hex::encode(record.chain),
+        })
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.sequence.to_string(),
+            self.time.clone(),
+            self.action.clone(),
+            self.resource.clone(),
+            self.outcome.clone(),
+            self.actor.clone(),
+            self.reason.clone(),
+        ]
+    }
+
+    /// One line, for a log that is followed.
+    pub fn line(&self) -> String {
+        let line = format!(
+            "{:<6}  {:<24}  {:<18}  {:<28}  {:<7}  {}  {}",
+            self.sequence, self.time, self.action, self.resource, self.outcome, self.actor, self.reason
+        );
+        line.trim_end().to_owned()
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Entries {
+    pub records: Vec<Entry>,
+}
+
+impl Show for Entries {
+    fn table(&self) -> String {
+        let head = ["#", "TIME", "ACTION", "RESOURCE", "OUTCOME", "ACTOR", "REASON"];
+        table(&head, self.records.iter().map(Entry::cells))
+    }
+}

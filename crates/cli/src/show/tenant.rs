@@ -1,0 +1,200 @@
+//! Tenants.
+
+use std::collections::BTreeMap;
+
+use reeve_client::v1;
+use serde::Serialize;
+
+use super::group::Group;
+use super::operation::Operation;
+use super::{Freshness, Show, pairs, plain, table, time};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Tenant {
+    pub id: String,
+    pub slug: String,
+    pub display_name: String,
+    pub state: String,
+    pub access_mode: String,
+    pub class: String,
+    pub home_region: String,
+    pub allowed_regions: Vec<String>,
+    pub claims: Vec<Claim>,
+    pub group: String,
+    pub database: String,
+    pub schema_channel: String,
+    pub schema_applied: u32,
+    /// 0: the newest.
+    pub schema_target: u32,
+    pub allowlist_cidrs: Vec<String>,
+    pub connections: u32,
+    pub labels: BTreeMap<String, String>,
+    pub current_operation: String,
+    pub create_time: String,
+    pub update_time: String,
+    pub etag: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Claim {
+    pub kind: String,
+    pub key: String,
+}
+
+impl From<v1::Claim> for Claim {
+    fn from(claim: v1::Claim) -> Claim {
+        Claim {
+            kind: plain(claim.kind().as_str_name(), "KIND_"),
+            key: claim.key,
+        }
+    }
+}
+
+impl From<v1::Tenant> for Tenant {
+    fn from(tenant: v1::Tenant) -> Tenant {
+        let place = tenant.placement.clone().unwrap_or_default();
+        let schema = tenant.schema.clone().unwrap_or_default();
+        let regions = tenant.region_policy.clone().unwrap_or_default();
+        Tenant {
+            state: plain(tenant.state().as_str_name(), "STATE_"),
+            access_mode: plain(tenant.access_mode().as_str_name(), "ACCESS_MODE_"),
+            class: plain(tenant.class().as_str_name(), "CLASS_"),
+            home_region: regions.home,
+            allowed_regions: regions.allowed,
+            claims: tenant.claims.into_iter().map(Claim::from).collect(),
+            group: place.group,
+            database: place.database,
+            schema_channel: schema.channel,
+            schema_applied: schema.applied_version,
+            schema_target: schema.target_version,
+            allowlist_cidrs: tenant.allowlist_cidrs,
+            connections: tenant.limits.unwrap_or_default().connections,
+            labels: tenant.labels.into_iter().collect(),
+            current_operation: tenant.current_operation,
+            create_time: time(tenant.create_time),
+            update_time: time(tenant.update_time),
+            etag: tenant.etag,
+            id: tenant.id,
+            slug: tenant.slug,
+            display_name: tenant.display_name,
+        }
+    }
+}
+
+impl Tenant {
+    fn schema(&self) -> String {
+        let target = if self.schema_target == 0 {
+            "newest".to_owned()
+        } else {
+            self.schema_target.to_string()
+        };
+        format!(
+            "{} at {} (wanted: {target})",
+            self.schema_channel, self.schema_applied
+        )
+    }
+
+    fn domains(&self) -> String {
+        let domains = self.claims.iter().filter(|claim| claim.kind == "domain");
+        domains
+            .map(|claim| claim.key.as_str())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+impl Show for Tenant {
+    fn table(&self) -> String {
+        let claim = |claim: &Claim| format!("{} {}", claim.kind, claim.key);
+        let label = |(name, value): (&String, &String)| format!("{name}={value}");
+        pairs([
+            ("tenant", self.slug.clone()),
+            ("id", self.id.clone()),
+            ("name", self.display_name.clone()),
+            ("state", self.state.clone()),
+            ("access", self.access_mode.clone()),
+            ("class", self.class.clone()),
+            ("home", self.home_region.clone()),
+            ("allowed in", self.allowed_regions.join(", ")),
+            ("group", self.group.clone()),
+            ("database", self.database.clone()),
+            ("schema", self.schema()),
+            (
+                "claims",
+                self.claims.iter().map(claim).collect::<Vec<_>>().join("\n"),
+            ),
+            ("allowlist", self.allowlist_cidrs.join(", ")),
+            ("connections", self.connections.to_string()),
+            (
+                "labels",
+                self.labels.iter().map(label).collect::<Vec<_>>().join(", "),
+            ),
+            ("operation", self.current_operation.clone()),
+            ("created", self.create_time.clone()),
+            ("changed", self.update_time.clone()),
+            ("etag", self.etag.clone()),
+        ])
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Tenants {
+    pub tenants: Vec<Tenant>,
+    pub freshness: Freshness,
+}
+
+impl Show for Tenants {
+    fn table(&self) -> String {
+        let row = |tenant: &Tenant| {
+            vec![
+                tenant.slug.clone(),
+                tenant.id.clone(),
+                tenant.state.clone(),
+                tenant.home_region.clone(),
+                tenant.group.clone(),
+                tenant.schema_applied.to_string(),
+                tenant.domains(),
+            ]
+        };
+        table(
+            &["TENANT", "ID", "STATE", "REGION", "GROUP", "SCHEMA", "DOMAINS"],
+            self.tenants.iter().map(row),
+        )
+    }
+}
+
+/// A tenant, the group it lives in, and what last happened to it.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    pub tenant: Tenant,
+    pub group: Option<Group>,
+    pub operation: Option<Operation>,
+    pub freshness: Freshness,
+}
+
+impl Show for Status {
+    fn table(&self) -> String {
+        let tenant = &self.tenant;
+        let mut text = format!(
+            "{}  {}  region {}  schema {}  revision {}",
+            tenant.slug,
+            tenant.state.to_uppercase(),
+            tenant.home_region,
+            tenant.schema(),
+            self.freshness.revision
+        );
+        if let Some(group) = &self.group {
+            text.push_str(&format!("\n\n{}", group.members_table()));
+        }
+        if let Some(operation) = &self.operation {
+            let id = &operation.id;
+            text.push_str(&format!("\n\n{} {id}  {}", operation.kind, operation.state));
+            if !operation.reason.is_empty() {
+                text.push_str(&format!("  {} {}", operation.reason, operation.detail));
+                text.truncate(text.trim_end().len());
+            }
+            text.push_str(&format!("\n{}", operation.steps_table()));
+        }
+        text
+    }
+}

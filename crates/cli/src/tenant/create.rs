@@ -1,0 +1,137 @@
+//! `reeve tenant create`: claims reserved, database made, schema migrated, doors opened.
+
+use std::collections::HashMap;
+
+use clap::{Args, ValueEnum};
+use reeve_client::{Selector, v1};
+
+use crate::fail::Failure;
+use crate::session::Session;
+use crate::show::tenant::Tenant as Shown;
+use crate::wait::{self, Goal, Wait};
+
+/// Onboard a tenant
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  reeve tenant create cho-ray --region vn --domain cho-ray.example --channel ehr\n  reeve tenant create charite --region eu --domain charite.example --header 'X-Tenant: charite' --no-wait\n  reeve tenant create bach-mai --region vn --channel ehr --dry-run"
+)]
+pub struct Create {
+    /// a-z, 0-9 and '-', 1 to 40 characters
+    slug: String,
+    /// Home region: where its data lives
+    #[arg(long, value_name = "REGION")]
+    region: String,
+    /// Further regions that may ever hold its data
+    #[arg(long, value_delimiter = ',', value_name = "REGIONS")]
+    allow_region: Vec<String>,
+    /// Domains that lead to it
+    #[arg(long, value_delimiter = ',', value_name = "DOMAINS")]
+    domain: Vec<String>,
+    /// Headers that lead to it
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// Subjects of tokens that lead to it
+    #[arg(long, value_name = "ISSUER|SUBJECT")]
+    subject: Vec<String>,
+    /// Schema channel
+    #[arg(long, visible_alias = "schema", default_value = "ehr", value_name = "NAME")]
+    channel: String,
+    /// Schema version; the newest unless told
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    schema_version: u32,
+    /// Its name for people
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+    /// Beside others on an instance, or alone
+    #[arg(long, value_enum, default_value_t = Class::Shared)]
+    class: Class,
+    /// Networks that may connect; the fleet's default unless told
+    #[arg(long, value_delimiter = ',', value_name = "CIDRS")]
+    allow: Vec<String>,
+    /// Connections its roles may open in all
+    #[arg(long, value_name = "N")]
+    connections: Option<u32>,
+    /// Labels
+    #[arg(long, value_delimiter = ',', value_parser = label, value_name = "NAME=VALUE")]
+    label: Vec<(String, String)>,
+    /// Check everything, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Class {
+    Shared,
+    Dedicated,
+}
+
+pub async fn run(args: Create, session: &Session) -> Result<(), Failure> {
+    let order = order(&args, session.request_id())?;
+    let answer = session.api()?.tenants().create_tenant(session.ask(order)).await;
+    let answer = answer
+        .map_err(|status| Failure::from(status).doing(format!("{} was not created", args.slug)))?
+        .into_inner();
+    if args.dry_run {
+        session.say("nothing stands against it; nothing was changed");
+        return match answer.tenant {
+            Some(tenant) => session.print(&Shown::from(tenant)),
+            None => Ok(()),
+        };
+    }
+    wait::answer(session, answer.operation, &args.wait, Goal::Done).await
+}
+
+fn order(args: &Create, request_id: String) -> Result<v1::CreateTenantRequest, Failure> {
+    let mut allowed = vec![args.region.clone()];
+    allowed.extend(
+        args.allow_region
+            .iter()
+            .filter(|region| **region != args.region)
+            .cloned(),
+    );
+    let class = match args.class {
+        Class::Shared => v1::tenant::Class::Shared,
+        Class::Dedicated => v1::tenant::Class::Dedicated,
+    };
+    Ok(v1::CreateTenantRequest {
+        request_id,
+        slug: args.slug.clone(),
+        display_name: args.display_name.clone().unwrap_or_else(|| args.slug.clone()),
+        region_policy: Some(v1::RegionPolicy {
+            home: args.region.clone(),
+            allowed,
+        }),
+        class: class.into(),
+        claims: claims(args)?,
+        schema: Some(v1::SchemaPolicy {
+            channel: args.channel.clone(),
+            target_version: args.schema_version,
+            ..Default::default()
+        }),
+        allowlist_cidrs: args.allow.clone(),
+        limits: args.connections.map(|connections| v1::Limits { connections }),
+        settings: None,
+        labels: args.label.iter().cloned().collect::<HashMap<_, _>>(),
+        validate_only: args.dry_run,
+    })
+}
+
+fn claims(args: &Create) -> Result<Vec<v1::Claim>, Failure> {
+    let domains = args.domain.iter().map(|text| format!("domain:{text}"));
+    let headers = args.header.iter().map(|text| format!("header:{text}"));
+    let subjects = args.subject.iter().map(|text| format!("subject:{text}"));
+    let mut claims = Vec::new();
+    for text in domains.chain(headers).chain(subjects) {
+        claims.push(reeve_proto::convert::claim(Selector::parse(&text)?.claim()));
+    }
+    Ok(claims)
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not name=value")),
+    }
+}

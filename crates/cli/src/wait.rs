@@ -1,0 +1,272 @@
+//! Waiting for an operation: its steps as they happen, and an exit code for how it ended.
+//!
+//! ```text
+//! watch ─► lines of steps ─► done 0 · undone 8 · stuck 9 · patience over 7 · Ctrl-C 130 (the work goes on)
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use reeve_client::v1::operation::State;
+use reeve_client::v1::{self, WatchOperationRequest, step};
+
+use crate::fail::{Exit, Failure};
+use crate::session::{Colour, Session};
+use crate::show::operation::Operation;
+use crate::show::{plain, took};
+
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// A stream that says nothing for so long is opened anew, perhaps at another node.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Whether a changing verb waits.
+#[derive(Clone, Debug, Args)]
+pub struct Wait {
+    /// Do not wait for the operation; print its id
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// The end that was wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    Done,
+    /// It was cancelled: undone is what was wanted.
+    Undone,
+}
+
+/// Answers a changing verb: waits as it was asked to, and shows how the operation ended.
+pub async fn answer(
+    session: &Session,
+    operation: Option<v1::Operation>,
+    wait: &Wait,
+    goal: Goal,
+) -> Result<(), Failure> {
+    let operation = operation.ok_or_else(|| {
+        Failure::error("the registry named no operation", "its answer is incomplete")
+            .fix("look with `reeve op ls`")
+    })?;
+    if wait.no_wait {
+        return match session.form() {
+            crate::session::Form::Table => session.out(&operation.id),
+            crate::session::Form::Json => session.print(&Operation::from(operation)),
+        };
+    }
+    let id = operation.id.clone();
+    session.say(&format!("{id}  (reeve op watch {id})"));
+    let ended = until_ended(session, &id, |_| {}).await?;
+    session.print(&Operation::from(ended.clone()))?;
+    verdict(&ended, goal)
+}
+
+/// Follows an operation, showing its steps, until it has ended.
+pub async fn until_ended(
+    session: &Session,
+    id: &str,
+    mut on_change: impl FnMut(&v1::Operation),
+) -> Result<v1::Operation, Failure> {
+    let mut progress = Progress::default();
+    let following = async {
+        loop {
+            match stream(session, id, &mut progress, &mut on_change).await {
+                Ok(Some(ended)) => return Ok(ended),
+                Ok(None) => {}
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(Failure::from(error)),
+            }
+            tokio::time::sleep(REOPEN_PAUSE).await;
+        }
+    };
+    let back = format!("come back with `reeve op watch {id}`");
+    tokio::select! {
+        ended = following => ended,
+        () = tokio::time::sleep(session.patience()) => {
+            let why = format!("it did not end within {} s and goes on without you", session.patience().as_secs());
+            Err(Failure::new(Exit::TimedOut, format!("stopped waiting for {id}"), why).fix(back))
+        }
+        _ = tokio::signal::ctrl_c() => {
+            let why = "you left; the operation goes on without you";
+            Err(Failure::new(Exit::Interrupted, format!("stopped waiting for {id}"), why).fix(back))
+        }
+    }
+}
+
+/// One stream of changes; none when it broke off or fell silent before the end.
+async fn stream(
+    session: &Session,
+    id: &str,
+    progress: &mut Progress,
+    on_change: &mut impl FnMut(&v1::Operation),
+) -> Result<Option<v1::Operation>, reeve_client::Error> {
+    let asked = WatchOperationRequest {
+        operation: id.to_owned(),
+    };
+    let api = session
+        .api()
+        .map_err(|failure| reeve_client::Error::Answer(failure.what))?;
+    let mut stream = api.operations().watch_operation(asked).await?.into_inner();
+    while let Ok(message) = tokio::time::timeout(SILENCE_MAX, stream.message()).await {
+        let Some(operation) = message?.and_then(|answer| answer.operation) else {
+            return Ok(None);
+        };
+        for line in progress.changes(&operation) {
+            session.say(&format!(
+                " {} {}",
+                session.paint(line.colour, line.mark),
+                line.text
+            ));
+        }
+        on_change(&operation);
+        if has_ended(&operation) {
+            return Ok(Some(operation));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it will not change any more by itself.
+pub fn has_ended(operation: &v1::Operation) -> bool {
+    matches!(operation.state(), State::Done | State::Undone | State::Stuck)
+}
+
+/// What the end means for the exit code.
+pub fn verdict(operation: &v1::Operation, goal: Goal) -> Result<(), Failure> {
+    let told = [operation.reason.as_str(), operation.detail.as_str()];
+    let why = told
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join(": ");
+    let id = &operation.id;
+    let fix = format!("`reeve op get {id}` shows each step");
+    match (operation.state(), goal) {
+        (State::Done, Goal::Done) | (State::Undone, Goal::Undone) => Ok(()),
+        (State::Undone, Goal::Done) => {
+            Err(Failure::new(Exit::RolledBack, format!("{id} failed and was undone"), why).fix(fix))
+        }
+        (State::Done, Goal::Undone) => {
+            let what = format!("{id} was done before it could be cancelled");
+            Err(Failure::new(Exit::Conflict, what, why).fix(fix))
+        }
+        (State::Stuck, _) => Err(Failure::new(
+            Exit::NeedsPerson,
+            format!("{id} is stuck and needs a person"),
+            why,
+        )
+        .fix(fix)),
+        (State::Running | State::Undoing | State::Unspecified, _) => {
+            Err(Failure::error(format!("{id} has not ended"), why).fix(fix))
+        }
+    }
+}
+
+/// What was told already, so that each change of a step is one line.
+#[derive(Default)]
+struct Progress {
+    told: BTreeMap<usize, (step::State, u32)>,
+}
+
+struct Change {
+    mark: &'static str,
+    colour: Colour,
+    text: String,
+}
+
+impl Progress {
+    fn changes(&mut self, operation: &v1::Operation) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (at, step) in operation.steps.iter().enumerate() {
+            let now = (step.state(), step.attempt);
+            let before = self.told.insert(at, now);
+            let is_news = before.map_or(now.0 != step::State::Waiting, |before| before != now);
+            if is_news {
+                changes.push(change(step));
+            }
+        }
+        changes
+    }
+}
+
+fn change(step: &v1::Step) -> Change {
+    let state = step.state();
+    let (mark, colour) = match state {
+        step::State::Done => ("✓", Colour::Green),
+        step::State::Failed => ("✗", Colour::Red),
+        step::State::Undoing | step::State::Undone => ("↶", Colour::Yellow),
+        step::State::Waiting | step::State::Open | step::State::Unspecified => ("▸", Colour::Yellow),
+    };
+    let mut told = match state {
+        step::State::Done => took(step.start_time, step.end_time),
+        state => plain(state.as_str_name(), "STATE_"),
+    };
+    if step.attempt > 1 {
+        told.push_str(&format!(", attempt {}", step.attempt));
+    }
+    if !step.error.is_empty() {
+        told.push_str(&format!(": {}", step.error));
+    }
+    if let Some(proof) = step.proof.last().filter(|_| step.error.is_empty()) {
+        told.push_str(&format!("  {proof}"));
+    }
+    let text = format!("{:<18} {:<16} {told}", step.name, step.addressee);
+    Change {
+        mark,
+        colour,
+        text: text.trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(state: State, steps: &[(step::State, u32)]) -> v1::Operation {
+        let step = |(state, attempt): &(step::State, u32)| v1::Step {
+            name: "migrate".into(),
+            addressee: "agent/vn-1".into(),
+            state: (*state).into(),
+            attempt: *attempt,
+            ..Default::default()
+        };
+        v1::Operation {
+            id: "op_1".into(),
+            state: state.into(),
+            steps: steps.iter().map(step).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn each_end_has_its_own_exit_code() {
+        let code = |state, goal| verdict(&operation(state, &[]), goal).err().map(|f| f.exit as u8);
+        assert_eq!(code(State::Done, Goal::Done), None);
+        assert_eq!(code(State::Undone, Goal::Done), Some(8));
+        assert_eq!(code(State::Stuck, Goal::Done), Some(9));
+        assert_eq!(code(State::Undone, Goal::Undone), None);
+        assert_eq!(code(State::Done, Goal::Undone), Some(4));
+    }
+
+    #[test]
+    fn a_step_is_told_once_for_each_change() {
+        let mut progress = Progress::default();
+        let mut lines = |steps: &[_]| {
+            let changes = progress.changes(&operation(State::Running, steps));
+            changes
+                .into_iter()
+                .map(|c| format!("{} {}", c.mark, c.text))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&[(step::State::Waiting, 0)]), Vec::<String>::new());
+        assert_eq!(
+            lines(&[(step::State::Open, 1)]),
+            ["▸ migrate            agent/vn-1       open"]
+        );
+        assert_eq!(lines(&[(step::State::Open, 1)]), Vec::<String>::new());
+        assert_eq!(
+            lines(&[(step::State::Open, 2)]),
+            ["▸ migrate            agent/vn-1       open, attempt 2"]
+        );
+        assert_eq!(lines(&[(step::State::Done, 2)]).len(), 1);
+    }
+}

@@ -36,14 +36,14 @@ awk -v root="$here/" -v gate="$gate" '
     }
     function percent(crate, kind) { return count[crate, kind] ? 100 * covered[crate, kind] / count[crate, kind] : 100 }
     function row(crate) {
-        printf "%-12s %7d %8.2f %8.2f %8.2f\n", crate, count[crate, "lines"], percent(crate, "lines"), percent(crate, "functions"), percent(crate, "regions")
+        printf "%-12s %7d %8.2f %8.2f %8.2f %8.2f\n", crate, count[crate, "lines"], percent(crate, "lines"), percent(crate, "functions"), percent(crate, "regions"), percent(crate, "branches")
     }
     function demand(crate, kind, least) {
         if (percent(crate, kind) >= least) return
         printf "coverage: %s: %s are covered to %.2f %%, %d %% is the gate\n", crate, kind, percent(crate, kind), least
         short = 1
     }
-    NR == 1 { kinds["lines"]; kinds["functions"]; kinds["regions"]; next }
+    NR == 1 { kinds["lines"]; kinds["functions"]; kinds["regions"]; kinds["branches"]; next }
     {
         path = substr($0, 1, index($0, "\"") - 1)
         if (index(path, root) != 1) next
@@ -55,10 +55,9 @@ awk -v root="$here/" -v gate="$gate" '
     }
     END {
         if (!crates) { print "coverage: no file of this workspace was measured"; exit 1 }
-        printf "%-12s %7s %8s %8s %8s\n", "crate", "lines", "line %", "func %", "region %"
+        printf "%-12s %7s %8s %8s %8s %8s\n", "crate", "lines", "line %", "func %", "region %", "branch %"
         for (i = 1; i <= crates; i++) row(order[i])
         row("workspace")
-        print "branches: not measured (rustc counts them on nightly only); regions stand in"
         if (gate == "--no-gate") exit 0
         demand("workspace", "lines", lines_min)
         demand("workspace", "functions", functions_min)

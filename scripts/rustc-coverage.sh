@@ -7,4 +7,5 @@ shift
 case " $* " in
 *" --crate-name build_script_"*) exec "$rustc" "$@" ;;
 esac
-exec "$rustc" "$@" -Cinstrument-coverage -Cllvm-args=-runtime-counter-relocation
+# Branches are counted behind an unstable option: for these crates alone the stable compiler is told to allow it.
+RUSTC_BOOTSTRAP=1 exec "$rustc" "$@" -Cinstrument-coverage -Zcoverage-options=branch -Cllvm-args=-runtime-counter-relocation

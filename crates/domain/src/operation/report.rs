@@ -240,14 +240,20 @@ fn again(state: &mut State, at: Stamp, operation: &mut Operation, code: &str) ->
     };
     let index = operation.cursor;
     let step = &mut operation.steps[index];
-    if step.attempt >= attempts_max {
+    if step.tries() >= attempts_max {
         return fail(state, at, operation, code);
     }
     // 250 ms, 500 ms, 1 s … 8 s: short enough for a waiting person, long enough for a restart.
-    let pause_ms = 250u64 << step.attempt.saturating_sub(1).min(5);
-    step.attempt += 1;
+    let pause_ms = 250u64 << step.tries().saturating_sub(1).min(5);
     let begin = at.plus_millis(pause_ms);
-    step.started = Some(begin);
+    step.open_again(
+        begin,
+        if undoing {
+            Direction::Undo
+        } else {
+            Direction::Forward
+        },
+    );
     operation.wait = Some(Wait::Until(begin));
     Ok(())
 }

@@ -13,8 +13,12 @@ pub struct Step {
     pub goal: Goal,
     pub addressee: Addressee,
     pub state: StepState,
-    /// Number of the try at work; each direction counts from 1.
+    /// Number of the try at work. With the direction it names one try for ever: it is never used again.
     pub attempt: u32,
+    /// Number of the first try since the step was opened.
+    pub first_attempt: u32,
+    /// Highest number of a try back; undoing a second time goes on from here.
+    pub tried_back: u32,
     pub started: Option<Stamp>,
     pub ended: Option<Stamp>,
     pub proof: Vec<String>,
@@ -123,6 +127,8 @@ impl Step {
             addressee,
             state: StepState::Waiting,
             attempt: 0,
+            first_attempt: 0,
+            tried_back: 0,
             started: None,
             ended: None,
             proof: Vec::new(),
@@ -135,14 +141,31 @@ impl Step {
     pub fn open(&mut self, at: Stamp) {
         self.state = StepState::Open;
         self.attempt = 1;
+        self.first_attempt = 1;
         self.started = Some(at);
         self.ended = None;
     }
 
-    /// Begins the first try back.
+    /// Begins the next try, in the direction it goes.
+    pub fn open_again(&mut self, at: Stamp, direction: Direction) {
+        self.attempt += 1;
+        if direction == Direction::Undo {
+            self.tried_back = self.attempt;
+        }
+        self.started = Some(at);
+    }
+
+    /// How many tries were made since the step was opened.
+    pub fn tries(&self) -> u32 {
+        self.attempt + 1 - self.first_attempt
+    }
+
+    /// Begins to take it back, with a number that no earlier try had.
     pub fn open_undo(&mut self, at: Stamp) {
         self.state = StepState::Undoing;
-        self.attempt = 1;
+        self.attempt = self.tried_back + 1;
+        self.first_attempt = self.attempt;
+        self.tried_back = self.attempt;
         self.started = Some(at);
         self.ended = None;
     }

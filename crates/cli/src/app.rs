@@ -68,9 +68,15 @@ const ASKING: [&str; 6] = ["tenant", "resolve", "op", "group", "cluster", "audit
 pub fn command() -> Command {
     let command = Cli::command().mut_arg("nodes", |nodes| nodes.global(false));
     command.mut_subcommands(|noun| match ASKING.contains(&noun.get_name()) {
-        true => Link::augment_args(noun),
+        true => with_nodes(noun),
         false => noun,
     })
+}
+
+/// The arguments bring their own words about themselves; the noun keeps its.
+fn with_nodes(noun: Command) -> Command {
+    let (about, long_about) = (noun.get_about().cloned(), noun.get_long_about().cloned());
+    Link::augment_args(noun).about(about).long_about(long_about)
 }
 
 /// Does what the arguments say.
@@ -87,7 +93,12 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let session = Session::new(cli.globals, cli.link);
     match lead(cli.noun, &session).await {
         Ok(()) => Exit::Ok.into(),
-        Err(failure) => {
+        Err(mut failure) => {
+            if let (Exit::Unavailable, Some(id)) = (failure.exit, session.tried()) {
+                failure.fix = format!(
+                    "say it again with --request-id {id}: it then happens once, whatever became of this"
+                );
+            }
             session.complain(&format!("{} {failure}", session.paint(Colour::Red, "error:")));
             failure.exit.into()
         }
@@ -124,6 +135,13 @@ mod tests {
             visit(&path, verb);
             walk(verb, &path, visit);
         }
+    }
+
+    #[test]
+    fn every_noun_says_what_it_is() {
+        let help = command().render_help().to_string();
+        assert!(!help.contains("Which nodes to ask"), "{help}");
+        assert!(help.contains("The record of every change"), "{help}");
     }
 
     #[test]

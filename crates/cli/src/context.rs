@@ -70,10 +70,10 @@ pub fn path() -> Result<PathBuf> {
     if let Some(path) = set("REEVE_CONFIG") {
         return Ok(path);
     }
-    let base = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
-    let base =
-        base.context("neither REEVE_CONFIG nor HOME is set; name the nodes and the certificate by flags")?;
-    Ok(base.join("reeve/config.toml"))
+    let home = set("HOME");
+    let home =
+        home.context("neither REEVE_CONFIG nor HOME is set; name the nodes and the certificate by flags")?;
+    Ok(home.join(".config/reeve/config.toml"))
 }
 
 /// Adds a context, or replaces the one of that name, and makes it the current one.

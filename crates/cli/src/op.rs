@@ -6,7 +6,7 @@ use reeve_client::v1::{self, operation};
 use crate::fail::Failure;
 use crate::session::Session;
 use crate::show::Freshness;
-use crate::show::operation::{Operation, Operations};
+use crate::show::operation::{Ended, Operation, Operations};
 use crate::wait::{self, Goal, Wait};
 
 #[derive(Debug, Args)]
@@ -97,8 +97,8 @@ pub async fn run(op: Op, session: &Session) -> Result<(), Failure> {
             session.print(&Operation::from(operation))
         }
         Verb::Watch(named) | Verb::Wait(named) => {
-            let ended = wait::until_ended(session, &named.operation, |_| {}).await?;
-            session.print(&Operation::from(ended.clone()))?;
+            let ended = wait::until_ended(session, &named.operation).await?;
+            session.print(&Ended(ended.clone().into()))?;
             wait::verdict(&ended, Goal::Done)
         }
         Verb::Cancel(args) => cancel(args, session).await,

@@ -67,6 +67,7 @@ pub struct Session {
     globals: Globals,
     nodes: Vec<String>,
     api: OnceLock<Api>,
+    request_id: OnceLock<String>,
 }
 
 const CALL_PATIENCE: Duration = Duration::from_secs(30);
@@ -78,6 +79,7 @@ impl Session {
             globals,
             nodes: link.nodes,
             api: OnceLock::new(),
+            request_id: OnceLock::new(),
         }
     }
 
@@ -109,11 +111,18 @@ impl Session {
         self.globals.timeout.unwrap_or(WAIT_PATIENCE)
     }
 
+    /// Names this run's change: as asked for, or anew.
     pub fn request_id(&self) -> String {
-        self.globals
+        let given = || self.globals.request_id.clone();
+        let id = self
             .request_id
-            .clone()
-            .unwrap_or_else(reeve_client::request_id)
+            .get_or_init(|| given().unwrap_or_else(reeve_client::request_id));
+        id.clone()
+    }
+
+    /// The name of the change that was tried, if any.
+    pub fn tried(&self) -> Option<&str> {
+        self.request_id.get().map(String::as_str)
     }
 
     pub fn form(&self) -> Form {
@@ -151,15 +160,6 @@ impl Session {
     pub fn complain(&self, message: &str) {
         // There is nowhere left to tell of a standard error that is closed.
         let _ = writeln!(io::stderr().lock(), "{message}");
-    }
-
-    pub fn is_quiet(&self) -> bool {
-        self.globals.quiet
-    }
-
-    /// Whether messages go to a terminal, where lines can move.
-    pub fn is_live(&self) -> bool {
-        !self.globals.quiet && io::stderr().is_terminal()
     }
 
     /// Dresses a word in a colour, where colours are welcome.

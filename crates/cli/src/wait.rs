@@ -13,9 +13,10 @@ use reeve_client::v1::{self, WatchOperationRequest, step};
 
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Session};
-use crate::show::operation::Operation;
+use crate::show::operation::{Ended, Operation};
 use crate::show::{plain, took};
 
+const FAILED: &str = "✗";
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 /// A stream that says nothing for so long is opened anew, perhaps at another node.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -55,24 +56,25 @@ pub async fn answer(
     }
     let id = operation.id.clone();
     session.say(&format!("{id}  (reeve op watch {id})"));
-    let ended = until_ended(session, &id, |_| {}).await?;
-    session.print(&Operation::from(ended.clone()))?;
+    let ended = until_ended(session, &id).await?;
+    session.print(&Ended(ended.clone().into()))?;
     verdict(&ended, goal)
 }
 
 /// Follows an operation, showing its steps, until it has ended.
-pub async fn until_ended(
-    session: &Session,
-    id: &str,
-    mut on_change: impl FnMut(&v1::Operation),
-) -> Result<v1::Operation, Failure> {
+pub async fn until_ended(session: &Session, id: &str) -> Result<v1::Operation, Failure> {
     let mut progress = Progress::default();
     let following = async {
+        let mut is_told = false;
         loop {
-            match stream(session, id, &mut progress, &mut on_change).await {
+            match stream(session, id, &mut progress).await {
                 Ok(Some(ended)) => return Ok(ended),
-                Ok(None) => {}
-                Err(error) if error.is_transient() => {}
+                Ok(None) => is_told = false,
+                Err(error) if error.is_transient() => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        session.say(" no node answers; still trying");
+                    }
+                }
                 Err(error) => return Err(Failure::from(error)),
             }
             tokio::time::sleep(REOPEN_PAUSE).await;
@@ -82,7 +84,7 @@ pub async fn until_ended(
     tokio::select! {
         ended = following => ended,
         () = tokio::time::sleep(session.patience()) => {
-            let why = format!("it did not end within {} s and goes on without you", session.patience().as_secs());
+            let why = format!("it did not end within {:?} and goes on without you", session.patience());
             Err(Failure::new(Exit::TimedOut, format!("stopped waiting for {id}"), why).fix(back))
         }
         _ = tokio::signal::ctrl_c() => {
@@ -97,7 +99,6 @@ async fn stream(
     session: &Session,
     id: &str,
     progress: &mut Progress,
-    on_change: &mut impl FnMut(&v1::Operation),
 ) -> Result<Option<v1::Operation>, reeve_client::Error> {
     let asked = WatchOperationRequest {
         operation: id.to_owned(),
@@ -117,7 +118,6 @@ async fn stream(
                 line.text
             ));
         }
-        on_change(&operation);
         if has_ended(&operation) {
             return Ok(Some(operation));
         }
@@ -143,7 +143,7 @@ pub fn verdict(operation: &v1::Operation, goal: Goal) -> Result<(), Failure> {
     match (operation.state(), goal) {
         (State::Done, Goal::Done) | (State::Undone, Goal::Undone) => Ok(()),
         (State::Undone, Goal::Done) => {
-            Err(Failure::new(Exit::RolledBack, format!("{id} failed and was undone"), why).fix(fix))
+            Err(Failure::new(Exit::RolledBack, format!("{id} was undone"), why).fix(fix))
         }
         (State::Done, Goal::Undone) => {
             let what = format!("{id} was done before it could be cancelled");
@@ -184,6 +184,8 @@ impl Progress {
                 changes.push(change(step));
             }
         }
+        // What failed is the reason for what is undone.
+        changes.sort_by_key(|change| change.mark != FAILED);
         changes
     }
 }
@@ -192,7 +194,7 @@ fn change(step: &v1::Step) -> Change {
     let state = step.state();
     let (mark, colour) = match state {
         step::State::Done => ("✓", Colour::Green),
-        step::State::Failed => ("✗", Colour::Red),
+        step::State::Failed => (FAILED, Colour::Red),
         step::State::Undoing | step::State::Undone => ("↶", Colour::Yellow),
         step::State::Waiting | step::State::Open | step::State::Unspecified => ("▸", Colour::Yellow),
     };
@@ -206,7 +208,8 @@ fn change(step: &v1::Step) -> Change {
     if !step.error.is_empty() {
         told.push_str(&format!(": {}", step.error));
     }
-    if let Some(proof) = step.proof.last().filter(|_| step.error.is_empty()) {
+    let is_over = matches!(state, step::State::Done | step::State::Undone);
+    if let Some(proof) = step.proof.last().filter(|_| is_over && step.error.is_empty()) {
         told.push_str(&format!("  {proof}"));
     }
     let text = format!("{:<18} {:<16} {told}", step.name, step.addressee);

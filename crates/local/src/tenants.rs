@@ -1,5 +1,6 @@
 //! Tenants as everybody in a test or a demonstration makes them: ordered, followed, ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,8 +9,12 @@ use reeve_client::v1::operation::State;
 use reeve_client::v1::{
     Claim, CreateTenantRequest, Operation, RegionPolicy, SchemaPolicy, WatchOperationRequest, claim,
 };
+use reeve_client::{Fleet, Resolution, Selector};
 use tonic::Status;
 
+use crate::ready::until;
+
+const HEARD_PATIENCE: Duration = Duration::from_secs(20);
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 /// A stream that says nothing for so long is opened anew, perhaps at another node.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -97,6 +102,15 @@ async fn watch(
         }
     }
     Ok(None)
+}
+
+/// The first resolve of a tenant that was just made: whichever node answers may hear of it a moment later.
+pub async fn heard(service: &Fleet, domain: &str) -> Result<Arc<Resolution>> {
+    let selector = Selector::domain(domain)?;
+    until(&format!("{domain} to resolve"), HEARD_PATIENCE, async || {
+        Ok(Some(service.resolve(&selector).await?))
+    })
+    .await
 }
 
 /// Waits until an operation has ended, however.

@@ -177,6 +177,7 @@ pub async fn serve(
     is_over: &AtomicBool,
     served: &AtomicU64,
 ) -> Result<()> {
+    tenants::heard(service, &domain(slug)).await?;
     while !is_over.load(Ordering::Relaxed) {
         let resolution = service.resolve(&Selector::domain(&domain(slug))?).await?;
         let pool = service.pool(&resolution, Access::Write).await?;

@@ -15,7 +15,7 @@ use reeve_client::v1::{
     Claim, CreateTenantRequest, GetClusterRequest, ListTenantsRequest, ReadLevel, ResolveRequest, Role,
     SuspendTenantRequest, WatchRequest, claim, tenant,
 };
-use reeve_client::{Access, Api, Selector};
+use reeve_client::{Access, Api};
 use reeve_local::{Fleet, tenants, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,7 +73,7 @@ async fn every_node_takes_orders_and_postgres_obeys(fleet: &Fleet) -> Result<()>
     }
     let service = fleet.service_client("first", &[]).await?;
     for (slug, id) in &made {
-        let resolution = service.resolve(&Selector::domain(&domain(slug))?).await?;
+        let resolution = tenants::heard(&service, &domain(slug)).await?;
         ensure!(
             resolution.tenant.as_str() == id,
             "{slug} resolves to {}",
@@ -178,8 +178,13 @@ async fn a_watch_goes_on_where_it_was(fleet: &Fleet) -> Result<()> {
         &fleet.enroll(Role::Service, "watcher", &[]).await?,
     )?;
     let (mut after, mut seen) = (0, Vec::new());
-    listen(&api, &mut after, &mut seen, async |_| Ok(true)).await?;
-    ensure!(after > 0, "a listing without a revision");
+    // Whichever node answers may hear of the watcher itself a moment later.
+    until("a first listing", PATIENCE, async || {
+        Ok(listen(&api, &mut after, &mut seen, async |_| Ok(true))
+            .await?
+            .then_some(()))
+    })
+    .await?;
     seen.clear();
 
     let suspend = async |slug: &str| {

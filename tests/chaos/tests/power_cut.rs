@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use reeve_chaos::cluster::{self, REGIONS};
 use reeve_chaos::history::Recorder;
 use reeve_chaos::invariants::{acked_commands_survive, audit_chain_whole, operations_end};
 use reeve_chaos::workload::{Story, domain};
-use reeve_client::{Access, Selector};
+use reeve_client::Access;
 use reeve_local::Fleet;
 
 const ROW: &str = "written before the cut";
@@ -60,9 +60,6 @@ async fn what_was_acknowledged_is_there_after_a_power_cut() -> Result<()> {
 async fn pool(fleet: &Fleet, slug: &str) -> Result<sqlx::PgPool> {
     let name = format!("cut-{:08x}", rand::random::<u32>());
     let service = fleet.service_client(&name, &[]).await?;
-    let resolution = service
-        .resolve(&Selector::domain(&domain(slug))?)
-        .await
-        .context("resolving")?;
+    let resolution = reeve_local::tenants::heard(&service, &domain(slug)).await?;
     Ok(service.pool(&resolution, Access::Write).await?)
 }

@@ -126,3 +126,30 @@ fn keep(path: &Path, text: &str) -> Result<(), Failure> {
 fn wrote(path: &Path, error: &std::io::Error) -> Failure {
     Failure::error(format!("{} was not written", path.display()), error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_is_asked_for_with_the_same_key_and_an_identity_is_never_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = request(dir.path()).unwrap();
+        let second = request(dir.path()).unwrap();
+        assert_eq!(first.csr_pem, second.csr_pem);
+        assert_eq!(*first.key_pem, *second.key_pem);
+        fs::remove_file(dir.path().join("client.csr")).unwrap();
+        let refused = request(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("name another folder"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_without_a_token_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vera.token");
+        assert!(read_token(&file).is_err());
+        fs::write(&file, "jt_short").unwrap();
+        let refused = read_token(&file).unwrap_err().to_string();
+        assert!(refused.contains("vera.token holds no token"), "{refused}");
+    }
+}

@@ -132,3 +132,37 @@ fn listen(bind: Option<&str>, advertised: &str) -> String {
         None => format!("0.0.0.0:{port}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_advertised_and_an_address_is_bound() {
+        assert_eq!(listen(None, "10.0.0.7:7400"), "10.0.0.7:7400");
+        assert_eq!(listen(None, "localhost:7400"), "127.0.0.1:7400");
+        assert_eq!(listen(None, "n1.example:7400"), "0.0.0.0:7400");
+        assert_eq!(listen(Some("10.0.0.7"), "n1.example:7400"), "10.0.0.7:7400");
+    }
+
+    #[test]
+    fn a_cluster_is_made_and_a_second_one_beside_it_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let init = || Init {
+            dir: dir.path().join("hospital"),
+            name: "hospital".into(),
+            regions: vec!["vn".into()],
+            admin: "ann".into(),
+            api: "n1.example:7400".into(),
+            peer: "n1.example:7401".into(),
+            http: "127.0.0.1:7403".into(),
+            bind: None,
+            no_context: true,
+        };
+        let session = Session::new(Default::default(), Default::default());
+        run(init(), &session).unwrap();
+        assert!(dir.path().join("hospital/admin/admin.crt").exists());
+        let again = run(init(), &session).unwrap_err();
+        assert!(again.to_string().contains("holds a cluster already"), "{again}");
+    }
+}

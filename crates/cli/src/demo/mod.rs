@@ -17,7 +17,7 @@ mod walls;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
-use reeve_local::{Fleet, Restart, examples_dir};
+use reeve_local::{Fleet, Restart, examples_dir, tenants};
 
 use self::hospitals::Hospital;
 use self::live::Live;
@@ -110,6 +110,9 @@ impl Tour {
         self.show
             .stage("Eight hospitals, each with a database of its own and the whole EHR schema");
         hospitals::onboard_all(self.fleet.api(), &mut self.hospitals, "ehr", &Live::new()).await?;
+        for hospital in &self.hospitals {
+            tenants::heard(&self.service, &hospital.domain).await?;
+        }
         self.show.row(
             "hospitals onboarded",
             format!("{} in 2 regions", self.hospitals.len()),

@@ -8,7 +8,7 @@ use reeve_client::v1::{
     Claim, ErrorReason, GetCredentialRequest, GetCredentialResponse, GetTenantRequest, ResolveRequest,
     WatchRequest, claim,
 };
-use reeve_client::{Api, Resolution, Selector, join, reason};
+use reeve_client::{Api, Resolution, join, reason};
 use reeve_local::tenants;
 use reeve_proto::identity::{Tuning, pinned};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -35,7 +35,7 @@ impl Tour {
             home.slug, other.slug
         ));
         let scoped = self.fleet.service_client("one-hospital", &[&home.slug]).await?;
-        let own = scoped.resolve(&Selector::domain(&home.domain)?).await?;
+        let own = tenants::heard(&scoped, &home.domain).await?;
         let asked = GetCredentialRequest {
             tenant_id: home.tenant.clone(),
             ..Default::default()

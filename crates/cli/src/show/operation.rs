@@ -81,6 +81,22 @@ impl Operation {
         format!("{done}/{}", self.steps.len())
     }
 
+    fn about(&self) -> String {
+        pairs([
+            ("operation", self.id.clone()),
+            ("kind", self.kind.clone()),
+            ("state", self.state.clone()),
+            ("tenant", format!("{} ({})", self.tenant_slug, self.tenant_id)),
+            ("reason", self.reason.clone()),
+            ("detail", self.detail.clone()),
+            ("waits for", self.waits_for.clone()),
+            ("by", self.actor.clone()),
+            ("created", self.create_time.clone()),
+            ("ended", self.end_time.clone()),
+            ("took", self.took.clone()),
+        ])
+    }
+
     pub fn steps_table(&self) -> String {
         let row = |step: &Step| {
             let attempt = if step.attempt > 1 {
@@ -106,20 +122,18 @@ impl Operation {
 
 impl Show for Operation {
     fn table(&self) -> String {
-        let about = pairs([
-            ("operation", self.id.clone()),
-            ("kind", self.kind.clone()),
-            ("state", self.state.clone()),
-            ("tenant", format!("{} ({})", self.tenant_slug, self.tenant_id)),
-            ("reason", self.reason.clone()),
-            ("detail", self.detail.clone()),
-            ("waits for", self.waits_for.clone()),
-            ("by", self.actor.clone()),
-            ("created", self.create_time.clone()),
-            ("ended", self.end_time.clone()),
-            ("took", self.took.clone()),
-        ]);
-        format!("{about}\n\n{}", self.steps_table())
+        format!("{}\n\n{}", self.about(), self.steps_table())
+    }
+}
+
+/// An operation whose steps were shown while they happened.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Ended(pub Operation);
+
+impl Show for Ended {
+    fn table(&self) -> String {
+        self.0.about()
     }
 }
 

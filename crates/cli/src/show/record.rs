@@ -84,3 +84,62 @@ impl Show for Entries {
         table(&head, self.records.iter().map(Entry::cells))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_domain::audit::{Head, Shown, append};
+    use reeve_domain::{Revision, Stamp};
+
+    fn record() -> Record {
+        let shown = Shown {
+            version: 0,
+            shard: "fleet".into(),
+            sequence: 0,
+            stamp: Stamp(1_795_472_100_000),
+            revision: Revision(7),
+            actor: "pilot".into(),
+            certificate: None,
+            action: "tenant.create".into(),
+            resource: "tenant/t_0123456789ab".into(),
+            outcome: "done".into(),
+            reason: String::new(),
+            request_id: "r".into(),
+            trace_id: String::new(),
+            before: [1; 32],
+            after: [2; 32],
+            salt: [0; 16],
+            personal: vec![],
+            previous: [0; 32],
+        };
+        append(&mut Head::default(), shown)
+    }
+
+    #[test]
+    fn a_record_is_told_in_a_line() {
+        let entry = Entry::of(&record()).unwrap();
+        let expected = "\
+#  TIME                  ACTION         RESOURCE               OUTCOME  ACTOR  REASON
+1  2026-11-23T22:15:00Z  tenant.create  tenant/t_0123456789ab  done     pilot  -";
+        assert_eq!(
+            Entries {
+                records: vec![entry.clone()]
+            }
+            .table(),
+            expected
+        );
+        let line = "1       2026-11-23T22:15:00Z      tenant.create       tenant/t_0123456789ab         done     pilot";
+        assert_eq!(entry.line(), line);
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_said_to_be_none() {
+        let mut odd = record();
+        odd.canonical.push(0);
+        let failure = Entry::of(&odd).unwrap_err().to_string();
+        assert!(
+            failure.starts_with("record 1 of shard fleet cannot be read"),
+            "{failure}"
+        );
+    }
+}

@@ -135,3 +135,69 @@ fn label(text: &str) -> Result<(String, String), String> {
         _ => Err(format!("{text:?} is not name=value")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        create: Create,
+    }
+
+    fn order_of(words: &[&str]) -> Result<v1::CreateTenantRequest, Failure> {
+        let words = Words::parse_from(["x"].iter().chain(words));
+        order(&words.create, "r-1".into())
+    }
+
+    #[test]
+    fn words_become_an_order() {
+        let made = order_of(&[
+            "cho-ray",
+            "--region",
+            "vn",
+            "--allow-region",
+            "vn,sg",
+            "--domain",
+            "Cho-Ray.example,b.example",
+            "--header",
+            "X-Tenant: cho-ray",
+            "--schema",
+            "lab",
+            "--label",
+            "tier=1",
+            "--class",
+            "dedicated",
+        ]);
+        let made = made.unwrap();
+        let regions = made.region_policy.clone().unwrap();
+        assert_eq!(
+            (regions.home.as_str(), regions.allowed),
+            ("vn", vec!["vn".to_owned(), "sg".to_owned()])
+        );
+        assert_eq!(made.class(), v1::tenant::Class::Dedicated);
+        assert_eq!(
+            (made.request_id.as_str(), made.display_name.as_str()),
+            ("r-1", "cho-ray")
+        );
+        assert_eq!(made.schema.unwrap().channel, "lab");
+        assert_eq!(made.labels["tier"], "1");
+        let keys: Vec<_> = made
+            .claims
+            .iter()
+            .map(|claim| (claim.kind(), claim.key.as_str()))
+            .collect();
+        assert_eq!(keys[0], (v1::claim::Kind::Domain, "cho-ray.example"));
+        assert_eq!(keys[1], (v1::claim::Kind::Domain, "b.example"));
+        assert_eq!(keys[2].0, v1::claim::Kind::Header);
+    }
+
+    #[test]
+    fn a_domain_that_is_none_is_usage() {
+        let refused = order_of(&["cho-ray", "--region", "vn", "--domain", "no spaces"]).unwrap_err();
+        assert_eq!(refused.exit, crate::fail::Exit::Usage);
+        assert!(label("tier").is_err() && label("=1").is_err());
+    }
+}

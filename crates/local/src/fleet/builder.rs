@@ -116,7 +116,8 @@ impl Builder {
     /// Starts it, or starts it again, and returns when every node votes and every agent serves.
     pub async fn start(mut self) -> Result<Fleet> {
         let binaries = self.binaries.take().map_or_else(Binaries::find, Ok)?;
-        for (channel, dir) in &self.schemas {
+        for (channel, dir) in &mut self.schemas {
+            *dir = std::path::absolute(&dir)?;
             let is_there = dir.join("versions.toml").is_file();
             ensure!(
                 is_there,

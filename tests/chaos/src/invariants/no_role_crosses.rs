@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reeve_client::v1::{GetCredentialRequest, GetCredentialResponse};
-use reeve_client::{Access, Resolution, Selector};
-use reeve_local::Fleet;
+use reeve_client::{Access, Resolution};
+use reeve_local::{Fleet, tenants};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
@@ -79,7 +79,7 @@ pub async fn observe(fleet: &Fleet, history: &History) -> Result<Seen> {
     let mut held = Vec::new();
     let mut strangers = 0;
     for slug in slugs {
-        let resolution = service.resolve(&Selector::domain(&domain(slug))?).await?;
+        let resolution = tenants::heard(&service, &domain(slug)).await?;
         let asked = GetCredentialRequest {
             tenant_id: resolution.tenant.to_string(),
             ..Default::default()

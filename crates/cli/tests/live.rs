@@ -232,20 +232,3 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
     dev.ok(&["tenant", "delete", "my-clinic", "--confirm", "my-clinic"]);
     dev.refused(3, "TENANT_NOT_FOUND", &["resolve", "my-clinic.example"]);
 }
-
-#[test]
-fn the_demonstration_ends_well() {
-    let folder = tempfile::tempdir().unwrap();
-    let ran = reeve(folder.path())
-        .args(["demo", "--patients", "100", "--examples"])
-        .arg(examples())
-        .output()
-        .unwrap();
-    let out = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(
-        ran.status.success(),
-        "{out}\n{}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
-    assert!(out.trim_end().ends_with("demo: ok"), "{out}");
-}

@@ -18,7 +18,7 @@ use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog};
 
 use super::Fatal;
-use super::mark::Mark;
+use super::mark::{End, Mark};
 use super::types::{C, Entry, LogId, Vote};
 use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
 use crate::vault::Sealer;
@@ -64,7 +64,12 @@ impl LogStore {
         config.log_cache_max_items = Some(CACHE_ITEMS_MAX);
         let log = RaftLog::<Wal>::open(Arc::new(config))?;
         let mark = Mark::open(folder)?;
-        let last = log.log_state().last().map(|id| from_wal(*id));
+        // A log whose every entry is in a snapshot has a purged end only.
+        let last = log
+            .log_state()
+            .last()
+            .max(log.log_state().purged())
+            .map(|id| from_wal(*id));
         mark.check(last.as_ref())?;
         let inner = Mutex::new(Inner {
             log,
@@ -110,12 +115,7 @@ impl LogStore {
 
 impl Shared {
     /// Called on the writer's thread when a flush is over.
-    pub(super) fn flushed(
-        self: Arc<Shared>,
-        result: io::Result<()>,
-        waiters: Vec<IOFlushed<C>>,
-        last: Option<LogId>,
-    ) {
+    pub(super) fn flushed(self: Arc<Shared>, result: io::Result<()>, waiters: Vec<IOFlushed<C>>, end: End) {
         if let Err(error) = result {
             let told = || io::Error::new(error.kind(), error.to_string());
             let behind = std::mem::take(&mut self.inner.lock().pending);
@@ -125,7 +125,7 @@ impl Shared {
             self.fatal.raise(&format!("the log cannot be flushed: {error}"));
             return;
         }
-        self.mark.reached(last);
+        self.mark.reached(end);
         for waiter in waiters {
             waiter.io_completed(Ok(()));
         }
@@ -142,10 +142,12 @@ impl Shared {
         }
         inner.in_flight = true;
         let waiters = std::mem::take(&mut inner.pending);
-        let last = inner.log.log_state().last().map(|id| from_wal(*id));
+        let end = self
+            .mark
+            .end(inner.log.log_state().last().map(|id| from_wal(*id)));
         inner
             .log
-            .flush(true, Some(Flushed::Group(self.clone(), waiters, last)))
+            .flush(true, Some(Flushed::Group(self.clone(), waiters, end)))
     }
 
     fn seal(&self, entry: &Entry) -> io::Result<Vec<u8>> {

@@ -20,6 +20,15 @@ pub(super) struct Mark {
 struct Known {
     reached: Option<LogId>,
     saved: Option<LogId>,
+    /// Grows when entries are cut off: what was flushed before that may be gone.
+    cuts: u64,
+}
+
+/// The end of the log as a flush began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    last: Option<LogId>,
+    cuts: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +59,7 @@ impl Mark {
             state: Mutex::new(Known {
                 reached: saved,
                 saved,
+                cuts: 0,
             }),
         })
     }
@@ -86,9 +96,20 @@ impl Mark {
         Ok(())
     }
 
-    pub(super) fn reached(&self, last: Option<LogId>) {
+    /// The end that a flush which begins now will make durable.
+    pub(super) fn end(&self, last: Option<LogId>) -> End {
+        End {
+            last,
+            cuts: self.state.lock().cuts,
+        }
+    }
+
+    /// A flush is over. One that began before entries were cut off says nothing any more.
+    pub(super) fn reached(&self, end: End) {
         let mut state = self.state.lock();
-        state.reached = state.reached.max(last);
+        if end.cuts == state.cuts {
+            state.reached = state.reached.max(end.last);
+        }
     }
 
     /// Writes the mark when it has moved.
@@ -107,6 +128,7 @@ impl Mark {
     /// Takes the mark back before entries are cut off.
     pub(super) fn lower(&self, to: Option<LogId>) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.cuts += 1;
         if state.reached <= to && state.saved <= to {
             return Ok(());
         }
@@ -115,10 +137,7 @@ impl Mark {
             None if self.path.exists() => fs::remove_file(&self.path)?,
             None => {}
         }
-        *state = Known {
-            reached: to,
-            saved: to,
-        };
+        (state.reached, state.saved) = (to, to);
         Ok(())
     }
 
@@ -139,5 +158,53 @@ impl Mark {
             Some(folder) => fs::File::open(folder)?.sync_all(),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_that_began_before_a_cut_does_not_raise_the_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = Mark::open(folder.path()).unwrap();
+        let early = mark.end(Some(log_id(1, 1, 20)));
+        mark.lower(Some(log_id(1, 1, 10))).unwrap();
+        mark.reached(early);
+        mark.save().unwrap();
+        assert!(
+            Mark::open(folder.path())
+                .unwrap()
+                .check(Some(&log_id(1, 1, 10)))
+                .is_ok()
+        );
+        mark.reached(mark.end(Some(log_id(2, 1, 12))));
+        mark.save().unwrap();
+        let again = Mark::open(folder.path()).unwrap();
+        assert!(again.check(Some(&log_id(2, 1, 12))).is_ok());
+        assert!(
+            again.check(Some(&log_id(1, 1, 30))).is_err(),
+            "an older term is not further"
+        );
+        assert!(again.check(None).is_err());
+    }
+
+    #[test]
+    fn a_mark_that_was_changed_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = Mark::open(folder.path()).unwrap();
+        mark.reached(mark.end(Some(log_id(1, 1, 20))));
+        mark.save().unwrap();
+        let path = folder.path().join("durable.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("20", "2")).unwrap();
+        assert!(
+            Mark::open(folder.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("damaged")
+        );
     }
 }

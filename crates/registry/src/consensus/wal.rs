@@ -5,6 +5,7 @@ use std::sync::Arc;
 use raft_log::Types;
 
 use super::log::Shared;
+use super::mark::End;
 use super::types::{C, LogId, Vote, log_id};
 
 /// ((term, node), index): ordered as the ids themselves.
@@ -35,7 +36,7 @@ impl Types for Wal {
 /// What happens when a flush has reached the disk, or failed to.
 pub(super) enum Flushed {
     /// Everything that waited for this flush; afterwards what gathered meanwhile is flushed.
-    Group(Arc<Shared>, Vec<openraft::storage::IOFlushed<C>>, Option<LogId>),
+    Group(Arc<Shared>, Vec<openraft::storage::IOFlushed<C>>, End),
     /// One waiter.
     One(tokio::sync::oneshot::Sender<std::io::Result<()>>),
 }
@@ -43,7 +44,7 @@ pub(super) enum Flushed {
 impl raft_log::Callback for Flushed {
     fn send(self, result: std::io::Result<()>) {
         match self {
-            Flushed::Group(shared, waiters, last) => shared.flushed(result, waiters, last),
+            Flushed::Group(shared, waiters, end) => shared.flushed(result, waiters, end),
             // A waiter that gave up has nothing to be told.
             Flushed::One(waiter) => drop(waiter.send(result)),
         }

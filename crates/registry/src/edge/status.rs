@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reeve_domain::Refusal;
+use reeve_domain::{Refusal, Revision};
 use reeve_proto::error::{self, Reason};
 use tonic::Status;
 
@@ -26,6 +26,16 @@ impl From<Denied> for Status {
 /// No such tenant, or none that the caller may see: one answer for both.
 pub(super) fn no_tenant(text: &str) -> Status {
     error::refusal(&Refusal::TenantNotFound(text.to_owned()))
+}
+
+/// The same, and as of when: a client may remember it until something newer is known.
+pub(super) fn no_tenant_at(text: &str, revision: Revision) -> Status {
+    let message = Refusal::TenantNotFound(text.to_owned()).to_string();
+    error::status(
+        Reason::TenantNotFound,
+        message,
+        &[("revision", &revision.to_string())],
+    )
 }
 
 /// Nobody decided in time.

@@ -6,7 +6,7 @@ mod watch;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use reeve_domain::{Resolution, State, resolve, tenant};
+use reeve_domain::{Resolution, Revision, State, resolve, tenant};
 use reeve_proto::convert::{self, BadField};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::v1;
@@ -43,13 +43,14 @@ impl ResolverService for Resolver {
         check_staleness(&reading, level)?;
         let state = &reading.state;
         let standing = policy::standing(state, &call.caller, call.action())?;
-        let tenant = find::by_claim(state, &standing, &claim)?;
+        let known = find::by_claim(state, &standing, &claim);
+        let tenant = known.map_err(|_| status::no_tenant_at(&claim.to_string(), state.revision))?;
         let resolution = resolve::of(state, tenant);
         let explanation = match wire.explain {
             true => resolve::explain(state, &claim),
             false => Vec::new(),
         };
-        check_serving(&resolution, &explanation)?;
+        check_serving(&resolution, state.revision, &explanation)?;
         check_network(&resolution, &network)?;
         Ok(Response::new(v1::ResolveResponse {
             resolution: Some(shown(state, &resolution, &network)),
@@ -130,7 +131,7 @@ fn check_staleness(reading: &Reading, level: Level) -> Result<(), Status> {
 }
 
 /// Only an active tenant with a place to write is resolved.
-fn check_serving(resolution: &Resolution, explanation: &[String]) -> Result<(), Status> {
+fn check_serving(resolution: &Resolution, revision: Revision, explanation: &[String]) -> Result<(), Status> {
     if resolution.serves() {
         return Ok(());
     }
@@ -140,7 +141,9 @@ fn check_serving(resolution: &Resolution, explanation: &[String]) -> Result<(), 
     };
     let message = format!("tenant {} is {state}", resolution.slug);
     let explanation = explanation.join("; ");
+    let revision = revision.to_string();
     let mut metadata = vec![
+        ("revision", revision.as_str()),
         ("tenant", resolution.tenant.as_str()),
         ("state", resolution.status.word()),
     ];

@@ -42,6 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if !files.are_there() {
         bail!("this agent has no identity yet; run `reeve-agent --config … join --token-file …` first");
     }
+    files.finish()?;
     let credentials = files.credentials()?;
     let spiffe = credentials.spiffe();
     let name = match spiffe.kind() {

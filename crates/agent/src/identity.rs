@@ -20,6 +20,9 @@ pub struct IdentityFiles {
     folder: PathBuf,
 }
 
+/// Says that every file of a swap is on disk.
+const SWAP: &str = "swap";
+
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -88,6 +91,39 @@ impl IdentityFiles {
         let path = self.path(name);
         let bytes = disk::read_if_there(&path).map_err(|source| Error::Disk { path, source })?;
         Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// Puts files in place of others that belong together: all are on disk before the first is renamed.
+    fn swap(&self, files: &[(&str, &str)]) -> Result<(), Error> {
+        for (name, text) in files {
+            self.write(&format!("{name}.next"), text)?;
+        }
+        self.write(SWAP, "")?;
+        self.finish()
+    }
+
+    /// Completes a swap that a crash cut in two; one that was not whole is forgotten.
+    pub fn finish(&self) -> Result<(), Error> {
+        let whole = self.path(SWAP).exists();
+        for name in ["agent.key", "agent.crt", "pg.key", "pg.crt"] {
+            let (next, path) = (self.path(&format!("{name}.next")), self.path(name));
+            if !next.exists() {
+                continue;
+            }
+            let done = if whole {
+                std::fs::rename(&next, &path)
+            } else {
+                std::fs::remove_file(&next)
+            };
+            done.map_err(|source| Error::Disk { path, source })?;
+        }
+        match whole {
+            true => std::fs::remove_file(self.path(SWAP)).map_err(|source| Error::Disk {
+                path: self.path(SWAP),
+                source,
+            }),
+            false => Ok(()),
+        }
     }
 
     /// The key and request of a join that may have to be said again; made and kept before it is said at all.
@@ -162,10 +198,13 @@ impl IdentityFiles {
         let root = self.read("root.crt")?.unwrap_or_default();
         own.replace_pem(&renewed.certificate_chain_pem, &request.key_pem, &root)
             .map_err(Error::Files)?;
-        self.write("agent.key", &request.key_pem)?;
-        self.write("agent.crt", &renewed.certificate_chain_pem)?;
-        self.write("pg.key", &postgres.key_pem)?;
-        self.write("pg.crt", &renewed.postgres_certificate_chain_pem)?;
+        let renewed: [(&str, &str); 4] = [
+            ("agent.key", &request.key_pem),
+            ("agent.crt", &renewed.certificate_chain_pem),
+            ("pg.key", &postgres.key_pem),
+            ("pg.crt", &renewed.postgres_certificate_chain_pem),
+        ];
+        self.swap(&renewed)?;
         if let Err(error) = host.reload_tls().await {
             warn!(%error, "PostgreSQL did not take its new certificate");
         }
@@ -215,5 +254,38 @@ impl CredentialSource for Api {
             Ok([a, b]) => Ok(steps::Credentials { a, b }),
             Err(_) => Err("no credential".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_that_a_crash_cut_in_two_is_completed_or_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = IdentityFiles::of(folder.path());
+        for name in ["agent.key", "agent.crt", "pg.key", "pg.crt"] {
+            files.write(name, "old").unwrap();
+        }
+        let read = |name| files.read(name).unwrap().unwrap();
+        files.write("agent.key.next", "new").unwrap();
+        files.finish().unwrap();
+        assert_eq!(
+            (read("agent.key"), files.read("agent.key.next").unwrap()),
+            ("old".into(), None)
+        );
+
+        for name in ["agent.crt", "pg.key", "pg.crt"] {
+            files.write(&format!("{name}.next"), "new").unwrap();
+        }
+        files.write("agent.key", "new").unwrap();
+        files.write(SWAP, "").unwrap();
+        files.finish().unwrap();
+        for name in ["agent.key", "agent.crt", "pg.key", "pg.crt"] {
+            assert_eq!(read(name), "new", "{name}");
+        }
+        files.finish().unwrap();
+        assert_eq!(read("pg.crt"), "new");
     }
 }

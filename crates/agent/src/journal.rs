@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use reeve_proto::v1::step_key::Direction;
 use reeve_proto::v1::{StepKey, StepReport};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,15 @@ impl Journal {
         let held = self.held.lock();
         let recorded = held.get(&key.operation_id)?.iter().find(|r| r.is(key))?;
         Some(recorded.report(key))
+    }
+
+    /// Whether a step of the operation was taken back already.
+    pub fn has_turned_back(&self, operation: &str) -> bool {
+        let back = Direction::Undo as i32;
+        self.held
+            .lock()
+            .get(operation)
+            .is_some_and(|tries| tries.iter().any(|t| t.direction == back))
     }
 
     /// Writes an outcome down; it is on disk when this returns.

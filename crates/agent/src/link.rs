@@ -48,7 +48,7 @@ pub struct Link {
     /// Reports that no node has acknowledged.
     unsaid: Arc<Mutex<BTreeMap<Key, StepReport>>>,
     /// Orders that are being carried out.
-    at_work: Arc<Mutex<HashSet<Key>>>,
+    at_work: Arc<Mutex<HashSet<(Key, u64)>>>,
     finished: Arc<tokio::sync::Notify>,
     connected: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -208,7 +208,8 @@ impl Link {
         let Some(key) = order.key.as_ref().map(key_of) else {
             return;
         };
-        if !self.at_work.lock().insert(key.clone()) {
+        let at_work = (key.clone(), order.epoch);
+        if !self.at_work.lock().insert(at_work.clone()) {
             return;
         }
         let link = self.clone();
@@ -219,7 +220,7 @@ impl Link {
                 }
                 Err(error) => warn!(%error, step = order.name, "an order was not carried out"),
             }
-            link.at_work.lock().remove(&key);
+            link.at_work.lock().remove(&at_work);
             link.finished.notify_one();
         });
     }

@@ -14,7 +14,7 @@ use reeve_domain::words::Cidr;
 use reeve_proto::convert::time::length;
 use reeve_proto::v1::step_key::Direction;
 use reeve_proto::v1::step_report::Outcome as WireOutcome;
-use reeve_proto::v1::{StepOrder, StepReport};
+use reeve_proto::v1::{StepKey, StepOrder, StepReport};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
@@ -36,7 +36,52 @@ pub struct Performer {
     pub schemas: BTreeMap<String, PathBuf>,
     pub credentials: Arc<dyn CredentialSource>,
     places: Semaphore,
+    latest: Latest,
     tenants: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// The latest try of each operation: one that was overtaken must not act any more.
+#[derive(Default)]
+struct Latest(Mutex<HashMap<String, Try>>);
+
+/// Forwards first, then back; within a direction by step and attempt as they came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Try {
+    back: bool,
+    step: u32,
+    attempt: u32,
+}
+
+impl Try {
+    fn of(key: &StepKey) -> Try {
+        Try {
+            back: key.direction() == Direction::Undo,
+            step: key.step,
+            attempt: key.attempt,
+        }
+    }
+}
+
+impl Latest {
+    /// Notes an order; false when the operation is further already. There is no way from back to forwards.
+    fn note(&self, key: &StepKey, turned_back: bool) -> bool {
+        let this = Try::of(key);
+        let mut latest = self.0.lock();
+        let known = latest.get(&key.operation_id).copied();
+        let further = match known {
+            Some(known) if known.back => !this.back,
+            Some(known) if !this.back => (this.step, this.attempt) < (known.step, known.attempt),
+            _ => turned_back && !this.back,
+        };
+        if !further {
+            latest.insert(key.operation_id.clone(), this);
+        }
+        !further
+    }
+
+    fn is(&self, key: &StepKey) -> bool {
+        self.0.lock().get(&key.operation_id) == Some(&Try::of(key))
+    }
 }
 
 /// Why a try did not reach its goal.
@@ -81,6 +126,7 @@ impl Performer {
             schemas,
             credentials,
             places,
+            latest: Latest::default(),
             tenants: Mutex::default(),
         }
     }
@@ -90,14 +136,25 @@ impl Performer {
         let Some(key) = &order.key else {
             return Err(io::Error::other("an order without a key"));
         };
-        if let Some(report) = self.journal.recall(key) {
-            return Ok(report);
-        }
         if let Word::Older { known } = self.fence.judge(&order.group, order.epoch)? {
             return Err(io::Error::other(format!(
                 "order of epoch {} turned away: epoch {known} of group {} is known",
                 order.epoch, order.group
             )));
+        }
+        // Of another epoch the outcome would not count: the step is looked at anew, which does no harm.
+        if let Some(report) = self
+            .journal
+            .recall(key)
+            .filter(|report| report.epoch == order.epoch)
+        {
+            return Ok(report);
+        }
+        if !self
+            .latest
+            .note(key, self.journal.has_turned_back(&key.operation_id))
+        {
+            return Err(io::Error::other("a later order of this operation has come"));
         }
         let result = self.carry_out(order).await;
         let report = report(order, result);
@@ -115,6 +172,13 @@ impl Performer {
 
         let queue = self.tenants.lock().entry(tenant.id.clone()).or_default().clone();
         let _turn = queue.lock().await;
+        // It may have waited while the operation turned back, or came to another try.
+        if !order.key.as_ref().is_some_and(|key| self.latest.is(key)) {
+            return Err(Failure::retry(
+                "OVERTAKEN",
+                "a later order of this operation has come",
+            ));
+        }
         let Ok(_place) = self.places.acquire().await else {
             return Err(Failure::retry("STOPPING", "the agent is stopping"));
         };
@@ -225,4 +289,43 @@ fn report(order: &StepOrder, result: Result<Outcome, Failure>) -> StepReport {
         report.schema_checksum = checksum;
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(direction: Direction, step: u32, attempt: u32) -> StepKey {
+        StepKey {
+            operation_id: "op_0000000000000001".into(),
+            step,
+            attempt,
+            direction: direction as i32,
+        }
+    }
+
+    #[test]
+    fn an_order_that_was_overtaken_does_not_act() {
+        let latest = Latest::default();
+        let first = key(Direction::Forward, 1, 1);
+        assert!(latest.note(&first, false) && latest.is(&first));
+        let second = key(Direction::Forward, 1, 2);
+        assert!(latest.note(&second, false));
+        assert!(!latest.is(&first), "an older try would have acted");
+        assert!(!latest.note(&first, false), "an older try was taken up again");
+        let back = key(Direction::Undo, 1, 1);
+        assert!(latest.note(&back, false) && !latest.is(&second));
+        assert!(
+            !latest.note(&key(Direction::Forward, 2, 1), false),
+            "forwards after it turned back"
+        );
+        assert!(latest.note(&key(Direction::Undo, 0, 1), false));
+    }
+
+    #[test]
+    fn what_turned_back_in_an_earlier_life_stays_turned() {
+        let latest = Latest::default();
+        assert!(!latest.note(&key(Direction::Forward, 1, 3), true));
+        assert!(latest.note(&key(Direction::Undo, 0, 1), true));
+    }
 }

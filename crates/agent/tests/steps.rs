@@ -508,3 +508,63 @@ async fn doors_that_postgresql_cannot_read_are_put_back() {
     assert!(!after.contains(other.tenant.id.as_str()));
     case.undo_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_holds_its_own_role_locked_is_put_out_all_the_same() {
+    use reeve_agent::host::ident::Ending;
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr");
+    for step in ["create_roles", "create_database", "open_doors"] {
+        case.forward(step).await.unwrap();
+    }
+    let mut session = case
+        .host
+        .as_tenant(&case.tenant.id, Ending::A, &case.credentials.a)
+        .await
+        .unwrap();
+    sqlx::raw_sql(
+        "SET idle_in_transaction_session_timeout = 0; BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'",
+    )
+    .execute(&mut session)
+    .await
+    .unwrap();
+    assert!(matches!(
+        case.forward("close_doors").await.unwrap(),
+        Outcome::Done(_)
+    ));
+    assert!(
+        sqlx::query("SELECT 1").execute(&mut session).await.is_err(),
+        "its session goes on"
+    );
+    case.undo_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_cannot_keep_a_tenants_roles_alive() {
+    let bench = Bench::new().await;
+    let gone = Case::new(&bench, "ehr");
+    gone.forward("create_roles").await.unwrap();
+    gone.forward("create_database").await.unwrap();
+    let grant = format!(
+        "CREATE TABLE kept (id int); GRANT SELECT ON kept TO {0}_a, {0}; \
+         ALTER TABLE kept ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON kept TO {0}_a USING (true);",
+        gone.tenant.id
+    );
+    let neighbour = Case::new(&bench, "ehr").with_files(&bench, "grants", &[("V001__x.sql", &grant)]);
+    for step in ["create_roles", "create_database", "open_doors", "migrate"] {
+        neighbour.forward(step).await.unwrap();
+    }
+    gone.undo_all().await;
+    neighbour.undo_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_lists_only_others_is_probed_and_closed_all_the_same() {
+    let bench = Bench::new().await;
+    let mut case = Case::new(&bench, "ehr");
+    case.tenant.allowlist = vec![Cidr::parse("10.9.0.0/16").unwrap()];
+    for step in FORWARD {
+        case.forward(step).await.unwrap();
+    }
+    case.undo_all().await;
+}

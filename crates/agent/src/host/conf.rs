@@ -19,7 +19,7 @@ impl Host {
         owner.file(&settings.data_dir.join("pg_ident.conf"), map.as_bytes())?;
         owner.file(
             &settings.data_dir.join("pg_hba.conf"),
-            self.inner.doors.render(&settings.default_cidrs).as_bytes(),
+            self.inner.doors.render(settings).as_bytes(),
         )?;
         Ok(())
     }
@@ -59,6 +59,7 @@ impl Host {
              ssl_key_file = 'reeve_server.key'\n\
              ssl_ca_file = 'reeve_root.crt'\n\
              password_encryption = 'scram-sha-256'\n\
+             authentication_timeout = '10s'\n\
              idle_in_transaction_session_timeout = '10min'\n\
              temp_file_limit = '4GB'\n\
              max_slot_wal_keep_size = '4GB'\n\

@@ -11,7 +11,7 @@ use reeve_domain::words::Cidr;
 use sqlx::Row;
 
 use super::knock::{Knock, Said};
-use super::{Error, Host, hba};
+use super::{Error, Host, Settings, hba};
 use crate::disk;
 
 /// The wanted doors.
@@ -39,8 +39,12 @@ impl Doors {
         })
     }
 
-    pub(super) fn render(&self, default_cidrs: &[Cidr]) -> String {
-        hba::render(&self.wanted.lock(), default_cidrs)
+    pub(super) fn render(&self, settings: &Settings) -> String {
+        hba::render(
+            &self.wanted.lock(),
+            &settings.default_cidrs,
+            &settings.own_address(),
+        )
     }
 
     fn keep(&self, wanted: BTreeMap<TenantId, Vec<Cidr>>) -> io::Result<()> {
@@ -78,6 +82,10 @@ impl Host {
             Err(error) => Err(error),
         };
         if let Err(error) = changed {
+            if !open {
+                // Shut stays shut: the next try proves it.
+                return Err(error.of("the doors are shut, which could not be proved"));
+            }
             self.inner.doors.keep(before)?;
             self.write_hba().await?;
             return Err(error.of("the doors were put back as they were"));
@@ -96,7 +104,7 @@ impl Host {
         let settings = &self.inner.settings;
         let path = settings.data_dir.join("pg_hba.conf");
         let before = std::fs::read(&path)?;
-        let text = self.inner.doors.render(&settings.default_cidrs);
+        let text = self.inner.doors.render(settings);
         self.inner.owner.file(&path, text.as_bytes())?;
         let checked = self.check_and_reload().await;
         if checked.is_err() {
@@ -126,9 +134,6 @@ impl Host {
 
     /// A reload is a signal: the rules are in force when a knock at the door says so.
     async fn wait_until_in_force(&self, tenant: &TenantId, open: bool) -> Result<(), Error> {
-        if open && !self.may_knock(tenant) {
-            return self.wait_until_listed(tenant).await;
-        }
         let knock = Knock::at(&self.inner.settings, tenant);
         let look = async {
             loop {
@@ -142,34 +147,6 @@ impl Host {
         match tokio::time::timeout(IN_FORCE_MAX, look).await {
             Ok(result) => result,
             Err(_) => Err(Error::retry("HBA", "the new doors are not in force")),
-        }
-    }
-
-    /// Whether this machine's own address is among those that may come.
-    fn may_knock(&self, tenant: &TenantId) -> bool {
-        let listed = self.doors_of(tenant).unwrap_or_default();
-        let cidrs = if listed.is_empty() {
-            &self.inner.settings.default_cidrs
-        } else {
-            &listed
-        };
-        cidrs
-            .iter()
-            .any(|cidr| ["127.0.0.1/32", "127.0.0.0/8", "0.0.0.0/0"].contains(&cidr.to_string().as_str()))
-    }
-
-    /// For doors through which the agent itself may not come: the server has read the file after it was written.
-    async fn wait_until_listed(&self, tenant: &TenantId) -> Result<(), Error> {
-        let mut session = self.control("postgres").await?;
-        let listed: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_hba_file_rules WHERE $1 = ANY (database) AND type = 'hostssl'",
-        )
-        .bind(tenant.to_string())
-        .fetch_one(&mut session)
-        .await?;
-        match listed {
-            0 => Err(Error::retry("HBA", "the tenant's lines are not in pg_hba.conf")),
-            _ => Ok(()),
         }
     }
 }

@@ -66,11 +66,13 @@ impl Error {
     }
 }
 
-/// Whether a SQLSTATE passes by itself: connections, resources, locks, shutdowns, serialization.
+/// Whether a SQLSTATE passes by itself: connections, resources, locks, shutdowns, serialization, and a database that
+/// somebody else is just making.
 fn passes(code: &str) -> bool {
     ["08", "40", "53", "57", "58"]
         .iter()
         .any(|class| code.starts_with(class))
+        || code == "42P04"
         || code == "55P03"
         || code == "55006"
 }

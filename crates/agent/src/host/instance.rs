@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tracing::info;
 
@@ -100,20 +100,11 @@ impl Host {
 
     fn spawn(&self) -> Result<(), Error> {
         let data = &self.inner.settings.data_dir;
+        fs::create_dir_all(&self.inner.settings.state_dir)?;
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.inner.settings.state_dir.join("postgres.log"));
-        let log = match log {
-            Ok(log) => log,
-            Err(_) => {
-                fs::create_dir_all(&self.inner.settings.state_dir)?;
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(self.inner.settings.state_dir.join("postgres.log"))?
-            }
-        };
+            .open(self.inner.settings.state_dir.join("postgres.log"))?;
         let mut command = self.command("postgres");
         command.arg("-D").arg(data).stdout(log.try_clone()?).stderr(log);
         // A group of its own: what ends the agent does not end the database.
@@ -132,38 +123,46 @@ impl Host {
         let text = fs::read_to_string(self.inner.settings.data_dir.join("postmaster.pid")).ok()?;
         let raw: i32 = text.lines().next()?.trim().parse().ok()?;
         let pid = Pid::from_raw(raw)?;
-        test_kill_process(pid).ok()?;
-        // The number may belong to somebody else by now.
-        let name = fs::read_to_string(format!("/proc/{raw}/comm")).ok()?;
-        name.trim().starts_with("postgres").then_some(pid)
+        // "pid (comm) state …": the number may belong to somebody else by now, or to one that is dead and not
+        // collected yet.
+        let stat = fs::read_to_string(format!("/proc/{raw}/stat")).ok()?;
+        let (name, state) = stat.rsplit_once(')')?;
+        let lives = !matches!(state.trim_start().chars().next(), Some('Z' | 'X'));
+        (lives && name.ends_with("(postgres")).then_some(pid)
     }
 
+    /// Waits until it answers. One that ends at once is started again: what a killed postmaster left behind holds
+    /// its memory for a moment.
     async fn wait_until_up(&self) -> Result<(), Error> {
         let look = async {
             loop {
                 if self.control("postgres").await.is_ok() {
                     return Ok(());
                 }
-                let ended = self
-                    .inner
-                    .child
-                    .lock()
-                    .as_mut()
-                    .and_then(|child| child.try_wait().ok().flatten());
-                if let (Some(status), None) = (ended, self.postmaster()) {
-                    let log = self.inner.settings.state_dir.join("postgres.log");
-                    return Err(Error::retry(
-                        "START",
-                        format!("PostgreSQL ended with {status}; see {}", log.display()),
-                    ));
+                if self.postmaster().is_none() && self.has_ended() {
+                    self.spawn()?;
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
         match tokio::time::timeout(START_MAX, look).await {
             Ok(result) => result,
-            Err(_) => Err(Error::retry("START", "PostgreSQL did not answer in time")),
+            Err(_) => {
+                let log = self.inner.settings.state_dir.join("postgres.log");
+                Err(Error::retry(
+                    "START",
+                    format!("PostgreSQL did not answer in time; see {}", log.display()),
+                ))
+            }
         }
+    }
+
+    /// Whether the process that this life started is over.
+    fn has_ended(&self) -> bool {
+        let mut child = self.inner.child.lock();
+        child
+            .as_mut()
+            .is_none_or(|child| matches!(child.try_wait(), Ok(Some(_))))
     }
 
     /// Stops the instance: sessions are ended, a checkpoint is made.

@@ -47,13 +47,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 impl Knock {
     /// As a tenant's login at its own database, over TLS.
     pub fn at(settings: &Settings, tenant: &TenantId) -> Knock {
-        let everywhere = ["*", "0.0.0.0", "::"].contains(&settings.listen.as_str());
         Knock {
-            host: if everywhere {
-                "127.0.0.1".to_owned()
-            } else {
-                settings.listen.clone()
-            },
+            host: settings.own_host().to_owned(),
             port: settings.port,
             ca: settings.tls.ca.clone(),
             user: Ident::role(tenant, Ending::A).as_str().to_owned(),

@@ -50,6 +50,25 @@ pub struct Settings {
     pub default_cidrs: Vec<Cidr>,
 }
 
+impl Settings {
+    /// Where a probe of this machine reaches the instance.
+    pub fn own_host(&self) -> &str {
+        match self.listen.as_str() {
+            "*" | "0.0.0.0" | "::" => "127.0.0.1",
+            listen => listen,
+        }
+    }
+
+    /// The address that such a probe comes from, as pg_hba.conf writes it.
+    fn own_address(&self) -> String {
+        match self.own_host().parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V6(address)) => format!("{address}/128"),
+            Ok(address) => format!("{address}/32"),
+            Err(_) => "samehost".to_owned(),
+        }
+    }
+}
+
 /// PEM files: the server's certificate chain, its key, the root of clients and servers.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {

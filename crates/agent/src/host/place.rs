@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::Path;
 
 use super::Error;
@@ -64,15 +64,21 @@ impl Owner {
     /// Replaces a file whole: beside, synced, owned, renamed, folder synced.
     pub(super) fn file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let draft = path.with_extension("draft");
+        // The folder is the other user's: a draft that stands there, or a link, is not written through.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        self.give(&draft)?;
+        if let Some((uid, gid)) = self.ids {
+            fchown(&file, Some(uid), Some(gid))?;
+        }
         fs::rename(&draft, path)?;
         match path.parent() {
             Some(folder) => File::open(folder)?.sync_all(),

@@ -24,6 +24,11 @@ impl Host {
             .username("ctl_agent")
             .database(database)
             .application_name("reeve-agent")
+            // Shorter than any step's own limit: what a step gives up must not go on behind its back.
+            .options([
+                ("statement_timeout", "50s"),
+                ("client_connection_check_interval", "1s"),
+            ])
             .ssl_mode(PgSslMode::Disable);
         connect(&options).await
     }
@@ -38,6 +43,7 @@ impl Host {
             .password(password)
             .database(Ident::of(tenant).as_str())
             .application_name("reeve-migrate")
+            .options([("client_connection_check_interval", "1s")])
             .ssl_mode(PgSslMode::Disable);
         connect(&options).await
     }
@@ -50,9 +56,8 @@ impl Host {
         password: &str,
     ) -> Result<PgConnection, Error> {
         let settings = &self.inner.settings;
-        let everywhere = ["*", "0.0.0.0", "::"].contains(&settings.listen.as_str());
         let options = PgConnectOptions::new_without_pgpass()
-            .host(if everywhere { "127.0.0.1" } else { &settings.listen })
+            .host(settings.own_host())
             .port(settings.port)
             .username(Ident::role(tenant, login).as_str())
             .password(password)

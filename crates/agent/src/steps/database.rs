@@ -24,7 +24,12 @@ pub(super) async fn create(context: &Context<'_>) -> Result_ {
         host.alone(format!(
             "CREATE DATABASE {name} OWNER ctl_owner TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT {limit}"
         ))
-        .await?;
+        .await
+        .map_err(|error| match error.code() {
+            // An abandoned try may still be making it: the next one finds it there.
+            "23505" => Error::retry("23505", "another session is making the database"),
+            _ => error,
+        })?;
     }
     host.in_one_transaction("postgres", &outside(&tenant.id)).await?;
     host.in_one_transaction(database.as_str(), &inside(&tenant.id))

@@ -14,24 +14,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Opens the tenant's doors: its own logins, over TLS, from where it lists.
 pub(super) async fn open(context: &Context<'_>) -> Result_ {
     let (host, tenant) = (context.host, context.tenant);
-    if host.doors_of(&tenant.id).as_ref() == Some(&tenant.allowlist) {
-        return Ok(Outcome::AlreadyTrue(Proof::of(
-            "doors: open for the tenant's own logins over TLS",
-        )));
-    }
+    let were_open = host.doors_of(&tenant.id).as_ref() == Some(&tenant.allowlist);
+    // What is wanted may be on disk and not in force: it is made so each time, and knocked at.
     host.set_doors(&tenant.id, Some(tenant.allowlist.clone())).await?;
-    Ok(Outcome::Done(Proof::of(
-        "doors: written, checked, reloaded, in force",
-    )))
+    let proof = Proof::of("doors: written, checked, reloaded, in force");
+    Ok(if were_open {
+        Outcome::AlreadyTrue(proof)
+    } else {
+        Outcome::Done(proof)
+    })
 }
 
 /// Closes the doors, takes the logins away, and ends every session.
 pub(super) async fn close(context: &Context<'_>) -> Result_ {
     let (host, tenant) = (context.host, context.tenant);
-    let was_open = host.doors_of(&tenant.id).is_some();
-    if was_open {
-        host.set_doors(&tenant.id, None).await?;
-    }
+    let were_open = host.doors_of(&tenant.id).is_some();
+    // Whatever the doors say, nobody stays inside and no login stays.
+    let shut = host.set_doors(&tenant.id, None).await;
+    // Before the logins are altered: a session that holds its own role's row locked would hold this up for ever.
+    let mut ended = end_sessions(host, &tenant.id).await?;
     let roles = super::roles::existing(host, &tenant.id).await?;
     let logins = [Ending::A, Ending::B, Ending::Mig].map(|e| Ident::role(&tenant.id, e));
     let statements: Vec<Statement> = logins
@@ -40,8 +41,9 @@ pub(super) async fn close(context: &Context<'_>) -> Result_ {
         .map(|login| format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", login.quoted()))
         .collect();
     host.in_one_transaction("postgres", &statements).await?;
-    let ended = end_sessions(host, &tenant.id).await?;
-    match was_open || ended > 0 {
+    ended += end_sessions(host, &tenant.id).await?;
+    shut?;
+    match were_open || ended > 0 {
         true => Ok(Outcome::Done(Proof::of(format!(
             "doors: closed, logins taken away, {ended} sessions ended"
         )))),

@@ -2,6 +2,8 @@
 //!
 //! A superuser's session never runs any of it: `SET ROLE` is no sandbox, a trigger may `RESET ROLE`.
 
+use std::time::Duration;
+
 use reeve_domain::TenantId;
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, Row};
@@ -12,6 +14,10 @@ use super::manifest::{Channel, Script};
 use super::{Context, Outcome, Proof, Result_};
 use crate::host::ident::{Ending, Ident, literal, tenants_own};
 use crate::host::{Error, Host, random_password, verifier};
+
+/// Looks at sessions that were told to end.
+const ENDINGS_MAX: u32 = 200;
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Which files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,8 @@ fn checksum(scripts: &[Script]) -> String {
 /// Opens the migration role for this one job, runs what is missing, and closes it again whatever came of it.
 async fn run(context: &Context<'_>, kind: Kind, scripts: &[Script]) -> Result<usize, Error> {
     let (host, tenant) = (context.host, &context.tenant.id);
+    // A try that was cut off may have left its session and its login.
+    close_role(host, tenant).await?;
     let password = open_role(host, tenant).await?;
     let result = async {
         let mut session = host.as_migrator(tenant, &password).await?;
@@ -136,11 +144,20 @@ async fn close_role(host: &Host, tenant: &TenantId) -> Result<(), Error> {
     )
     .await?;
     let mut session = host.control("postgres").await?;
-    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
-        .bind(role.as_str())
-        .execute(&mut session)
-        .await?;
-    Ok(())
+    for _ in 0..ENDINGS_MAX {
+        let ended = sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
+            .bind(role.as_str())
+            .fetch_all(&mut session)
+            .await?;
+        if ended.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Error::retry(
+        "SESSIONS",
+        "a session of the migration role does not end",
+    ))
 }
 
 /// Applies what is missing, each file in a transaction of its own together with its line in the book.
@@ -186,13 +203,13 @@ async fn apply(session: &mut PgConnection, kind: Kind, scripts: &[Script]) -> Re
 
 async fn apply_one(session: &mut PgConnection, kind: Kind, script: &Script) -> Result<(), Error> {
     sqlx::raw_sql("BEGIN").execute(&mut *session).await?;
-    let begun: i64 = sqlx::query_scalar("SELECT txid_current()")
+    let begun: i64 = sqlx::query_scalar("SELECT pg_catalog.txid_current()")
         .fetch_one(&mut *session)
         .await?;
     sqlx::raw_sql(tenants_own(script.sql.clone()))
         .execute(&mut *session)
         .await?;
-    let now: i64 = sqlx::query_scalar("SELECT txid_current()")
+    let now: i64 = sqlx::query_scalar("SELECT pg_catalog.txid_current()")
         .fetch_one(&mut *session)
         .await?;
     if now != begun {
@@ -210,6 +227,7 @@ async fn apply_one(session: &mut PgConnection, kind: Kind, script: &Script) -> R
     .bind(&script.sha256)
     .execute(&mut *session)
     .await?;
-    sqlx::raw_sql("COMMIT").execute(&mut *session).await?;
+    // What the file set for its session shall not reach the next one; the role comes back with the rest.
+    sqlx::raw_sql("COMMIT; RESET ALL").execute(&mut *session).await?;
     Ok(())
 }

@@ -70,6 +70,7 @@ pub(super) async fn drop(context: &Context<'_>) -> Result_ {
     if roles.is_empty() {
         return Ok(Outcome::AlreadyTrue(Proof::of("roles: none is there")));
     }
+    forget_grants(host, &tenant.id, &roles).await?;
     let statements: Vec<Statement> = own(&tenant.id)
         .into_iter()
         .map(|role| format!("DROP ROLE IF EXISTS {}", role.quoted()))
@@ -85,6 +86,34 @@ pub(super) async fn drop(context: &Context<'_>) -> Result_ {
         "roles: {} dropped",
         roles.len()
     ))))
+}
+
+/// Takes back what other tenants granted to these roles, or wrote into policies about them: it would hold the roles
+/// for ever. Nothing is dropped by it, for they own nothing outside their own database, which is gone.
+async fn forget_grants(host: &Host, tenant: &TenantId, roles: &[String]) -> Result<(), Error> {
+    if super::database::exists(host, tenant).await? {
+        return Ok(());
+    }
+    let mut session = host.control("postgres").await?;
+    let rows = sqlx::query(
+        "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
+         WHERE s.refclassid = 'pg_authid'::regclass AND d.datallowconn \
+         AND s.refobjid IN (SELECT oid FROM pg_roles WHERE rolname::text = ANY ($1))",
+    )
+    .bind(roles)
+    .fetch_all(&mut session)
+    .await?;
+    let held: Vec<String> = own(tenant)
+        .iter()
+        .filter(|role| roles.iter().any(|r| r == role.as_str()))
+        .map(Ident::quoted)
+        .collect();
+    for row in rows {
+        let database: String = row.try_get(0)?;
+        host.in_one_transaction(&database, &[format!("DROP OWNED BY {}", held.join(", "))])
+            .await?;
+    }
+    Ok(())
 }
 
 /// Roles of the tenant, most dependent first.

@@ -109,6 +109,9 @@ async fn without_a_quorum_reads_go_on_flagged_and_writes_say_so() {
     let view = cluster.nodes[&3].consensus.read(bounded, soon()).await.unwrap();
     assert!(!view.stale, "{view:?}");
 
+    let has_it =
+        |node: &crate::consensus::Consensus| node.published().state.regions.contains_key(&name("vn"));
+    cluster.wait_until(3, has_it).await;
     cluster.kill(1).await;
     cluster.kill(2).await;
     let node = &cluster.nodes[&3].consensus;

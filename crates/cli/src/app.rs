@@ -75,8 +75,8 @@ pub fn command() -> Command {
 
 /// The arguments bring their own words about themselves; the noun keeps its.
 fn with_nodes(noun: Command) -> Command {
-    let (about, long_about) = (noun.get_about().cloned(), noun.get_long_about().cloned());
-    Link::augment_args(noun).about(about).long_about(long_about)
+    let about = noun.get_about().cloned().unwrap_or_default();
+    Link::augment_args(noun).about(about).long_about(None)
 }
 
 /// Does what the arguments say.

@@ -94,6 +94,20 @@ fn add(path: &Path, name: &str, context: Context) -> Result<()> {
     contexts.save(path)
 }
 
+/// Forgets a context whose cluster is gone.
+pub fn forget(name: &str) -> Result<()> {
+    forget_in(&path()?, name)
+}
+
+fn forget_in(path: &Path, name: &str) -> Result<()> {
+    let mut contexts = Contexts::load(path)?;
+    contexts.contexts.remove(name);
+    if contexts.current.as_deref() == Some(name) {
+        contexts.current = None;
+    }
+    contexts.save(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +144,31 @@ mod tests {
         fs::write(&path, "curent = \"dev\"\n").unwrap();
         let error = format!("{:#}", Contexts::load(&path).unwrap_err());
         assert!(error.contains("curent"), "{error}");
+    }
+
+    #[test]
+    fn a_forgotten_context_is_not_the_current_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let context = Context {
+            nodes: vec![],
+            ca: "ca".into(),
+            cert: "cert".into(),
+            key: "key".into(),
+        };
+        let contexts = [
+            ("dev".to_owned(), context.clone()),
+            ("hospital".to_owned(), context),
+        ]
+        .into();
+        Contexts {
+            current: Some("dev".into()),
+            contexts,
+        }
+        .save(&path)
+        .unwrap();
+        forget_in(&path, "dev").unwrap();
+        let left = Contexts::load(&path).unwrap();
+        assert_eq!((left.current, left.contexts.len()), (None, 1));
     }
 }

@@ -49,11 +49,14 @@ pub async fn run(args: Args) -> Result<()> {
         },
         asked = &mut end => asked,
     };
-    println!("\nstopping…");
+    say!("\nstopping…");
     fleet.shutdown().await.context("stopping the fleet")?;
     match &args.persist {
-        Some(dir) => println!("kept in {}", dir.display()),
-        None => println!("gone"),
+        Some(dir) => say!("kept in {}", dir.display()),
+        None => {
+            context::forget(CONTEXT)?;
+            say!("gone");
+        }
     }
     served
 }
@@ -76,7 +79,7 @@ async fn start(args: &Args) -> Result<Fleet> {
         .schema("ehr", examples.join("ehr"))
         .schema("ehr-broken", examples.join("ehr-broken"))
         .restart(Restart::Everybody)
-        .on_stage(|stage, took| println!("  ✓ {stage:<24} {:>5.1} s", took.as_secs_f64()));
+        .on_stage(|stage, took| say!("  ✓ {stage:<24} {:>5.1} s", took.as_secs_f64()));
     if let Some(dir) = &args.persist {
         builder = builder.dir(dir);
     }
@@ -90,7 +93,7 @@ async fn settle(fleet: &Fleet, args: &Args) -> Result<()> {
     if !wanted.is_empty() {
         let begun = Instant::now();
         hospitals::onboard_all(fleet.api(), &mut wanted, "ehr", &Live::new()).await?;
-        println!(
+        say!(
             "  ✓ {:<24} {:>5.1} s",
             format!("{} tenants onboarded", wanted.len()),
             begun.elapsed().as_secs_f64()
@@ -113,30 +116,30 @@ async fn known(fleet: &Fleet) -> Result<Vec<String>> {
 }
 
 fn banner(fleet: &Fleet, hospitals: &[Hospital]) {
-    println!("\n  WARNING: for development only. Every key of this fleet is on this machine.\n");
-    println!("  gRPC      {}", fleet.addresses().join("  "));
+    say!("\n  WARNING: for development only. Every key of this fleet is on this machine.\n");
+    say!("  gRPC      {}", fleet.addresses().join("  "));
     for agent in fleet.agents() {
         let postgres = agent.postgres();
-        println!(
+        say!(
             "  postgres  {} at 127.0.0.1:{}",
             agent.name(),
             postgres.advertised_port()
         );
     }
-    println!("  files     {}", fleet.dir().display());
-    println!("\n  Try in another terminal:");
-    println!("    reeve cluster status");
-    println!("    reeve tenant ls");
+    say!("  files     {}", fleet.dir().display());
+    say!("\n  Try in another terminal:");
+    say!("    reeve cluster status");
+    say!("    reeve tenant ls");
     if let Some(hospital) = hospitals.first() {
-        println!("    reeve resolve {} --explain", hospital.domain);
+        say!("    reeve resolve {} --explain", hospital.domain);
     }
     let region = fleet.agents().first().map_or("vn", |agent| agent.region());
-    println!("    reeve tenant create my-clinic --domain my-clinic.example --region {region} --channel ehr");
-    println!("    reeve op ls");
-    println!("    reeve audit tail");
+    say!("    reeve tenant create my-clinic --domain my-clinic.example --region {region} --channel ehr");
+    say!("    reeve op ls");
+    say!("    reeve audit tail");
     if let Some(agent) = fleet.agents().first() {
-        println!("\n  As the owner of {}'s PostgreSQL:", agent.name());
-        println!("    {}", agent.postgres().psql_hint());
+        say!("\n  As the owner of {}'s PostgreSQL:", agent.name());
+        say!("    {}", agent.postgres().psql_hint());
     }
-    println!("\n  Ctrl-C ends it.");
+    say!("\n  Ctrl-C ends it.");
 }

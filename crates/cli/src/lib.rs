@@ -6,6 +6,13 @@
 //! ```
 //! Results go to standard output; messages, progress and errors to standard error.
 
+/// A line on standard output. Nobody listening is no reason to stop, nor to panic as `println!` does: there is work to end.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($what)*)));
+    }};
+}
+
 pub mod app;
 pub mod audit;
 mod cluster;

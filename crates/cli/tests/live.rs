@@ -1,14 +1,15 @@
 //! The command line against a whole fleet: what a person would type, what it prints, how it exits.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// `reeve dev`, and a context of the test's own.
 struct Dev {
     child: Child,
+    said: BufReader<ChildStdout>,
     folder: tempfile::TempDir,
 }
 
@@ -22,10 +23,13 @@ impl Dev {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.any(|line| line.unwrap().contains("Ctrl-C ends it"));
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let ready = said
+            .by_ref()
+            .lines()
+            .any(|line| line.unwrap().contains("Ctrl-C ends it"));
         assert!(ready, "the fleet did not come up");
-        Dev { child, folder }
+        Dev { child, said, folder }
     }
 
     fn run(&self, args: &[&str]) -> (i32, String, String) {
@@ -45,6 +49,11 @@ impl Dev {
         out
     }
 
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        let args = [args, &["-o", "json"]].concat();
+        serde_json::from_str(&self.ok(&args)).unwrap()
+    }
+
     /// Runs what must fail in this way.
     fn refused(&self, code: i32, reason: &str, args: &[&str]) {
         let (got, out, err) = self.run(args);
@@ -53,12 +62,25 @@ impl Dev {
     }
 }
 
+impl Dev {
+    /// Ends it as Ctrl-C does; what it says then.
+    fn end(&mut self) {
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::INT).unwrap();
+        let mut said = String::new();
+        self.said.read_to_string(&mut said).unwrap();
+        assert!(
+            self.child.wait().unwrap().success() && said.ends_with("gone\n"),
+            "{said}"
+        );
+    }
+}
+
 impl Drop for Dev {
     fn drop(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
-            let _ = kill_process(pid, Signal::TERM);
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::TERM);
+            let _ = self.child.wait();
         }
-        let _ = self.child.wait();
     }
 }
 
@@ -77,15 +99,13 @@ fn examples() -> PathBuf {
 
 #[test]
 fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
-    let dev = Dev::start();
-    let json = |args: &[&str]| -> serde_json::Value {
-        let mut args = args.to_vec();
-        args.extend(["-o", "json"]);
-        serde_json::from_str(&dev.ok(&args)).unwrap()
-    };
+    let mut dev = Dev::start();
 
     assert!(dev.ok(&["cluster", "status"]).contains("leader"));
-    assert_eq!(json(&["group", "ls"]).as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        dev.json(&["group", "ls"])["groups"].as_array().map(Vec::len),
+        Some(2)
+    );
     let created = [
         "tenant",
         "create",
@@ -183,10 +203,10 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
         "--out",
         token.to_str().unwrap(),
     ]);
-    let nodes = json(&["cluster", "status"])["nodes"][0]["api_address"]
+    let nodes = dev.json(&["cluster", "status"])["nodes"][0]["api_address"]
         .as_str()
         .map(str::to_owned);
-    let nodes = nodes.unwrap_or_else(|| panic!("{}", json(&["cluster", "status"])));
+    let nodes = nodes.unwrap_or_else(|| panic!("{}", dev.json(&["cluster", "status"])));
     let enroll = [
         "cluster",
         "enroll",
@@ -231,4 +251,8 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
 
     dev.ok(&["tenant", "delete", "my-clinic", "--confirm", "my-clinic"]);
     dev.refused(3, "TENANT_NOT_FOUND", &["resolve", "my-clinic.example"]);
+
+    dev.end();
+    let left = std::fs::read_to_string(dev.folder.path().join("config.toml")).unwrap();
+    assert!(!left.contains("dev") && left.contains("vera"), "{left}");
 }

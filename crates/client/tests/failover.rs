@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use prost::Message;
@@ -29,43 +29,32 @@ fn api(cluster: &Cluster, nodes: &[String]) -> Api {
 }
 
 #[tokio::test]
-async fn a_dead_node_costs_nothing_but_a_refused_connection() {
+async fn a_dead_node_is_passed_over() {
     let cluster = Cluster::new();
     let alive = cluster.node(1, whoami()).await;
     // Several clients, because each prefers another node at first.
     for _ in 0..6 {
         let api = api(&cluster, &[dead().await, alive.addr(), dead().await]);
-        let begun = Instant::now();
         for _ in 0..5 {
             let answer = api.access().who_am_i(v1::WhoAmIRequest {}).await.unwrap();
             let by = *answer.extensions().get::<AnsweredBy>().unwrap();
             assert_eq!(api.channel().addr(by), alive.addr());
         }
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 }
 
 #[tokio::test]
-async fn a_frozen_node_delays_one_read_and_not_the_next() {
+async fn a_frozen_node_is_asked_once_and_not_for_the_next_read() {
     let cluster = Cluster::new();
     let (alive, frozen) = (cluster.node(1, whoami()).await, cluster.node(2, frozen()).await);
-    let mut met_the_frozen_one = false;
-    for _ in 0..8 {
+    // Each client draws the node it begins with; sooner or later one draws the frozen node.
+    while frozen.calls() == 0 {
         let api = api(&cluster, &[alive.addr(), frozen.addr()]);
-        let first = Instant::now();
-        api.access().who_am_i(v1::WhoAmIRequest {}).await.unwrap();
-        met_the_frozen_one |= first.elapsed() > Duration::from_secs(1);
-        assert!(first.elapsed() < Duration::from_secs(4), "{:?}", first.elapsed());
-        let next = Instant::now();
-        for _ in 0..5 {
+        for _ in 0..6 {
             api.access().who_am_i(v1::WhoAmIRequest {}).await.unwrap();
         }
-        assert!(next.elapsed() < Duration::from_secs(1), "{:?}", next.elapsed());
-        if met_the_frozen_one {
-            return;
-        }
     }
-    panic!("no client began with the frozen node");
+    assert_eq!(frozen.calls(), 1);
 }
 
 #[tokio::test]

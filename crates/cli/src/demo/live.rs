@@ -66,7 +66,7 @@ impl Line {
         let ended = format!("{how} in {:.1} s", took.as_secs_f64());
         self.bar.finish_with_message(ended.clone());
         if !self.is_terminal {
-            println!("    · {:<24} {ended}", self.name);
+            say!("    · {:<24} {ended}", self.name);
         }
     }
 }

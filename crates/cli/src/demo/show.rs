@@ -32,7 +32,7 @@ impl Show {
     pub(super) fn stage(&mut self, title: &str) {
         self.number += 1;
         self.stage = Instant::now();
-        println!("\n{}. {title}", self.number);
+        say!("\n{}. {title}", self.number);
     }
 
     /// A row of the table, as long as the stage has taken.
@@ -43,7 +43,7 @@ impl Show {
     /// A row of the table that took its own time.
     pub(super) fn row_of(&mut self, what: &str, how_many: impl Into<String>, took: Duration) {
         let how_many = how_many.into();
-        println!("    ✓ {what}: {how_many} ({:.2} s)", took.as_secs_f64());
+        say!("    ✓ {what}: {how_many} ({:.2} s)", took.as_secs_f64());
         self.rows.push(Row {
             what: what.to_owned(),
             how_many,
@@ -73,11 +73,11 @@ impl Show {
         if let Some(column) = table.column_mut(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        println!("\n{table}\n\ndemo: ok");
+        say!("\n{table}\n\ndemo: ok");
     }
 }
 
 /// A fact worth seeing.
 pub(super) fn say(fact: impl AsRef<str>) {
-    println!("    · {}", fact.as_ref());
+    say!("    · {}", fact.as_ref());
 }

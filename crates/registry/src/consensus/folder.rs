@@ -38,7 +38,10 @@ impl Folder {
         let file = path.join("owner.json");
         match fs::read(&file) {
             Ok(bytes) => {
-                let known: Owner = serde_json::from_slice(&bytes)?;
+                let known: Owner = serde_json::from_slice(&bytes).map_err(|error| {
+                    let why = format!("{} cannot be read: {error}", file.display());
+                    io::Error::new(io::ErrorKind::InvalidData, why)
+                })?;
                 if known != owner {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidInput,
@@ -52,8 +55,11 @@ impl Folder {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::write(&file, serde_json::to_vec(&owner)?)?;
-                File::open(&file)?.sync_all()?;
+                // Whole or not at all: half a file would lock the node out of its own folder.
+                let draft = file.with_extension("tmp");
+                fs::write(&draft, serde_json::to_vec(&owner)?)?;
+                File::open(&draft)?.sync_all()?;
+                fs::rename(&draft, &file)?;
                 File::open(path)?.sync_all()?;
             }
             Err(error) => return Err(error),

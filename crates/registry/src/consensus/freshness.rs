@@ -1,6 +1,6 @@
 //! How old this node's view may be: the time since it heard from the leader, plus what the leader said of itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,17 @@ use parking_lot::Mutex;
 const HEARD_MAX: usize = 64;
 
 /// What the leader told this node.
-#[derive(Clone, Default)]
+///
+/// The network may hold a word back for a while. So the leader sends each node's own clock back, as the node last
+/// told it: a word is as old as the clock in it, however long it travelled.
+#[derive(Clone)]
 pub(super) struct Freshness {
     heard: Arc<Mutex<VecDeque<Heard>>>,
+    /// The other nodes' clocks, as they last told them.
+    clocks: Arc<Mutex<BTreeMap<u64, u64>>>,
+    started: Instant,
+    /// What this node's clock began with: by chance, so that another life's clock is not mistaken for this one's.
+    start_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +32,40 @@ struct Heard {
 }
 
 impl Freshness {
-    /// The leader of `term` had committed so far when a quorum last answered it, so long ago.
-    pub(super) fn heard(&self, term: u64, committed_index: u64, quorum_age_ms: u64) {
+    pub(super) fn new() -> Freshness {
+        Freshness {
+            heard: Arc::default(),
+            clocks: Arc::default(),
+            started: Instant::now(),
+            start_ms: 1 + u64::from(rand::random::<u32>()),
+        }
+    }
+
+    /// This node's clock, for the leader to send back.
+    pub(super) fn clock_ms(&self) -> u64 {
+        self.start_ms + self.started.elapsed().as_millis() as u64
+    }
+
+    /// Another node's clock, as it last told it; 0 when it never did.
+    pub(super) fn clock_of(&self, node: u64) -> u64 {
+        self.clocks.lock().get(&node).copied().unwrap_or_default()
+    }
+
+    pub(super) fn keep_clock(&self, node: u64, clock_ms: u64) {
+        self.clocks.lock().insert(node, clock_ms);
+    }
+
+    /// The leader of `term` had committed so far when a quorum last answered it, so long ago. It said so after this
+    /// node's clock stood at `clock_ms`.
+    pub(super) fn heard(&self, term: u64, committed_index: u64, quorum_age_ms: u64, clock_ms: u64) {
+        if (self.start_ms..=self.clock_ms()).contains(&clock_ms) {
+            let at = self.started + Duration::from_millis(clock_ms - self.start_ms);
+            self.heard_at(term, committed_index, quorum_age_ms, at);
+        }
+    }
+
+    /// The same, said by this node as the leader.
+    pub(super) fn said(&self, term: u64, committed_index: u64, quorum_age_ms: u64) {
         self.heard_at(term, committed_index, quorum_age_ms, Instant::now());
     }
 
@@ -64,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_view_is_as_old_as_the_silence_and_what_the_leader_admits() {
-        let (freshness, start) = (Freshness::default(), Instant::now());
+        let (freshness, start) = (Freshness::new(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(freshness.staleness_at(10, at(0)), None);
         freshness.heard_at(1, 10, 50, at(0));
@@ -89,5 +129,20 @@ mod tests {
             Some(Duration::from_millis(200)),
             "an old leader is not heard"
         );
+    }
+
+    #[test]
+    fn a_word_is_as_old_as_the_clock_in_it() {
+        let freshness = Freshness::new();
+        freshness.heard(1, 10, 0, 0);
+        freshness.heard(1, 10, 0, freshness.start_ms - 1);
+        freshness.heard(1, 10, 0, freshness.clock_ms() + 60_000);
+        assert_eq!(freshness.staleness(10), None, "a clock that this node never had");
+        let asked = Instant::now();
+        let clock_ms = freshness.clock_ms();
+        std::thread::sleep(Duration::from_millis(30));
+        freshness.heard(1, 10, 50, clock_ms);
+        let age = freshness.staleness(10).unwrap();
+        assert!(age >= asked.elapsed() + Duration::from_millis(48), "{age:?}");
     }
 }

@@ -19,6 +19,7 @@ use raft_log::{Config, RaftLog};
 
 use super::Fatal;
 use super::mark::{End, Mark};
+use super::tail;
 use super::types::{C, Entry, LogId, Vote};
 use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
 use crate::vault::Sealer;
@@ -28,11 +29,25 @@ const READ_BUFFER_BYTES: usize = 4 << 20;
 /// Payloads kept in memory for replication: more than the trailing log.
 const CACHE_BYTES_MAX: usize = 128 << 20;
 const CACHE_ITEMS_MAX: usize = 50_000;
+/// What goes to another node in one message, unless a single entry is larger.
+const READ_BYTES_MAX: usize = 4 << 20;
 
 /// The log of one node. Clones share it.
 #[derive(Clone)]
 pub(super) struct LogStore {
     shared: Arc<Shared>,
+    _closing: Arc<Closing>,
+}
+
+/// Closes the log with its last handle. The writer's callbacks hold the log as well, and the writer cannot wait for
+/// its own end.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let log = self.0.inner.lock().log.take();
+        drop(log);
+    }
 }
 
 /// The log behind its lock.
@@ -44,9 +59,12 @@ pub(super) struct Shared {
 }
 
 struct Inner {
-    log: RaftLog<Wal>,
+    /// None once the log is closed.
+    log: Option<RaftLog<Wal>>,
     pending: Vec<IOFlushed<C>>,
     in_flight: bool,
+    /// A flush has failed: nothing may count as durable any more.
+    failed: bool,
 }
 
 impl LogStore {
@@ -62,6 +80,7 @@ impl LogStore {
         config.wal.flush_queue_max_bytes = Some(1 << 40);
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
         config.log_cache_max_items = Some(CACHE_ITEMS_MAX);
+        tail::check(&folder.join("wal"))?;
         let log = RaftLog::<Wal>::open(Arc::new(config))?;
         let mark = Mark::open(folder)?;
         // A log whose every entry is in a snapshot has a purged end only.
@@ -70,19 +89,22 @@ impl LogStore {
             .last()
             .max(log.log_state().purged())
             .map(|id| from_wal(*id));
-        mark.check(last.as_ref())?;
+        mark.check(last.as_ref(), log.log_state().vote())?;
         let inner = Mutex::new(Inner {
-            log,
+            log: Some(log),
             pending: Vec::new(),
             in_flight: false,
+            failed: false,
+        });
+        let shared = Arc::new(Shared {
+            inner,
+            sealer,
+            fatal,
+            mark,
         });
         Ok(LogStore {
-            shared: Arc::new(Shared {
-                inner,
-                sealer,
-                fatal,
-                mark,
-            }),
+            _closing: Arc::new(Closing(shared.clone())),
+            shared,
         })
     }
 
@@ -98,8 +120,9 @@ impl LogStore {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         {
             let mut inner = self.shared.inner.lock();
-            write(&mut inner.log)?;
-            inner.log.flush(true, Some(Flushed::One(sender)))?;
+            let log = inner.log()?;
+            write(log)?;
+            log.flush(true, Some(Flushed::One(sender)))?;
         }
         let flushed = receiver
             .await
@@ -113,12 +136,23 @@ impl LogStore {
     }
 }
 
+impl Inner {
+    fn log(&mut self) -> io::Result<&mut RaftLog<Wal>> {
+        let closed = || io::Error::other("the log is closed");
+        self.log.as_mut().ok_or_else(closed)
+    }
+}
+
 impl Shared {
     /// Called on the writer's thread when a flush is over.
     pub(super) fn flushed(self: Arc<Shared>, result: io::Result<()>, waiters: Vec<IOFlushed<C>>, end: End) {
         if let Err(error) = result {
             let told = || io::Error::new(error.kind(), error.to_string());
-            let behind = std::mem::take(&mut self.inner.lock().pending);
+            let behind = {
+                let mut inner = self.inner.lock();
+                inner.failed = true;
+                std::mem::take(&mut inner.pending)
+            };
             for waiter in waiters.into_iter().chain(behind) {
                 waiter.io_completed(Err(told()));
             }
@@ -137,17 +171,40 @@ impl Shared {
     }
 
     fn flush_pending(self: &Arc<Shared>, inner: &mut Inner) -> io::Result<()> {
+        if inner.failed {
+            return Err(io::Error::other("an earlier flush of the log has failed"));
+        }
+        let Some(log) = inner.log.as_mut() else {
+            // It was closed meanwhile, and whoever waits is gone with it.
+            return Ok(());
+        };
         if inner.in_flight || inner.pending.is_empty() {
             return Ok(());
         }
         inner.in_flight = true;
         let waiters = std::mem::take(&mut inner.pending);
-        let end = self
-            .mark
-            .end(inner.log.log_state().last().map(|id| from_wal(*id)));
-        inner
-            .log
-            .flush(true, Some(Flushed::Group(self.clone(), waiters, end)))
+        let end = self.mark.end(log.log_state().last().map(|id| from_wal(*id)));
+        log.flush(true, Some(Flushed::Group(self.clone(), waiters, end)))
+    }
+
+    /// Entries from `from` up to and without `to`; fewer, but at least one, when they are more than so many bytes.
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let (mut sealed, mut bytes) = (Vec::new(), 0);
+        for next in self.inner.lock().log()?.read(from, to) {
+            let (id, payload) = next?;
+            bytes += payload.len();
+            if bytes > bytes_max && !sealed.is_empty() {
+                break;
+            }
+            sealed.push((id, payload));
+        }
+        sealed
+            .into_iter()
+            .map(|(id, payload)| self.unseal(from_wal(id), &payload))
+            .collect()
     }
 
     fn seal(&self, entry: &Entry) -> io::Result<Vec<u8>> {
@@ -193,20 +250,11 @@ impl RaftLogReader<C> for LogStore {
             Bound::Excluded(at) => *at,
             Bound::Unbounded => u64::MAX,
         };
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let sealed: Vec<_> = self
-            .shared
-            .inner
-            .lock()
-            .log
-            .read(from, to)
-            .collect::<io::Result<_>>()?;
-        sealed
-            .into_iter()
-            .map(|(id, bytes)| self.shared.unseal(from_wal(id), &bytes))
-            .collect()
+        self.shared.read(from, to, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        self.shared.read(from, to, READ_BYTES_MAX)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -214,7 +262,7 @@ impl RaftLogReader<C> for LogStore {
             .shared
             .inner
             .lock()
-            .log
+            .log()?
             .log_state()
             .vote()
             .map(|vote| vote_from_wal(*vote)))
@@ -225,8 +273,8 @@ impl RaftLogStorage<C> for LogStore {
     type LogReader = LogStore;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<C>> {
-        let inner = self.shared.inner.lock();
-        let state = inner.log.log_state();
+        let mut inner = self.shared.inner.lock();
+        let state = inner.log()?.log_state();
         let purged = state.purged().map(|id| from_wal(*id));
         let last = state.last().map(|id| from_wal(*id));
         Ok(LogState {
@@ -241,13 +289,15 @@ impl RaftLogStorage<C> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = vote_to_wal(vote);
-        self.flush_and_wait(|log| log.save_vote(vote).map(drop)).await
+        self.flush_and_wait(|log| log.save_vote(vote).map(drop)).await?;
+        self.shared.mark.voted(vote);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         // Best effort: it rides with the next flush.
         if let Some(id) = committed {
-            self.shared.inner.lock().log.commit(to_wal(&id))?;
+            self.shared.inner.lock().log()?.commit(to_wal(&id))?;
         }
         Ok(())
     }
@@ -257,7 +307,7 @@ impl RaftLogStorage<C> for LogStore {
             .shared
             .inner
             .lock()
-            .log
+            .log()?
             .log_state()
             .committed()
             .map(|id| from_wal(*id)))
@@ -273,7 +323,7 @@ impl RaftLogStorage<C> for LogStore {
             sealed.push((to_wal(&entry.log_id), self.shared.seal(&entry)?));
         }
         let mut inner = self.shared.inner.lock();
-        inner.log.append(sealed)?;
+        inner.log()?.append(sealed)?;
         inner.pending.push(callback);
         self.shared.flush_pending(&mut inner)
     }
@@ -284,20 +334,21 @@ impl RaftLogStorage<C> for LogStore {
             .shared
             .inner
             .lock()
-            .log
+            .log()?
             .log_state()
             .last()
             .map_or(0, |id| id.1 + 1);
         if from >= end {
             return Ok(());
         }
+        let mark = &self.shared.mark;
         // The mark goes back first: a log that ends before its mark counts as damaged.
-        self.shared.mark.lower(last)?;
-        self.flush_and_wait(|log| log.truncate(from).map(drop)).await
+        let cut = |log: &mut RaftLog<Wal>| mark.lower(last).and_then(|()| log.truncate(from).map(drop));
+        self.flush_and_wait(cut).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let mut inner = self.shared.inner.lock();
-        inner.log.purge(to_wal(&upto)).map(drop)
+        inner.log()?.purge(to_wal(&upto)).map(drop)
     }
 }

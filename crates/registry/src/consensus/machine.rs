@@ -1,12 +1,14 @@
 //! The state machine: applies entries to one State and publishes it without a lock.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
+use reeve_domain::entry::FORMAT;
 use reeve_domain::{Applied, Entry, State, apply};
 use tokio::sync::watch;
 
@@ -45,6 +47,13 @@ impl Board {
         }));
         self.applied.send_replace(applied_index);
     }
+}
+
+fn unknown(index: u64, why: &str) -> String {
+    format!(
+        "log entry {index} holds a command that this program does not know ({why}); \
+         run a newer version on this node"
+    )
 }
 
 /// openraft's state machine over the domain's State.
@@ -93,15 +102,34 @@ impl Machine {
 
     /// Applies one command. What cannot be read must stop the node: to skip it would be to diverge.
     fn run(&mut self, index: u64, bytes: &[u8]) -> io::Result<Applied> {
-        let entry: Entry = rmp_serde::from_slice(bytes).map_err(|error| {
-            let why = format!(
-                "log entry {index} holds a command that this program does not know ({error}); \
-                 run a newer version on this node"
-            );
-            self.fatal.raise(&why);
-            io::Error::new(io::ErrorKind::InvalidData, why)
-        })?;
-        Ok(apply(&mut self.state, &entry))
+        let entry: Entry = match rmp_serde::from_slice(bytes) {
+            Ok(entry) => entry,
+            Err(error) => return Err(self.stop(unknown(index, &error.to_string()))),
+        };
+        if entry.format != FORMAT {
+            let why = format!("its format is {}, known is {FORMAT}", entry.format);
+            return Err(self.stop(unknown(index, &why)));
+        }
+        // openraft does not notice when its worker panics: the node would lead on and answer nobody.
+        let applied = catch_unwind(AssertUnwindSafe(|| apply(&mut self.state, &entry)));
+        applied.map_err(|_| {
+            self.stop(format!(
+                "log entry {index} could not be applied: the program panicked"
+            ))
+        })
+    }
+
+    /// Tells the others in this process what was applied.
+    fn tell(&self, applied: &[Arc<Applied>]) -> io::Result<()> {
+        let told = catch_unwind(AssertUnwindSafe(|| self.sink.applied(applied)));
+        told.map_err(|_| {
+            self.stop("what was applied could not be handed on: the program panicked".to_owned())
+        })
+    }
+
+    fn stop(&self, why: String) -> io::Error {
+        self.fatal.raise(&why);
+        io::Error::new(io::ErrorKind::InvalidData, why)
     }
 }
 
@@ -143,7 +171,7 @@ impl RaftStateMachine<C> for Machine {
         }
         // First everyone can read it, then those who asked are told: read your own writes.
         if !applied.is_empty() {
-            self.sink.applied(&applied);
+            self.tell(&applied)?;
         }
         self.board
             .publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
@@ -170,15 +198,18 @@ impl RaftStateMachine<C> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
-        let store = self.store.clone();
-        let loaded = tokio::task::spawn_blocking(move || store.load(&store.take_in(snapshot)?)).await;
-        let (read, state) = loaded.map_err(io::Error::other)??;
-        if read.last_log_id != meta.last_log_id {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the snapshot is not the one that was announced",
-            ));
-        }
+        let (store, announced) = (self.store.clone(), meta.last_log_id);
+        let loaded = tokio::task::spawn_blocking(move || {
+            // Only what was read whole may take the place of what is there.
+            let (read, state) = store.load(&snapshot)?;
+            if read.last_log_id != announced {
+                let why = "the snapshot is not the one that was announced";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            store.take_in(&snapshot, &read)?;
+            Ok((read, state))
+        });
+        let (read, state) = loaded.await.map_err(io::Error::other)??;
         self.take_over(read, state);
         Ok(())
     }
@@ -186,7 +217,9 @@ impl RaftStateMachine<C> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<openraft::alias::SnapshotOf<C, SnapshotFile>>> {
-        let newest = self.store.newest()?;
+        let store = self.store.clone();
+        let newest = tokio::task::spawn_blocking(move || store.newest()).await;
+        let newest = newest.map_err(io::Error::other)??;
         Ok(newest.map(|(meta, snapshot)| openraft::Snapshot { meta, snapshot }))
     }
 }

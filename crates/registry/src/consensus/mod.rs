@@ -18,6 +18,7 @@ mod peer_server;
 mod propose;
 mod read;
 mod snapshot;
+mod tail;
 mod types;
 mod wal;
 
@@ -54,7 +55,7 @@ use machine::{Board, Machine};
 use propose::{Clock, Forwarder};
 use read::ReadQueue;
 use snapshot::SnapshotStore;
-use types::Raft;
+use types::{Metrics, Raft};
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -117,6 +118,47 @@ pub struct Leadership {
     pub term: u64,
     /// Leader only: when a quorum last answered.
     pub quorum_acked: Option<Instant>,
+    /// Leader only: the last entry of its own term that it knows to be committed. Until there is one it may lack
+    /// what the leader before it acknowledged.
+    settled: Option<u64>,
+    /// Leader only: it needs nobody else.
+    alone: bool,
+}
+
+/// What a leader can say of its own state: all that was acknowledged so long ago is in so many entries.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    committed_index: u64,
+    quorum_age: Duration,
+}
+
+impl Leadership {
+    fn of(metrics: &Metrics) -> Leadership {
+        let leads = metrics.state == openraft::ServerState::Leader;
+        let settled = metrics.cluster_committed.filter(|id| {
+            let leader = id.committed_leader_id();
+            leads && (leader.term, leader.node_id) == (metrics.current_term, metrics.id)
+        });
+        let mut voters = metrics.membership_config.voter_ids();
+        Leadership {
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            quorum_acked: metrics.last_quorum_acked.map(|at| Instant::now() - at.elapsed()),
+            settled: settled.map(|id| id.index),
+            alone: leads && voters.all(|id| id == metrics.id),
+        }
+    }
+
+    fn word(&self) -> Option<Word> {
+        let quorum_age = match self.alone {
+            true => Duration::ZERO,
+            false => self.quorum_acked?.elapsed(),
+        };
+        self.settled.map(|committed_index| Word {
+            committed_index,
+            quorum_age,
+        })
+    }
 }
 
 /// Hears of everything that was applied, in order, before anyone is answered.
@@ -205,6 +247,11 @@ struct Inner {
 /// How often the leader tells the others how fresh it is, and the durable mark is written.
 const LEAD_PERIOD: Duration = Duration::from_millis(100);
 
+/// The longest that another node may keep a question.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// A log that is older is worth a snapshot however short it is: the next start replays it.
+const SNAPSHOT_PERIOD: Duration = Duration::from_secs(6 * 3600);
+
 impl Consensus {
     /// Opens the data folder and takes part. A new node waits until somebody makes it a member.
     pub async fn open(
@@ -245,7 +292,7 @@ impl Consensus {
             links,
             snapshots,
             log,
-            freshness: Freshness::default(),
+            freshness: Freshness::new(),
             leadership,
             forwarder,
             reads,
@@ -260,6 +307,7 @@ impl Consensus {
         consensus.spawn(consensus.clone().reconcile());
         consensus.spawn(consensus.clone().follow(lead, fatal));
         consensus.spawn(consensus.clone().tell());
+        consensus.spawn(consensus.clone().keep_log_short());
         Ok(consensus)
     }
 
@@ -321,17 +369,24 @@ impl Consensus {
         if self.is_leader() {
             return self.0.handlers.ask(question).await.map_err(Unavailable::Broken);
         }
-        let leader = self.0.leadership.borrow().leader.ok_or(Unavailable::NoLeader)?;
+        let mut leadership = self.leadership();
+        let leader = leadership
+            .borrow_and_update()
+            .leader
+            .ok_or(Unavailable::NoLeader)?;
         let address = self.address_of(leader).ok_or(Unavailable::NoLeader)?;
         let mut client = self.0.links.client(leader, &address, Line::Forward);
         let envelope = Some(self.0.links.envelope_of(question));
-        let answer = client
-            .ask(wire::AskRequest { envelope })
-            .await
-            .map_err(|status| match status.code() {
-                tonic::Code::Unavailable => Unavailable::NoLeader,
-                _ => Unavailable::Broken(status.message().to_owned()),
-            })?;
+        let answer = tokio::select! {
+            answer = client.ask(wire::AskRequest { envelope }) => answer,
+            // One that is frozen does not answer, and another may lead by now.
+            _ = leadership.wait_for(|now| now.leader != Some(leader)) => return Err(Unavailable::NoLeader),
+            () = tokio::time::sleep(ASK_LIMIT) => return Err(Unavailable::NoLeader),
+        };
+        let answer = answer.map_err(|status| match status.code() {
+            tonic::Code::Unavailable => Unavailable::NoLeader,
+            _ => Unavailable::Broken(status.message().to_owned()),
+        })?;
         Ok(answer.into_inner().body)
     }
 
@@ -341,16 +396,18 @@ impl Consensus {
         let mut client = self.0.links.client(from, &address, Line::Snapshot);
         let envelope = Some(self.0.links.envelope_of(range));
         let broken = |status: tonic::Status| Unavailable::Broken(status.message().to_owned());
-        let answer = client
-            .fetch_archive(wire::FetchArchiveRequest { envelope })
-            .await
-            .map_err(broken)?;
-        let mut stream = answer.into_inner();
+        let silent = |_| Unavailable::Broken(format!("node {from} fell silent"));
+        let asked = client.fetch_archive(wire::FetchArchiveRequest { envelope });
+        let answer = tokio::time::timeout(ASK_LIMIT, asked).await.map_err(silent)?;
+        let mut stream = answer.map_err(broken)?.into_inner();
         let mut found = Vec::new();
-        while let Some(item) = stream.message().await.map_err(broken)? {
-            found.push(item.body);
+        loop {
+            let next = tokio::time::timeout(ASK_LIMIT, stream.message());
+            match next.await.map_err(silent)?.map_err(broken)? {
+                Some(item) => found.push(item.body),
+                None => return Ok(found),
+            }
         }
-        Ok(found)
     }
 
     /// Makes a snapshot now.
@@ -397,13 +454,7 @@ impl Consensus {
                 }
                 return;
             }
-            let quorum_acked = now.last_quorum_acked.map(|at| Instant::now() - at.elapsed());
-            let next = Leadership {
-                leader: now.current_leader,
-                term: now.current_term,
-                quorum_acked,
-            };
-            lead.send_replace(next);
+            lead.send_replace(Leadership::of(&now));
             if metrics.changed().await.is_err() {
                 return;
             }
@@ -426,12 +477,27 @@ impl Consensus {
         }
     }
 
+    /// Makes snapshots by age; by size openraft does.
+    async fn keep_log_short(self) {
+        let mut beat = tokio::time::interval(SNAPSHOT_PERIOD);
+        beat.tick().await;
+        loop {
+            beat.tick().await;
+            if let Err(error) = self.snapshot_now().await {
+                tracing::warn!(%error, "no snapshot was made");
+            }
+        }
+    }
+
     fn tell_once(&self) {
         let metrics = self.0.raft.metrics().borrow_watched().clone();
-        let (Some(acked), Some(committed)) = (metrics.last_quorum_acked, metrics.cluster_committed) else {
+        let Some(word) = Leadership::of(&metrics).word() else {
             return;
         };
-        let age = acked.elapsed();
+        let quorum_age_ms = word.quorum_age.as_millis() as u64 + 1;
+        self.0
+            .freshness
+            .said(metrics.current_term, word.committed_index, quorum_age_ms);
         for (id, node) in metrics
             .membership_config
             .nodes()
@@ -441,12 +507,16 @@ impl Consensus {
             let told = wire::LeadRequest {
                 envelope: Some(self.0.links.envelope_of(Bytes::new())),
                 term: metrics.current_term,
-                committed_index: committed.index,
-                quorum_age_ms: age.as_millis() as u64 + 1,
+                committed_index: word.committed_index,
+                quorum_age_ms,
+                clock_ms: self.0.freshness.clock_of(*id),
             };
+            let (freshness, id) = (self.0.freshness.clone(), *id);
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
-                let _ = tokio::time::timeout(Duration::from_secs(1), client.lead(told)).await;
+                if let Ok(Ok(heard)) = tokio::time::timeout(Duration::from_secs(1), client.lead(told)).await {
+                    freshness.keep_clock(id, heard.into_inner().clock_ms);
+                }
             });
         }
     }
@@ -517,7 +587,10 @@ fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {
         enable_pre_vote: Some(true),
         // Without it an old leader that reaches one node only keeps its lease for ever.
         quorum_loss_probe_interval: Some(2 * election_max_ms),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_entries),
+        // Not all at once: nodes may share a disk.
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(
+            settings.snapshot_entries + settings.node_id % 5 * settings.snapshot_entries / 20,
+        ),
         max_in_snapshot_log_to_keep: settings.trailing_entries,
         replication_lag_threshold: settings.trailing_entries.max(settings.snapshot_entries),
         max_payload_entries: 512,
@@ -526,4 +599,30 @@ fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {
         ..Config::default()
     }
     .validate()
+}
+
+#[cfg(test)]
+mod leadership_tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_does_not_speak_before_an_entry_of_its_own_term_is_committed() {
+        let mut metrics = Metrics::new_initial(1);
+        metrics.state = openraft::ServerState::Leader;
+        (metrics.current_leader, metrics.current_term) = (Some(1), 3);
+        let now = openraft::alias::InstantOf::<types::C>::now();
+        metrics.last_quorum_acked = Some(now.into());
+        metrics.cluster_committed = Some(types::log_id(2, 2, 10));
+        assert!(
+            Leadership::of(&metrics).word().is_none(),
+            "what came after 10 may be acknowledged"
+        );
+        metrics.cluster_committed = Some(types::log_id(3, 1, 11));
+        assert_eq!(
+            Leadership::of(&metrics).word().map(|word| word.committed_index),
+            Some(11)
+        );
+        metrics.state = openraft::ServerState::Follower;
+        assert!(Leadership::of(&metrics).word().is_none());
+    }
 }

@@ -12,9 +12,12 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::links::{pack, unpack};
-use super::propose::Forwarded;
+use super::propose::{Forwarded, Verdict};
 use super::types::{C, Vote};
 use super::{Consensus, types};
+
+/// Blocks of a snapshot between the network and the disk.
+const BLOCKS_WAITING: usize = 4;
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -98,9 +101,12 @@ impl PeerService for PeerServer {
             let (server, peer) = (server.clone(), peer.clone());
             async move {
                 let envelope = inbound.message().await.ok()??.envelope?;
-                server.check(&envelope, peer.as_ref()).ok()?;
-                let entries = unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body).ok()?;
-                Some((entries, inbound))
+                let checked = server.check(&envelope, peer.as_ref());
+                let entries =
+                    checked.and_then(|()| unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body));
+                let told =
+                    |why: &Status| tracing::warn!(from = envelope.from, %why, "a replication stream is cut");
+                Some((entries.inspect_err(told).ok()?, inbound))
             }
         });
         let answers = self.consensus.raft().stream_append(entries).map(|answer| {
@@ -166,7 +172,16 @@ impl PeerService for PeerServer {
         let (vote, meta): (Vote, types::SnapshotMeta) = unpack(&envelope.body)?;
 
         let mut writer = self.consensus.snapshots().writer(&meta).map_err(fatal)?;
-        let (mut sum, mut offset) = (Sha256::new(), 0);
+        let (blocks, mut waiting) = tokio::sync::mpsc::channel::<bytes::Bytes>(BLOCKS_WAITING);
+        let written = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+            let mut sum = Sha256::new();
+            while let Some(block) = waiting.blocking_recv() {
+                sum.update(&block);
+                writer.write_all(&block)?;
+            }
+            Ok((writer, sum.finalize()))
+        });
+        let mut offset = 0;
         let sha256 = loop {
             let message = inbound
                 .message()
@@ -178,14 +193,18 @@ impl PeerService for PeerServer {
             if !message.sha256.is_empty() {
                 break message.sha256;
             }
-            sum.update(&message.block);
             offset += message.block.len() as u64;
-            writer.write_all(&message.block).map_err(fatal)?;
+            if blocks.send(message.block).await.is_err() {
+                // The writer says why.
+                break bytes::Bytes::new();
+            }
         };
-        if sum.finalize().as_slice() != sha256.as_ref() {
+        drop(blocks);
+        let (writer, sum) = written.await.map_err(fatal)?.map_err(fatal)?;
+        if sum.as_slice() != sha256.as_ref() {
             return Err(Status::data_loss("the snapshot was changed on the way"));
         }
-        let file = tokio::task::spawn_blocking(move || writer.finish(|| Ok(()))).await;
+        let file = tokio::task::spawn_blocking(move || writer.finish()).await;
         let snapshot = file.map_err(fatal)?.map_err(fatal)?;
         let answer = self
             .consensus
@@ -211,8 +230,15 @@ impl PeerService for PeerServer {
     ) -> Result<Response<wire::ProposeResponse>, Status> {
         self.open(&request, request.get_ref().envelope.as_ref())?;
         let proposals = request.into_inner().entries.into_iter().map(|bytes| async move {
-            let forwarded: Forwarded = unpack(&bytes)?;
-            pack(&self.consensus.propose_here(forwarded).await)
+            // One that cannot be read is tried again alone; the others have nothing to do with it.
+            let verdict = match unpack::<Forwarded>(&bytes) {
+                Ok(forwarded) => self.consensus.propose_here(forwarded).await,
+                Err(why) => {
+                    tracing::warn!(%why, "a forwarded proposal cannot be read");
+                    Verdict::Again
+                }
+            };
+            pack(&verdict)
         });
         let results = futures::future::try_join_all(proposals).await?;
         Ok(Response::new(wire::ProposeResponse { results }))
@@ -236,8 +262,9 @@ impl PeerService for PeerServer {
         let told = request.into_inner();
         self.consensus
             .freshness()
-            .heard(told.term, told.committed_index, told.quorum_age_ms);
-        Ok(Response::new(wire::LeadResponse {}))
+            .heard(told.term, told.committed_index, told.quorum_age_ms, told.clock_ms);
+        let clock_ms = self.consensus.freshness().clock_ms();
+        Ok(Response::new(wire::LeadResponse { clock_ms }))
     }
 
     type FetchArchiveStream = Boxed<wire::FetchArchiveResponse>;

@@ -25,6 +25,10 @@ use super::{Consensus, Unavailable};
 
 /// Proposals in one batch.
 const BATCH_MAX: usize = 512;
+/// Bytes in one batch, unless a single proposal is larger.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// An entry is metadata; one that is larger would hold up everything behind it.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Batches under way at once.
 const BATCHES_MAX: usize = 4;
 /// Proposals that wait to be sent; more are held back at the door.
@@ -103,7 +107,7 @@ impl Batches {
     pub(super) async fn run(mut self, consensus: Consensus) {
         let under_way = Arc::new(Semaphore::new(BATCHES_MAX));
         let mut batch = Vec::new();
-        while self.waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        while !batch.is_empty() || self.waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
             let Ok(place) = under_way.clone().acquire_owned().await else {
                 return;
             };
@@ -112,14 +116,25 @@ impl Batches {
                 let Ok(more) = self.waiting.try_recv() else { break };
                 batch.push(more);
             }
-            let batch = std::mem::take(&mut batch);
+            let rest = batch.split_off(fitting(&batch));
+            let full = std::mem::replace(&mut batch, rest);
             let consensus = consensus.clone();
             tokio::spawn(async move {
-                send(&consensus, batch).await;
+                send(&consensus, full).await;
                 drop(place);
             });
         }
     }
+}
+
+/// How many of them go into one message; at least one.
+fn fitting(batch: &[Queued]) -> usize {
+    let mut bytes = 0;
+    let fits = |queued: &&Queued| {
+        bytes += queued.bytes.len();
+        bytes <= BATCH_BYTES_MAX
+    };
+    batch.iter().take_while(fits).count().max(1)
 }
 
 /// Sends one batch; when it fails, or the leader changes, everyone is told to try again.
@@ -212,6 +227,10 @@ impl Consensus {
         let Ok(bytes) = rmp_serde::to_vec_named(&entry) else {
             return Verdict::Again;
         };
+        if bytes.len() > ENTRY_BYTES_MAX {
+            let why = format!("it is {} bytes long; {ENTRY_BYTES_MAX} is the most", bytes.len());
+            return Verdict::Refused(Refusal::field("request", why));
+        }
         match self.raft().client_write(Payload(bytes.into())).await {
             Ok(written) => Verdict::Committed(written.data),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Verdict::Again,
@@ -220,5 +239,22 @@ impl Consensus {
                 Verdict::Again
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_what_fits_in_one_message_and_never_nothing() {
+        let queued = |bytes: usize| Queued {
+            bytes: vec![0; bytes].into(),
+            answer: oneshot::channel().0,
+        };
+        let half = BATCH_BYTES_MAX / 2;
+        assert_eq!(fitting(&[queued(half), queued(half), queued(1)]), 2);
+        assert_eq!(fitting(&[queued(BATCH_BYTES_MAX + 1), queued(1)]), 1);
+        assert_eq!(fitting(&[queued(1), queued(1)]), 2);
     }
 }

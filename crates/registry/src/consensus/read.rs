@@ -119,11 +119,12 @@ impl Consensus {
 
     /// How old this node's view may be.
     pub fn staleness(&self) -> Option<Duration> {
+        // The leader hears itself, too: what it said a moment ago holds while newer entries are being applied.
         let lead = self.leadership().borrow().clone();
-        if lead.leader == Some(self.node_id()) {
-            return lead.quorum_acked.map(|at| at.elapsed());
-        }
-        self.freshness().staleness(self.published().applied_index)
+        let applied = self.published().applied_index;
+        let own = lead.word().filter(|word| word.committed_index <= applied);
+        let heard = self.freshness().staleness(applied);
+        own.map(|word| word.quorum_age).into_iter().chain(heard).min()
     }
 
     fn view(&self, max: Option<Duration>) -> View {
@@ -157,12 +158,18 @@ impl Consensus {
                 .ok()?;
             return Some(linearizer.read_log_id().log_id().index);
         }
-        let leader = self.leadership().borrow().leader?;
+        let mut leadership = self.leadership();
+        let leader = leadership.borrow_and_update().leader?;
         let address = self.address_of(leader)?;
         let mut client = self.links().client(leader, &address, Line::Beat);
         let envelope = Some(self.links().envelope_of(bytes::Bytes::new()));
-        let answer = client.read_index(wire::ReadIndexRequest { envelope }).await;
-        answer.ok().map(|answer| answer.into_inner().index)
+        tokio::select! {
+            answer = client.read_index(wire::ReadIndexRequest { envelope }) => {
+                answer.ok().map(|answer| answer.into_inner().index)
+            }
+            // One that is frozen would hold up every reader here, although another leads by now.
+            _ = leadership.wait_for(|now| now.leader != Some(leader)) => None,
+        }
     }
 
     /// The leader's side of a follower's round: it joins the leader's own.

@@ -8,6 +8,9 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use reeve_domain::State;
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,9 @@ const MAGIC: &[u8; 8] = b"REEVESN1";
 /// Plain bytes in a block at the most.
 pub(super) const BLOCK_BYTES_MAX: usize = 1 << 20;
 const KEEP: usize = 2;
+/// After so many blocks the disk is given a rest: the log's flushes share it.
+const BLOCKS_AT_ONCE: u64 = 4;
+const REST: Duration = Duration::from_millis(5);
 
 /// Where a node keeps its snapshots.
 #[derive(Clone)]
@@ -27,12 +33,29 @@ pub(super) struct SnapshotStore {
     folder: PathBuf,
     cluster: String,
     sealer: Sealer,
+    drafts: Arc<AtomicU64>,
 }
 
 /// A whole snapshot on disk.
 #[derive(Clone, Debug)]
 pub struct SnapshotFile {
     pub(super) path: PathBuf,
+    /// Received, and not taken in yet.
+    _draft: Option<Arc<Draft>>,
+}
+
+/// A file that goes away with this, unless it was renamed before.
+#[derive(Debug)]
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %self.0.display(), "a draft of a snapshot is left over");
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,7 +88,13 @@ impl SnapshotStore {
             folder,
             cluster: cluster.to_owned(),
             sealer,
+            drafts: Arc::default(),
         })
+    }
+
+    fn path_of(&self, meta: &SnapshotMeta) -> PathBuf {
+        let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
+        self.folder.join(format!("snapshot-{index:020}"))
     }
 
     /// Writes a state; `before_rename` makes durable what the snapshot supersedes.
@@ -77,16 +106,18 @@ impl SnapshotStore {
     ) -> io::Result<SnapshotFile> {
         let mut writer = self.writer(meta)?;
         rmp_serde::encode::write_named(&mut writer, state).map_err(io::Error::other)?;
-        writer.finish(before_rename)
+        let draft = writer.finish()?;
+        before_rename()?;
+        self.take_in(&draft, meta)
     }
 
     /// Begins a file that blocks are pushed into.
     pub(super) fn writer(&self, meta: &SnapshotMeta) -> io::Result<Writer> {
-        let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
-        let path = self.folder.join(format!("snapshot-{index:020}"));
-        let draft = path.with_extension("tmp");
+        // One may come from the leader while this node writes its own: each draft has its own name.
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let draft = Draft(self.path_of(meta).with_extension(format!("{number}.tmp")));
         let mut out = Hashing {
-            to: BufWriter::new(File::create(&draft)?),
+            to: BufWriter::new(File::create(&draft.0)?),
             sum: Sha256::new(),
         };
         let header = Header {
@@ -103,9 +134,8 @@ impl SnapshotStore {
         out.write_all(&(header.len() as u32).to_be_bytes())?;
         out.write_all(&header)?;
         Ok(Writer {
-            store: self.clone(),
+            sealer: self.sealer.clone(),
             draft,
-            path,
             out,
             block: Vec::new(),
             blocks: 0,
@@ -118,7 +148,7 @@ impl SnapshotStore {
             return Ok(None);
         };
         let (meta, _) = Reader::open(self, &path)?;
-        Ok(Some((meta, SnapshotFile { path })))
+        Ok(Some((meta, SnapshotFile { path, _draft: None })))
     }
 
     /// Reads and checks a whole snapshot.
@@ -134,15 +164,15 @@ impl SnapshotStore {
         Ok((meta, state))
     }
 
-    /// Takes a whole snapshot that lies elsewhere into this folder.
-    pub(super) fn take_in(&self, file: SnapshotFile) -> io::Result<SnapshotFile> {
-        if file.path.parent() == Some(self.folder.as_path()) {
-            return Ok(file);
+    /// Gives a whole snapshot its place among the others, for good.
+    pub(super) fn take_in(&self, file: &SnapshotFile, meta: &SnapshotMeta) -> io::Result<SnapshotFile> {
+        let path = self.path_of(meta);
+        if file.path != path {
+            fs::rename(&file.path, &path)?;
+            File::open(&self.folder)?.sync_all()?;
+            self.prune()?;
         }
-        let (meta, mut reader) = Reader::open(self, &file.path)?;
-        let mut writer = self.writer(&meta)?;
-        io::copy(&mut reader, &mut writer)?;
-        writer.finish(|| Ok(()))
+        Ok(SnapshotFile { path, _draft: None })
     }
 
     /// Opens a snapshot to be sent, block by block.
@@ -189,9 +219,8 @@ impl Hashing {
 
 /// A snapshot being written.
 pub(super) struct Writer {
-    store: SnapshotStore,
-    draft: PathBuf,
-    path: PathBuf,
+    sealer: Sealer,
+    draft: Draft,
     out: Hashing,
     block: Vec<u8>,
     blocks: u64,
@@ -204,7 +233,6 @@ impl Writer {
         }
         let place = format!("snapshot/{}", self.blocks);
         let sealed = self
-            .store
             .sealer
             .seal(place.as_bytes(), &self.block)
             .map_err(io::Error::other)?;
@@ -213,25 +241,25 @@ impl Writer {
         self.out.write_all(&sealed)?;
         self.block.clear();
         self.blocks += 1;
+        if self.blocks.is_multiple_of(BLOCKS_AT_ONCE) {
+            self.out.to.flush()?;
+            self.out.to.get_ref().sync_data()?;
+            std::thread::sleep(REST);
+        }
         Ok(())
     }
 
-    pub(super) fn finish(
-        mut self,
-        before_rename: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<SnapshotFile> {
+    /// Ends the file and makes it durable. It stays a draft until it is taken in.
+    pub(super) fn finish(mut self) -> io::Result<SnapshotFile> {
         self.flush_block()?;
         self.out.write_all(&0u32.to_be_bytes())?;
         let sum = self.out.sum.clone().finalize();
         self.out.to.write_all(&sum)?;
         self.out.to.flush()?;
         self.out.to.get_ref().sync_all()?;
-        before_rename()?;
-        fs::rename(&self.draft, &self.path)?;
-        File::open(&self.store.folder)?.sync_all()?;
-        self.store.prune()?;
         Ok(SnapshotFile {
-            path: self.path.clone(),
+            path: self.draft.0.clone(),
+            _draft: Some(Arc::new(self.draft)),
         })
     }
 }

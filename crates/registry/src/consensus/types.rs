@@ -61,6 +61,7 @@ pub(super) type LogId = openraft::alias::LogIdOf<C>;
 pub(super) type Vote = openraft::alias::VoteOf<C>;
 pub(super) type StoredMembership = openraft::alias::StoredMembershipOf<C>;
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<C>;
+pub(super) type Metrics = openraft::RaftMetrics<C>;
 pub(super) type Raft = openraft::Raft<C, super::machine::Machine>;
 
 pub(super) fn log_id(term: u64, node: u64, index: u64) -> LogId {

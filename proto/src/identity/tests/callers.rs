@@ -207,14 +207,12 @@ async fn no_session_is_ever_resumed() {
 }
 
 #[tokio::test]
-async fn silence_costs_a_seat_for_three_seconds_only() {
+async fn silence_does_not_keep_a_seat() {
     let cluster = Cluster::new("hospital");
     let addr = serve(&cluster.credentials(&cluster.node(1)), ClientAuth::Required).await;
     let mut silent = TcpStream::connect(addr).await.unwrap();
-    let begun = std::time::Instant::now();
-    let said = silent.read_u8().await;
-    assert!(said.is_err());
-    assert!(begun.elapsed() < server::HANDSHAKE_PATIENCE + Duration::from_secs(2));
+    // It is the server that ends it: this side would read for ever.
+    assert!(silent.read_u8().await.is_err());
 }
 
 #[tokio::test]

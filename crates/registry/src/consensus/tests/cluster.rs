@@ -253,6 +253,17 @@ impl Cluster {
         tokio::task::spawn_blocking(|| drop(runtime)).await.unwrap();
     }
 
+    /// Holds all of a node still for so long; it keeps its sockets and hears nothing of it.
+    pub(super) fn freeze(&self, id: u64, long: Duration) -> std::sync::mpsc::Receiver<()> {
+        let (thawed, thaws) = std::sync::mpsc::channel();
+        // Its runtime has one thread, and this keeps it.
+        self.nodes[&id].runtime.spawn(async move {
+            std::thread::sleep(long);
+            let _ = thawed.send(());
+        });
+        thaws
+    }
+
     /// Takes a node away after its own goodbye.
     pub(super) async fn stop(&mut self, id: u64) {
         let node = self.nodes[&id].consensus.clone();

@@ -105,7 +105,10 @@ async fn without_a_quorum_reads_go_on_flagged_and_writes_say_so() {
     cluster.region(1, "vn", None).await;
     let bounded = Level::Bounded(Duration::from_secs(10));
     cluster.leader().await;
-    cluster.wait_until(3, |node| node.staleness().is_some()).await;
+    let has_it = |node: &crate::consensus::Consensus| {
+        node.staleness().is_some() && node.published().state.regions.contains_key(&name("vn"))
+    };
+    cluster.wait_until(3, has_it).await;
     let view = cluster.nodes[&3].consensus.read(bounded, soon()).await.unwrap();
     assert!(!view.stale, "{view:?}");
 
@@ -174,4 +177,77 @@ async fn a_graceful_stop_hands_leadership_over() {
     assert_ne!(next, first);
     assert!(cluster.nodes[&next].consensus.status().term > term);
     assert!(cluster.region(next, "vn", None).await.outcome.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_needs_nobody_is_never_stale() {
+    let cluster = Cluster::founded(1000).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let bounded = Level::Bounded(Duration::from_millis(500));
+    let view = cluster.nodes[&1].consensus.read(bounded, soon()).await.unwrap();
+    assert!(!view.stale, "{:?}", view.staleness);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_refused_and_much_at_once_is_not() {
+    let cluster = Cluster::of_three(1000).await;
+    let follower = if cluster.leader().await == 1 { 2 } else { 1 };
+    let region = |text: &str, bytes: usize| {
+        let region = reeve_domain::group::Region {
+            name: name(text),
+            display_name: "x".repeat(bytes),
+        };
+        entry(Actor::Pilot, None, Command::CreateRegion(region))
+    };
+    let refused = cluster.say(follower, region("huge", 2 << 20)).await;
+    assert!(
+        matches!(refused.outcome, Err(Refusal::BadField { .. })),
+        "{refused:?}"
+    );
+    let names: Vec<String> = (0..60).map(|n| format!("r{n}")).collect();
+    let all = names
+        .iter()
+        .map(|text| cluster.say(follower, region(text, 900 << 10)));
+    for said in futures::future::join_all(all).await {
+        // What the domain makes of it is its own business; it was decided, on every node.
+        assert!(!matches!(said.outcome, Err(Refusal::Unauthenticated(_))));
+    }
+    let revision = cluster.nodes[&follower].consensus.published().state.revision;
+    for id in 1..=3 {
+        cluster
+            .wait_until(id, |node| node.published().state.revision >= revision)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_leader_holds_nobody_up() {
+    let cluster = Cluster::of_three(1000).await;
+    let frozen = cluster.leader().await;
+    let other = if frozen == 1 { 2 } else { 1 };
+    let node = &cluster.nodes[&other].consensus;
+    // It is warm: its channels are open.
+    cluster.region(other, "vn", None).await;
+    node.read(Level::Linearizable, soon()).await.unwrap();
+
+    let thaws = cluster.freeze(frozen, Duration::from_secs(8));
+    let (written, read, asked) = tokio::join!(
+        cluster.region(other, "eu", Some("r-1")),
+        node.read(Level::Linearizable, soon()),
+        node.ask(b"you".as_slice().into()),
+    );
+    assert!(thaws.try_recv().is_err(), "they waited until it thawed");
+    assert!(written.outcome.is_ok(), "{written:?}");
+    assert!(read.unwrap().state().regions.contains_key(&name("vn")));
+    assert_eq!(asked, Err(Unavailable::NoLeader));
+
+    // What it comes back to is what the others decided.
+    cluster
+        .wait_until(frozen, |node| {
+            node.published().state.regions.contains_key(&name("eu"))
+        })
+        .await;
+    let old = &cluster.nodes[&frozen].consensus;
+    let view = old.read(Level::Linearizable, soon()).await.unwrap();
+    assert_eq!(view.state().hash(), node.published().state.hash());
 }

@@ -62,11 +62,20 @@ fn entry(index: u64) -> Entry {
     }
 }
 
+fn in_term(term: u64, index: u64) -> Entry {
+    Entry {
+        log_id: log_id(term, 1, index),
+        ..entry(index)
+    }
+}
+
 async fn append(log: &mut LogStore, indexes: std::ops::Range<u64>) {
+    append_all(log, indexes.map(entry).collect()).await
+}
+
+async fn append_all(log: &mut LogStore, entries: Vec<Entry>) {
     let (sender, receiver) = openraft::alias::AsyncRuntimeOf::<C>::oneshot_pair();
-    log.append(indexes.map(entry), IOFlushed::signal(sender))
-        .await
-        .unwrap();
+    log.append(entries, IOFlushed::signal(sender)).await.unwrap();
     receiver.await.unwrap().unwrap();
 }
 
@@ -132,6 +141,217 @@ async fn a_log_that_ends_before_its_durable_mark_is_refused() {
     let refused = LogStore::open(&folder.path().join("log"), Sealer::new(&[1; 32]), panicking());
     let error = refused.err().expect("a wiped log was opened").to_string();
     assert!(error.contains("rolled back"), "{error}");
+}
+
+/// What a log that was opened again holds: its entries, and its vote.
+async fn reopened(folder: &std::path::Path) -> std::io::Result<(Vec<Entry>, Option<(u64, u64)>)> {
+    let quiet = Fatal::new(|_| {});
+    let mut log = LogStore::open(&folder.join("log"), Sealer::new(&[1; 32]), quiet)?;
+    let entries = log.try_get_log_entries(0..1000).await?;
+    let vote = log.read_vote().await?;
+    Ok((
+        entries,
+        vote.map(|vote| crate::consensus::wal::vote_to_wal(&vote).0),
+    ))
+}
+
+fn copy(from: &std::path::Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for file in walk(from) {
+        let copy = to.path().join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(&file, copy).unwrap();
+    }
+    to
+}
+
+fn wal_file(folder: &std::path::Path) -> std::path::PathBuf {
+    let is_wal = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "wal");
+    walk(folder).into_iter().find(is_wal).unwrap()
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_the_log_goes_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (mut log, _) = open(&folder);
+        append(&mut log, 1..30).await;
+        let vote = crate::consensus::wal::vote_from_wal(((3, 2), 0));
+        log.save_vote(&vote).await.unwrap();
+        log.save_mark().unwrap();
+    }
+    let whole = std::fs::read(wal_file(folder.path())).unwrap();
+    for at in (0..whole.len()).step_by(3) {
+        let odd = copy(folder.path());
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(wal_file(odd.path()), bytes).unwrap();
+        if let Ok((entries, vote)) = reopened(odd.path()).await {
+            panic!(
+                "byte {at}: {} entries and vote {vote:?} were believed",
+                entries.len()
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_durable_vote_that_is_gone_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (mut log, _) = open(&folder);
+        append(&mut log, 1..5).await;
+        let vote = crate::consensus::wal::vote_from_wal(((3, 2), 0));
+        log.save_vote(&vote).await.unwrap();
+        log.save_mark().unwrap();
+    }
+    let path = wal_file(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let refused = reopened(folder.path()).await.unwrap_err().to_string();
+    assert!(refused.contains("the last vote"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_command_of_a_later_format_stops_the_node() {
+    use openraft::storage::RaftStateMachine;
+    use reeve_domain::{Actor, Command, Stamp};
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
+    let told = Arc::new(parking_lot::Mutex::new(String::new()));
+    let heard = told.clone();
+    let fatal = Fatal::new(move |why| *heard.lock() = why.to_owned());
+    let mut machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), fatal).unwrap();
+    let mut later = reeve_domain::Entry {
+        format: reeve_domain::entry::FORMAT,
+        stamp: Stamp(1),
+        actor: Actor::Pilot,
+        principal_rev: 0,
+        policy_rev: 0,
+        request: None,
+        seed: Default::default(),
+        command: Command::CreateRegion(reeve_domain::group::Region {
+            name: super::cluster::name("vn"),
+            display_name: String::new(),
+        }),
+    };
+    for (format, stops) in [(later.format, false), (later.format + 1, true)] {
+        later.format = format;
+        let payload = Payload(rmp_serde::to_vec_named(&later).unwrap().into());
+        let entry = Entry {
+            log_id: log_id(1, 1, 1),
+            payload: EntryPayload::Normal(payload),
+        };
+        let applied = machine.apply(futures::stream::iter([Ok((entry, None))])).await;
+        assert_eq!(applied.is_err(), stops, "format {format}");
+    }
+    assert!(told.lock().contains("run a newer version"), "{}", told.lock());
+}
+
+#[tokio::test]
+async fn what_a_crash_cut_off_is_let_go_and_what_lies_before_damage_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (mut log, _) = open(&folder);
+        append(&mut log, 1..30).await;
+    }
+    let whole = std::fs::read(wal_file(folder.path())).unwrap();
+    let with = |bytes: &[u8]| {
+        let odd = copy(folder.path());
+        std::fs::write(wal_file(odd.path()), bytes).unwrap();
+        odd
+    };
+    for cut in [1, 40, 200] {
+        let torn = with(&whole[..whole.len() - cut]);
+        let (entries, _) = reopened(torn.path()).await.unwrap();
+        assert!(!entries.is_empty() && entries.len() < 29, "{}", entries.len());
+        assert_eq!(entries.last().unwrap().log_id.index, entries.len() as u64);
+    }
+    // The length of some payload: read as it is, the record ends behind the file.
+    let mut damaged = 0;
+    for at in 0..whole.len() - 200 {
+        let mut bytes = whole.clone();
+        bytes[at] |= 0x7f;
+        if raft_log_would_cut(&bytes) {
+            damaged += 1;
+            let refused = reopened(with(&bytes).path()).await.unwrap_err().to_string();
+            assert!(
+                refused.contains("a whole record behind it"),
+                "byte {at}: {refused}"
+            );
+        }
+        if damaged == 8 {
+            break;
+        }
+    }
+    assert_eq!(damaged, 8, "nothing was tried");
+}
+
+/// Whether the first record that cannot be read looks as if it were cut off.
+fn raft_log_would_cut(bytes: &[u8]) -> bool {
+    use raft_log::codeq::Decode;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if let Err(error) = raft_log::RaftLogRecord::<crate::consensus::wal::Wal>::decode(&mut rest) {
+            return error.kind() == std::io::ErrorKind::UnexpectedEof;
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn random_appends_cuts_and_restarts_leave_what_a_list_would_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model: Vec<Entry> = Vec::new();
+    let mut chance = 7u64;
+    for round in 0..25u64 {
+        let (mut log, _) = open(&folder);
+        assert_eq!(
+            log.try_get_log_entries(0..10_000).await.unwrap(),
+            model,
+            "round {round}"
+        );
+        for _ in 0..4 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let drawn = chance >> 33;
+            if drawn.is_multiple_of(4) && !model.is_empty() {
+                let keep = drawn as usize % model.len();
+                model.truncate(keep);
+                log.truncate_after(model.last().map(|entry| entry.log_id))
+                    .await
+                    .unwrap();
+            } else {
+                let next = model.len() as u64;
+                let new: Vec<_> = (next..next + drawn % 9 + 1)
+                    .map(|index| in_term(round + 1, index))
+                    .collect();
+                model.extend(new.clone());
+                append_all(&mut log, new).await;
+            }
+        }
+        if chance & (1 << 40) == 0 {
+            log.save_mark().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_for_another_node_is_bounded_by_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(&folder);
+    let large = |index| Entry {
+        log_id: log_id(1, 1, index),
+        payload: EntryPayload::Normal(Payload(vec![7; 1 << 20].into())),
+    };
+    append_all(&mut log, (0..12).map(large).collect()).await;
+    let mut at = 0;
+    while at < 12 {
+        let read = log.limited_get_log_entries(at, 12).await.unwrap();
+        assert!((1..=4).contains(&read.len()), "{}", read.len());
+        assert_eq!(read[0].log_id.index, at);
+        at += read.len() as u64;
+    }
+    assert_eq!(log.try_get_log_entries(0..12).await.unwrap().len(), 12);
 }
 
 #[tokio::test]
@@ -201,6 +421,42 @@ fn two_snapshots_are_kept_and_a_draft_is_not_believed() {
         store().newest().unwrap().unwrap().0.last_log_id,
         Some(log_id(1, 1, 4))
     );
+}
+
+#[test]
+fn a_draft_that_is_given_up_leaves_nothing_and_two_do_not_meet() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(1, 1, 9)),
+        ..Default::default()
+    };
+    let mut half = store.writer(&meta).unwrap();
+    std::io::Write::write_all(&mut half, b"half of a state").unwrap();
+    let file = store.write(&meta, &State::default(), || Ok(())).unwrap();
+    let unread = half.finish().unwrap();
+    assert!(store.load(&unread).is_err(), "it is no state");
+    drop(unread);
+    assert!(store.load(&file).is_ok());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_no_state_takes_no_place() {
+    use openraft::storage::RaftStateMachine;
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut machine) = open(&folder);
+    let store = SnapshotStore::open(folder.path().join("snapshots"), "test", Sealer::new(&[1; 32])).unwrap();
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(1, 1, 9)),
+        ..Default::default()
+    };
+    let mut writer = store.writer(&meta).unwrap();
+    std::io::Write::write_all(&mut writer, b"no state").unwrap();
+    let received = writer.finish().unwrap();
+    assert!(machine.install_snapshot(&meta, received).await.is_err());
+    assert!(store.newest().unwrap().is_none());
+    assert_eq!(machine.applied_state().await.unwrap().0, None);
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

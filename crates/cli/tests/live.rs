@@ -139,7 +139,7 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
     dev.ok(&["op", "watch", id]);
     assert!(
         dev.ok(&["audit", "tail", "--limit", "3"])
-            .contains("cluster.found")
+            .contains("member.report")
     );
 
     let export = dev.folder.path().join("audit.jsonl");
@@ -254,5 +254,8 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
 
     dev.end();
     let left = std::fs::read_to_string(dev.folder.path().join("config.toml")).unwrap();
-    assert!(!left.contains("dev") && left.contains("vera"), "{left}");
+    assert!(
+        !left.contains("[contexts.dev]") && left.contains("[contexts.vera]"),
+        "{left}"
+    );
 }

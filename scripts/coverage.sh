@@ -36,7 +36,8 @@ awk -v root="$here/" -v gate="$gate" '
     }
     function percent(crate, kind) { return count[crate, kind] ? 100 * covered[crate, kind] / count[crate, kind] : 100 }
     function row(crate) {
-        printf "%-12s %7d %8.2f %8.2f %8.2f %8.2f\n", crate, count[crate, "lines"], percent(crate, "lines"), percent(crate, "functions"), percent(crate, "regions"), percent(crate, "branches")
+        branches = count[crate, "branches"] ? sprintf("%.2f", percent(crate, "branches")) : "-"
+        printf "%-12s %7d %8.2f %8.2f %8.2f %8s\n", crate, count[crate, "lines"], percent(crate, "lines"), percent(crate, "functions"), percent(crate, "regions"), branches
     }
     function demand(crate, kind, least) {
         if (percent(crate, kind) >= least) return

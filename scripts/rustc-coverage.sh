@@ -7,5 +7,10 @@ shift
 case " $* " in
 *" --crate-name build_script_"*) exec "$rustc" "$@" ;;
 esac
-# Branches are counted behind an unstable option: for these crates alone the stable compiler is told to allow it.
-RUSTC_BOOTSTRAP=1 exec "$rustc" "$@" -Cinstrument-coverage -Zcoverage-options=branch -Cllvm-args=-runtime-counter-relocation
+# Branches are counted behind an unstable option: for these crates alone the stable compiler is told to allow it. Not for the
+# registry: llvm-cov (22.1) crashes on the branches inside its async service traits, so its branches stay uncounted.
+branches=(-Zcoverage-options=branch)
+case " $* " in
+*" --crate-name reeve_registry "*) branches=() ;;
+esac
+RUSTC_BOOTSTRAP=1 exec "$rustc" "$@" -Cinstrument-coverage "${branches[@]}" -Cllvm-args=-runtime-counter-relocation

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine ready to build and run Reeve: installs missing Debian packages if it may, names them if it may not.
 #   scripts/setup.sh demo     to build and run
-#   scripts/setup.sh test     and to measure coverage
+#   scripts/setup.sh test     and to measure coverage and trace system calls
 #   scripts/setup.sh ci       and to lint the proto files
 # Says nothing and changes nothing when all is there.
 set -euo pipefail
@@ -40,6 +40,7 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 postgres_found || missing+=(postgresql-15 postgresql-client-15)
 if [ "$purpose" != demo ]; then
     "$(dirname "$0")/llvm.sh" cov >/dev/null 2>&1 || missing+=("llvm-$llvm")
+    command -v strace >/dev/null || missing+=(strace)
 fi
 if [ "$purpose" = ci ]; then
     command -v node >/dev/null || missing+=(nodejs)

@@ -70,17 +70,27 @@ struct Inner {
 impl LogStore {
     /// Opens the log of a folder, and refuses one that ends before what was known to be durable.
     pub(super) fn open(folder: &Path, sealer: Sealer, fatal: Fatal) -> io::Result<LogStore> {
+        LogStore::open_in_chunks(folder, sealer, fatal, CHUNK_BYTES_MAX)
+    }
+
+    /// The same, in files of another size.
+    pub(super) fn open_in_chunks(
+        folder: &Path,
+        sealer: Sealer,
+        fatal: Fatal,
+        chunk_bytes: usize,
+    ) -> io::Result<LogStore> {
         std::fs::create_dir_all(folder)?;
         let mut config = Config::new(folder.join("wal").display());
         std::fs::create_dir_all(folder.join("wal"))?;
-        config.wal.chunk_max_size = Some(CHUNK_BYTES_MAX);
+        config.wal.chunk_max_size = Some(chunk_bytes);
         config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
         // Grouping is ours: the worker must not linger, and must never block on itself in a callback.
         config.wal.flush_batch_wait = Some(std::time::Duration::ZERO);
         config.wal.flush_queue_max_bytes = Some(1 << 40);
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
         config.log_cache_max_items = Some(CACHE_ITEMS_MAX);
-        tail::check(&folder.join("wal"))?;
+        tail::mend(&folder.join("wal"))?;
         let log = RaftLog::<Wal>::open(Arc::new(config))?;
         let mark = Mark::open(folder)?;
         // A log whose every entry is in a snapshot has a purged end only.

@@ -172,7 +172,7 @@ impl Consensus {
         }
     }
 
-    fn group(&self) -> Group {
+    pub(super) fn group(&self) -> Group {
         let metrics = self.raft().metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
         let replication = metrics.replication.into_iter().flatten();
@@ -203,6 +203,9 @@ impl Consensus {
             let Some(next) = next_move(&self.published().state, &self.group()) else {
                 continue;
             };
+            if self.is_leaving() && !matches!(next, Move::FinishJoint(_)) {
+                continue;
+            }
             tracing::info!(change = ?next, "changing the consensus group");
             if let Err(error) = self.carry_out(next).await {
                 tracing::warn!(%error, "the consensus group was not changed; trying again");

@@ -8,6 +8,7 @@
 
 mod folder;
 mod freshness;
+mod leave;
 mod links;
 mod log;
 mod machine;
@@ -240,6 +241,8 @@ struct Inner {
     handlers: Arc<dyn Handlers>,
     clock: Clock,
     tasks: TaskTracker,
+    /// This node is about to stop: it begins no change of the group.
+    leaving: CancellationToken,
     stop: CancellationToken,
     _folder: folder::Folder,
 }
@@ -299,6 +302,7 @@ impl Consensus {
             handlers,
             clock: Clock::default(),
             tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
             _folder: folder,
         }));
@@ -418,29 +422,6 @@ impl Consensus {
             .snapshot()
             .await
             .map_err(|error| Unavailable::Broken(error.to_string()))
-    }
-
-    /// Hands leadership over when this node leads, then stops.
-    pub async fn shutdown(&self) {
-        if self.is_leader()
-            && let Some(heir) = self.heir()
-            && self.transfer_leader(heir).await.is_ok()
-        {
-            let mut leadership = self.leadership();
-            let me = self.node_id();
-            let handed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
-            let limit = Duration::from_millis(2 * self.0.settings.timing.election_max_ms);
-            if !matches!(tokio::time::timeout(limit, handed).await, Ok(Ok(_))) {
-                tracing::warn!("leadership was not handed over in time");
-            }
-        }
-        self.0.stop.cancel();
-        if let Err(error) = self.0.raft.shutdown().await {
-            tracing::warn!(%error, "consensus did not stop cleanly");
-        }
-        if let Err(error) = self.0.log.save_mark() {
-            tracing::warn!(%error, "the durable mark was not written");
-        }
     }
 
     /// Follows openraft's own metrics, and ends the process when it has stopped.

@@ -236,11 +236,16 @@ impl RaftNetworkV2<C> for Peer {
 async fn pipeline<'s, S>(
     links: Links,
     mut client: wire::peer_service_client::PeerServiceClient<tonic::transport::Channel>,
-    input: S,
+    mut input: S,
 ) -> RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<C>>>>
 where
     S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
 {
+    // openraft backs off before it makes a request. Without one in hand a dead node would be dialled without a pause.
+    let Some(first) = input.next().await else {
+        return Ok(Box::pin(futures::stream::empty()));
+    };
+    let input = futures::stream::once(std::future::ready(first)).chain(input);
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
     let outbound = input.filter_map(move |request| {

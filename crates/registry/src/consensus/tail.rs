@@ -1,7 +1,9 @@
 //! The tail of the log, looked at before `raft-log` opens it and cuts off what it cannot read.
 //!
-//! A crash may cut the last records off. It leaves no whole record behind a broken one: where there is one, the
-//! disk has lost what was acknowledged, and this node must not go on with less.
+//! A crash leaves three traces behind the last flush: a file that is too short, a record cut off, and sectors that
+//! never reached the disk and read as zeros, while later ones did. All of that was promised to nobody and is cut
+//! off. Whatever else cannot be read was changed after it was written: the disk has lost what was acknowledged,
+//! and this node must not go on with less. (That the cut takes nothing that was durable, the mark checks next.)
 
 use std::fs;
 use std::io;
@@ -12,28 +14,57 @@ use raft_log::codeq::Decode;
 
 use super::wal::Wal;
 
-/// Refuses a log with whole records behind one that cannot be read.
-pub(super) fn check(folder: &Path) -> io::Result<()> {
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// Cuts off what a crash left behind, and refuses a log that was damaged otherwise.
+pub(super) fn mend(folder: &Path) -> io::Result<()> {
     let mut files = chunks(folder)?;
     // A file without a whole first record is dropped when the log opens: then the one before it is the last.
     while let Some(path) = files.pop() {
         let bytes = fs::read(&path)?;
         let end = readable(&bytes);
-        if let Some(at) = record_behind(&bytes, end) {
+        if let Some(why) = damage(&bytes, end) {
+            let path = path.display();
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
-                    "{} cannot be read at byte {end}, and has a whole record behind it at byte {at}: it is damaged; \
-                     remove this node and join it anew",
-                    path.display()
+                    "{path} cannot be read at byte {end}, {why}: it is damaged; remove this node and join it anew"
                 ),
             ));
         }
+        cut(&path, &bytes, end)?;
         if end > 0 {
             break;
         }
     }
     Ok(())
+}
+
+/// Why what stands behind the last whole record is not what a crash leaves.
+fn damage(bytes: &[u8], end: usize) -> Option<String> {
+    let is_cut_short = is_cut_short(&bytes[end..]);
+    let next = record_behind(bytes, end);
+    if has_lost_sector(bytes, end, next.unwrap_or(bytes.len())) {
+        return None;
+    }
+    match next {
+        Some(at) => Some(format!("and has a whole record behind it at byte {at}")),
+        None if is_cut_short => None,
+        None => Some("and no part of it is missing".to_owned()),
+    }
+}
+
+/// Takes the rest away, so that what `raft-log` finds ends with a whole record.
+fn cut(path: &Path, bytes: &[u8], end: usize) -> io::Result<()> {
+    let torn = bytes.len() - end;
+    if torn == 0 {
+        return Ok(());
+    }
+    tracing::warn!(path = %path.display(), end, torn, "a crash tore the end of the log off");
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.set_len(end as u64)?;
+    file.sync_all()
 }
 
 fn chunks(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -67,5 +98,22 @@ fn record_behind(bytes: &[u8], broken: usize) -> Option<usize> {
         let rest = &bytes[*at..];
         let kind = rest.first_chunk().map(|kind| u32::from_be_bytes(*kind));
         kind.is_some_and(|kind| kind < TYPES) && RaftLogRecord::<Wal>::decode(rest).is_ok()
+    })
+}
+
+fn is_cut_short(mut rest: &[u8]) -> bool {
+    let read = RaftLogRecord::<Wal>::decode(&mut rest);
+    read.is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+}
+
+/// Whether a sector between two places never reached the disk. What was flushed before `from` lies in the same
+/// sector as what came after it, so only the part behind it counts.
+fn has_lost_sector(bytes: &[u8], from: usize, to: usize) -> bool {
+    let first = from / SECTOR_BYTES;
+    let last = to.div_ceil(SECTOR_BYTES);
+    (first..last).any(|sector| {
+        let begins = (sector * SECTOR_BYTES).max(from);
+        let ends = ((sector + 1) * SECTOR_BYTES).min(bytes.len());
+        begins < ends && bytes[begins..ends].iter().all(|byte| *byte == 0)
     })
 }

@@ -113,6 +113,10 @@ pub(super) fn entry(actor: Actor, request: Option<&str>, command: Command) -> Fo
 impl Cluster {
     /// One founded node.
     pub(super) async fn founded(snapshot_entries: u64) -> Cluster {
+        // RUST_LOG shows what the nodes say.
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env());
+        let _ = logs.with_test_writer().try_init();
         let mut cluster = Cluster::default();
         cluster.snapshot_entries = snapshot_entries;
         cluster.start(1).await;
@@ -148,6 +152,7 @@ impl Cluster {
                 .wait_until(id, |node| {
                     let status = node.status();
                     status.nodes.len() == 3
+                        && node.group().configs.len() == 1
                         && status.nodes.iter().all(|n| {
                             matches!(
                                 n.role,
@@ -244,6 +249,10 @@ impl Cluster {
                 runtime,
             },
         );
+    }
+
+    pub(super) fn address(&self, id: u64) -> SocketAddr {
+        self.addresses[&id]
     }
 
     /// Takes a node away: its socket closes and it stops, without handing anything over.

@@ -1,5 +1,6 @@
 //! The store under openraft's own suite, and three nodes over real sockets.
 
 mod cluster;
+mod crash;
 mod nodes;
 mod store;

@@ -251,3 +251,37 @@ async fn a_frozen_leader_holds_nobody_up() {
     let view = old.read(Level::Linearizable, soon()).await.unwrap();
     assert_eq!(view.state().hash(), node.published().state.hash());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_is_not_dialled_without_a_pause() {
+    let mut cluster = Cluster::of_three(1000).await;
+    let leader = cluster.leader().await;
+    let dead = if leader == 3 { 2 } else { 3 };
+    cluster.kill(dead).await;
+    let door = tokio::net::TcpListener::bind(cluster.address(dead))
+        .await
+        .unwrap();
+    let begun = std::time::Instant::now();
+    let (mut dials, mut writes) = (0, 0);
+    while writes < 150 {
+        let region = format!("r{writes}");
+        let written = cluster.region(leader, &region, None);
+        tokio::pin!(written);
+        loop {
+            tokio::select! {
+                said = &mut written => {
+                    assert!(said.outcome.is_ok());
+                    break;
+                }
+                dial = door.accept() => {
+                    drop(dial);
+                    dials += 1;
+                }
+            }
+        }
+        writes += 1;
+    }
+    // Beats, words of the leader and replication: each a few times a second.
+    let most = 20 + begun.elapsed().as_millis() / 20;
+    assert!(dials <= most, "{dials} dials in {:?}", begun.elapsed());
+}

@@ -73,7 +73,7 @@ async fn append(log: &mut LogStore, indexes: std::ops::Range<u64>) {
     append_all(log, indexes.map(entry).collect()).await
 }
 
-async fn append_all(log: &mut LogStore, entries: Vec<Entry>) {
+pub(super) async fn append_all(log: &mut LogStore, entries: Vec<Entry>) {
     let (sender, receiver) = openraft::alias::AsyncRuntimeOf::<C>::oneshot_pair();
     log.append(entries, IOFlushed::signal(sender)).await.unwrap();
     receiver.await.unwrap().unwrap();

@@ -166,7 +166,8 @@ pub fn load(file: &Path, flags: &[String]) -> Result<Layered, Error> {
     }
     let mut figment = Figment::from(Serialized::defaults(Config::default()))
         .merge(Toml::file_exact(file))
-        .merge(Env::prefixed(ENV_PREFIX).split("__"));
+        // The variable that says where the file is, is no setting in it.
+        .merge(Env::prefixed(ENV_PREFIX).ignore(&["config"]).split("__"));
     for flag in flags {
         let Some((key, value)) = flag.split_once('=') else {
             return Err(Error::Field {

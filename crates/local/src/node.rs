@@ -16,6 +16,7 @@ pub struct Node {
     id: u64,
     config: PathBuf,
     token_file: PathBuf,
+    data_dir: PathBuf,
     process: Process,
     api: Api,
     address: String,
@@ -33,6 +34,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) http: String,
     pub(crate) admin: &'a Credentials,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) env: Vec<(String, String)>,
 }
 
 impl Node {
@@ -43,7 +45,8 @@ impl Node {
         Ok(Node {
             id: parts.id,
             token_file: parts.dir.join(&name).join("token"),
-            process: Process::new(&name, parts.program, args, log, parts.ledger),
+            process: Process::new(&name, parts.program, args, log, parts.ledger).with_env(parts.env),
+            data_dir: parts.dir.join(&name).join("data"),
             api: Api::connect(std::slice::from_ref(&parts.address), parts.admin)?,
             config: parts.config,
             address: parts.address,
@@ -108,6 +111,21 @@ impl Node {
 
     pub fn is_running(&self) -> bool {
         self.process.is_running()
+    }
+
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.process.pid()
+    }
+
+    /// How its last life ended, if it has ended by itself.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.process.exit_code()
+    }
+
+    /// Where it keeps its log, snapshots and archive.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     /// Everything it printed.

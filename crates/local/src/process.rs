@@ -27,6 +27,7 @@ pub(crate) struct Process {
     args: Vec<OsString>,
     log: PathBuf,
     ledger: Arc<Ledger>,
+    env: Vec<(String, String)>,
     state: Mutex<State>,
 }
 
@@ -52,8 +53,15 @@ impl Process {
             args,
             log,
             ledger,
+            env: Vec::new(),
             state: Mutex::default(),
         }
+    }
+
+    /// Variables that it is started with, beside this process's own.
+    pub(crate) fn with_env(mut self, env: Vec<(String, String)>) -> Process {
+        self.env = env;
+        self
     }
 
     /// Starts it, in a process group of its own: a Ctrl-C at the terminal is for us to carry out.
@@ -99,6 +107,7 @@ impl Process {
         let mut command = Command::new(&self.program);
         command
             .args(args)
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
@@ -143,6 +152,12 @@ impl Process {
             .child
             .as_ref()
             .and_then(|child| i32::try_from(child.id()).ok())
+    }
+
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        let mut state = self.state.lock();
+        state.look();
+        state.ended.and_then(|status| status.code())
     }
 
     /// SIGKILL, and the certainty that it is gone.

@@ -12,6 +12,7 @@ use reeve_proto::v1::cluster_service_client::ClusterServiceClient;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::consensus::Consensus;
 use crate::files;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,6 +52,7 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<u64> {
     if pin != token.pin() {
         bail!("the certificate does not lead to the root that the token names");
     }
+    Consensus::make_folder(&config.data_dir, &config.cluster, answer.node_id)?;
     files::write(&config.identity.ca, root.as_bytes())?;
     files::write(&config.identity.key, request.key_pem.as_bytes())?;
     files::write(&config.identity.cert, answer.certificate_chain_pem.as_bytes())?;

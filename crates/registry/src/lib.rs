@@ -18,6 +18,7 @@ pub mod found;
 pub mod http;
 pub mod hub;
 pub mod join;
+pub mod mutant;
 pub mod node;
 pub mod pilot;
 pub mod policy;

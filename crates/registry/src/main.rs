@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use reeve_registry::{config, join, node, telemetry};
+use reeve_registry::{config, join, mutant, node, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,6 +54,7 @@ enum ConfigVerb {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    mutant::check(std::env::var("REEVE_MUTANT").ok().as_deref()).map_err(anyhow::Error::msg)?;
     let layered = config::load(&cli.config, std::env::vars(), &cli.set)?;
     if let Some(Verb::Config {
         verb: ConfigVerb::Print { provenance },

@@ -38,13 +38,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     check_identity(&credentials, &config.cluster, node_id)?;
     let root: Arc<dyn KeyProvider> = Arc::new(RootKey::read(&config.keys.path).context("keys.path")?);
 
+    let bootstrap = found::read(&config.data_dir)?;
+    if bootstrap.is_some() {
+        Consensus::make_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
+    }
     let (rooms, answers) = build(&config, node_id, &credentials, root.clone()).await?;
     answers.open(rooms.authority.clone(), rooms.sightings.clone());
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     serve_peers(&config, &rooms, &credentials, &tasks, &stop).await?;
-    if let Some(bootstrap) = found::read(&config.data_dir)? {
+    if let Some(bootstrap) = bootstrap {
         found::found(&rooms.consensus, root.as_ref(), bootstrap, &config.data_dir).await?;
     }
     serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;

@@ -3,6 +3,7 @@
 //! ```text
 //! cluster ◄─ faults         a real fleet, and what is done to it
 //! workload ─► history       what was asked, and what was answered
+//! trace                 the system calls of a process, and faults put into them
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
 //! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
@@ -11,4 +12,5 @@ pub mod cluster;
 pub mod faults;
 pub mod history;
 pub mod invariants;
+pub mod trace;
 pub mod workload;

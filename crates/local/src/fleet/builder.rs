@@ -32,6 +32,7 @@ pub struct Builder {
     pub(super) regions: Vec<String>,
     pub(super) schemas: Vec<(String, PathBuf)>,
     pub(super) node_settings: Table,
+    pub(super) node_env: Vec<(String, String)>,
     pub(super) agent_settings: Table,
     pub(super) on_stage: OnStage,
     dir: Option<PathBuf>,
@@ -47,6 +48,7 @@ impl Builder {
             regions: vec!["vn".to_owned()],
             schemas: Vec::new(),
             node_settings: Table::new(),
+            node_env: Vec::new(),
             agent_settings: Table::new(),
             on_stage: Box::new(|_, _| {}),
             dir: None,
@@ -87,6 +89,12 @@ impl Builder {
     /// Further settings of each node, as in its configuration file.
     pub fn node_settings(mut self, settings: Table) -> Builder {
         self.node_settings = settings;
+        self
+    }
+
+    /// A variable that every node is started with.
+    pub fn node_env(mut self, key: &str, value: &str) -> Builder {
+        self.node_env.push((key.to_owned(), value.to_owned()));
         self
     }
 

@@ -66,6 +66,7 @@ impl Builder {
                 http: local(node.http),
                 admin,
                 ledger: ledger.clone(),
+                env: self.node_env.clone(),
             };
             Ok(Arc::new(Node::new(parts)?))
         };

@@ -52,7 +52,8 @@ impl Pairs {
     fn of_env(env: impl IntoIterator<Item = (String, String)>) -> Pairs {
         let mut dict = Dict::new();
         for (name, text) in env {
-            if let Some(key) = name.strip_prefix(ENV_PREFIX) {
+            // The variable that says where the file is, is no setting in it.
+            if let Some(key) = name.strip_prefix(ENV_PREFIX).filter(|key| *key != "CONFIG") {
                 let key = key.to_ascii_lowercase();
                 put(&mut dict, &key.split("__").collect::<Vec<_>>(), &text);
             }

@@ -33,6 +33,7 @@ fn the_later_layer_wins() {
         ("REEVE_REGISTRY_LISTEN__PEER", "127.0.0.1:9401"),
         ("REEVE_REGISTRY_NODE_ID", "2"),
         ("REEVE_CONFIG", "of another program"),
+        ("REEVE_REGISTRY_CONFIG", "where the file is"),
     ];
     let config = read(&env, &["node_id=3", "logs.format=json"]).unwrap().config;
     assert_eq!(config.listen.api.port(), 9400);

@@ -7,6 +7,8 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+const OWNER: &str = "owner.json";
+
 /// A folder that this process alone uses, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -20,10 +22,54 @@ struct Owner {
     node_id: u64,
 }
 
+/// Makes the folder of a node that begins. Whole or not at all: half a file would lock the node out of it.
+pub(super) fn make(path: &Path, cluster: &str, node_id: u64) -> io::Result<()> {
+    let file = path.join(OWNER);
+    if file.exists() {
+        return Ok(());
+    }
+    let owner = Owner {
+        cluster: cluster.to_owned(),
+        node_id,
+    };
+    crate::files::write(&file, &serde_json::to_vec(&owner)?)
+}
+
 impl Folder {
     /// Takes the folder, or says whose it is.
     pub(super) fn take(path: &Path, cluster: &str, node_id: u64) -> io::Result<Folder> {
-        fs::create_dir_all(path)?;
+        let owner = Owner {
+            cluster: cluster.to_owned(),
+            node_id,
+        };
+        let file = path.join(OWNER);
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let why = format!(
+                    "{} is not there: node {node_id} has lost its data, and with it the votes that it gave; \
+                     remove this node and join it anew",
+                    file.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::NotFound, why));
+            }
+            Err(error) => return Err(error),
+        };
+        let known: Owner = serde_json::from_slice(&bytes).map_err(|error| {
+            let why = format!("{} cannot be read: {error}", file.display());
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })?;
+        if known != owner {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "{} belongs to node {} of cluster {}, not to node {node_id} of {cluster}",
+                    path.display(),
+                    known.node_id,
+                    known.cluster
+                ),
+            ));
+        }
         let lock = File::create(path.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             io::Error::new(
@@ -31,39 +77,6 @@ impl Folder {
                 format!("another process uses {}; stop it first", path.display()),
             )
         })?;
-        let owner = Owner {
-            cluster: cluster.to_owned(),
-            node_id,
-        };
-        let file = path.join("owner.json");
-        match fs::read(&file) {
-            Ok(bytes) => {
-                let known: Owner = serde_json::from_slice(&bytes).map_err(|error| {
-                    let why = format!("{} cannot be read: {error}", file.display());
-                    io::Error::new(io::ErrorKind::InvalidData, why)
-                })?;
-                if known != owner {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        format!(
-                            "{} belongs to node {} of cluster {}, not to node {node_id} of {cluster}",
-                            path.display(),
-                            known.node_id,
-                            known.cluster
-                        ),
-                    ));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Whole or not at all: half a file would lock the node out of its own folder.
-                let draft = file.with_extension("tmp");
-                fs::write(&draft, serde_json::to_vec(&owner)?)?;
-                File::open(&draft)?.sync_all()?;
-                fs::rename(&draft, &file)?;
-                File::open(path)?.sync_all()?;
-            }
-            Err(error) => return Err(error),
-        }
         Ok(Folder { _lock: lock })
     }
 }
@@ -75,6 +88,10 @@ mod tests {
     #[test]
     fn a_folder_has_one_process_and_one_owner() {
         let folder = tempfile::tempdir().unwrap();
+        let lost = Folder::take(folder.path(), "hospital", 1).unwrap_err();
+        assert!(lost.to_string().contains("lost its data"), "{lost}");
+        make(folder.path(), "hospital", 1).unwrap();
+        make(folder.path(), "clinic", 7).unwrap();
         let taken = Folder::take(folder.path(), "hospital", 1).unwrap();
         let second = Folder::take(folder.path(), "hospital", 1).unwrap_err();
         assert!(second.to_string().contains("another process"), "{second}");

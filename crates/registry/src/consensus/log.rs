@@ -22,6 +22,7 @@ use super::mark::{End, Mark};
 use super::tail;
 use super::types::{C, Entry, LogId, Vote};
 use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
+use crate::mutant::Mutant;
 use crate::vault::Sealer;
 
 const CHUNK_BYTES_MAX: usize = 64 << 20;
@@ -143,6 +144,14 @@ impl LogStore {
                 .raise(&format!("the log cannot be flushed: {error}"));
         }
         flushed
+    }
+}
+
+impl LogStore {
+    /// The last entry that only a snapshot holds.
+    pub(super) fn purged(&self) -> io::Result<Option<u64>> {
+        let mut inner = self.shared.inner.lock();
+        Ok(inner.log()?.log_state().purged().map(|id| id.1))
     }
 }
 
@@ -334,6 +343,10 @@ impl RaftLogStorage<C> for LogStore {
         }
         let mut inner = self.shared.inner.lock();
         inner.log()?.append(sealed)?;
+        if Mutant::AnswerBeforeFlush.is_planted() {
+            callback.io_completed(Ok(()));
+            return inner.log()?.flush(true, None);
+        }
         inner.pending.push(callback);
         self.shared.flush_pending(&mut inner)
     }

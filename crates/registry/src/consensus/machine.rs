@@ -74,6 +74,7 @@ impl Machine {
         board: Board,
         sink: Arc<dyn AppliedSink>,
         fatal: Fatal,
+        purged: Option<u64>,
     ) -> io::Result<Machine> {
         let mut machine = Machine {
             state: State::default(),
@@ -84,8 +85,7 @@ impl Machine {
             sink,
             fatal,
         };
-        if let Some((_, file)) = machine.store.newest()? {
-            let (meta, state) = machine.store.load(&file)?;
+        if let Some((meta, state)) = machine.store.best(purged)? {
             machine.take_over(meta, state);
         }
         Ok(machine)

@@ -256,6 +256,12 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 const SNAPSHOT_PERIOD: Duration = Duration::from_secs(6 * 3600);
 
 impl Consensus {
+    /// Gives a node its data folder, before its first start. A folder that is not there later was lost, and a node
+    /// that lost it must not vote: it may have voted before.
+    pub fn make_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {
+        folder::make(data_dir, cluster, node_id)
+    }
+
     /// Opens the data folder and takes part. A new node waits until somebody makes it a member.
     pub async fn open(
         settings: Settings,
@@ -272,8 +278,9 @@ impl Consensus {
             &settings.cluster,
             sealer.clone(),
         )?;
-        let log = log::LogStore::open(&settings.data_dir.join("log"), sealer, fatal.clone())?;
-        let machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone())?;
+        let log = log::LogStore::open(&settings.data_dir, sealer, fatal.clone())?;
+        let purged = log.purged()?;
+        let machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
         let links = Links::new(settings.node_id, &settings.cluster, dialer);
         let factory = network::Factory {
             links: links.clone(),

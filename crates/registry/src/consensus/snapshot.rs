@@ -151,6 +151,43 @@ impl SnapshotStore {
         Ok(Some((meta, SnapshotFile { path, _draft: None })))
     }
 
+    /// The newest snapshot that is whole: what this node begins with. Damaged ones are set aside and named; an older
+    /// one is as good as long as the log still reaches back to it.
+    pub(super) fn best(&self, purged: Option<u64>) -> io::Result<Option<(SnapshotMeta, State)>> {
+        for path in self.files()?.into_iter().rev() {
+            let file = SnapshotFile { path, _draft: None };
+            match self.load(&file) {
+                Ok((meta, state)) => {
+                    self.must_reach(meta.last_log_id.map(|id| id.index), purged)?;
+                    return Ok(Some((meta, state)));
+                }
+                Err(error) if is_damage(&error) => self.set_aside(&file.path, &error)?,
+                Err(error) => return Err(error),
+            }
+        }
+        self.must_reach(None, purged).map(|()| None)
+    }
+
+    fn must_reach(&self, last: Option<u64>, purged: Option<u64>) -> io::Result<()> {
+        if purged <= last {
+            return Ok(());
+        }
+        let why = format!(
+            "the log begins behind entry {}, and no whole snapshot in {} reaches so far (the best: {last:?}); \
+             remove this node and join it anew",
+            purged.unwrap_or_default(),
+            self.folder.display()
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    }
+
+    fn set_aside(&self, path: &Path, why: &io::Error) -> io::Result<()> {
+        let aside = path.with_extension("damaged");
+        tracing::error!(%why, kept = %aside.display(), "a snapshot is damaged; an older one is used");
+        fs::rename(path, aside)?;
+        File::open(&self.folder)?.sync_all()
+    }
+
     /// Reads and checks a whole snapshot.
     pub(super) fn load(&self, file: &SnapshotFile) -> io::Result<(SnapshotMeta, State)> {
         let (meta, mut reader) = Reader::open(self, &file.path)?;
@@ -369,6 +406,13 @@ impl Read for Reader {
         self.at += taken;
         Ok(taken)
     }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn read_u32(from: &mut impl Read) -> io::Result<u32> {

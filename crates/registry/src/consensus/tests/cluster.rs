@@ -211,6 +211,7 @@ impl Cluster {
             .folders
             .entry(id)
             .or_insert_with(|| tempfile::tempdir().unwrap());
+        Consensus::make_folder(folder.path(), "test", id).unwrap();
         let settings = Settings {
             node_id: id,
             cluster: "test".into(),

@@ -35,7 +35,7 @@ fn open(folder: &TempDir) -> (LogStore, Machine) {
     let sealer = Sealer::new(&[1; 32]);
     let log = LogStore::open(&folder.path().join("log"), sealer.clone(), panicking()).unwrap();
     let snapshots = SnapshotStore::open(folder.path().join("snapshots"), "test", sealer).unwrap();
-    let machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), panicking()).unwrap();
+    let machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), panicking(), None).unwrap();
     (log, machine)
 }
 
@@ -221,7 +221,7 @@ async fn a_command_of_a_later_format_stops_the_node() {
     let told = Arc::new(parking_lot::Mutex::new(String::new()));
     let heard = told.clone();
     let fatal = Fatal::new(move |why| *heard.lock() = why.to_owned());
-    let mut machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), fatal).unwrap();
+    let mut machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), fatal, None).unwrap();
     let mut later = reeve_domain::Entry {
         format: reeve_domain::entry::FORMAT,
         stamp: Stamp(1),
@@ -470,4 +470,45 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     }
     files
+}
+
+fn snapshot_at(snapshots: &SnapshotStore, index: u64) -> std::path::PathBuf {
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(1, 1, index)),
+        ..SnapshotMeta::default()
+    };
+    let state = State {
+        revision: Revision(index),
+        ..State::default()
+    };
+    snapshots.write(&meta, &state, || Ok(())).unwrap().path
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_for_an_older_one_that_the_log_reaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
+    let snapshots = open();
+    snapshot_at(&snapshots, 10);
+    let newest = snapshot_at(&snapshots, 20);
+    let whole = std::fs::read(&newest).unwrap();
+    let aside = newest.with_extension("damaged");
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&newest, bytes).unwrap();
+        let (meta, state) = open().best(Some(10)).unwrap().unwrap();
+        assert_eq!(
+            (meta.last_log_id, state.revision),
+            (Some(log_id(1, 1, 10)), Revision(10)),
+            "byte {at}"
+        );
+        assert!(aside.exists(), "byte {at}");
+    }
+    std::fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
+    let refused = open().best(Some(11)).unwrap_err().to_string();
+    assert!(refused.contains("begins behind entry 11"), "{refused}");
+    std::fs::rename(&aside, &newest).unwrap();
+    std::fs::write(&newest, whole).unwrap();
+    assert_eq!(open().best(Some(11)).unwrap().unwrap().1.revision, Revision(20));
 }

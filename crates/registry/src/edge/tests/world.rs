@@ -142,7 +142,7 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
         archive: archive.clone(),
         hub: hub.clone(),
     };
-    std::fs::create_dir_all(&settings.data_dir).unwrap();
+    Consensus::make_folder(&settings.data_dir, "hospital", 1).unwrap();
     let consensus = Consensus::open(
         settings,
         Sealer::new(&[1; 32]),

@@ -1,0 +1,43 @@
+//! Faults planted on purpose, so that the checks can be checked. A normal build holds none of them.
+//!
+//! With the feature `mutants`, `REEVE_MUTANT` names the one that a process carries.
+
+/// What can be wrong with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// An append counts as durable before it was flushed.
+    AnswerBeforeFlush,
+}
+
+impl Mutant {
+    #[cfg(feature = "mutants")]
+    fn name(self) -> &'static str {
+        match self {
+            Mutant::AnswerBeforeFlush => "answer_before_flush",
+        }
+    }
+
+    /// Whether this process carries it.
+    #[cfg(feature = "mutants")]
+    pub fn is_planted(self) -> bool {
+        static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+        let chosen = CHOSEN.get_or_init(|| std::env::var("REEVE_MUTANT").ok());
+        chosen.as_deref() == Some(self.name())
+    }
+
+    /// Never, in a build without the feature.
+    #[cfg(not(feature = "mutants"))]
+    pub const fn is_planted(self) -> bool {
+        false
+    }
+}
+
+/// Refuses to run when a fault was asked for that this build cannot carry: a check that finds nothing would look well.
+pub fn check(asked: Option<&str>) -> Result<(), String> {
+    match asked {
+        Some(name) if cfg!(not(feature = "mutants")) => Err(format!(
+            "REEVE_MUTANT asks for {name}, and this program carries no mutants; build it with the feature `mutants`"
+        )),
+        _ => Ok(()),
+    }
+}

@@ -219,7 +219,11 @@ async fn serve_api(
         .with_context(|| format!("listen.api: cannot listen at {}", config.listen.api))?;
     let tls = server_config(credentials, ClientAuth::Optional)?;
     let connections = incoming(listener, tls, credentials);
-    let routes = edge::routes(rooms.clone(), edge::Rates::default())?;
+    let options = edge::Options {
+        empty: config.bench.empty,
+        ..edge::Options::default()
+    };
+    let routes = edge::routes(rooms.clone(), options)?;
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .max_connection_age(Duration::from_secs(1800))

@@ -36,6 +36,7 @@ pub struct Config {
     pub seeds: Seeds,
     pub logs: Logs,
     pub runtime: Runtime,
+    pub bench: Bench,
 }
 
 /// Where the doors are.
@@ -152,6 +153,14 @@ pub struct Runtime {
     pub worker_threads: usize,
     /// How long a stopping node waits for open calls.
     pub drain_ms: u64,
+}
+
+/// What only measuring needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bench {
+    /// Whether `BenchService.Empty` is served.
+    pub empty: bool,
 }
 
 impl Default for Listen {

@@ -64,6 +64,7 @@ fn each_setting_says_where_it_came_from() {
     );
     assert!(line("runtime.drain_ms = 10").ends_with("# flag --set"), "{page}");
     assert!(line("raft.profile = \"lan\"").ends_with("# default"), "{page}");
+    assert!(line("bench.empty = false").ends_with("# default"), "{page}");
 }
 
 #[test]
@@ -76,6 +77,7 @@ fn an_error_names_the_field() {
         ("listen.api=here", "listen.api"),
         ("listen.apy=127.0.0.1:1", "apy"),
         ("raft.profile=moon", "raft.profile"),
+        ("bench.empty=perhaps", "bench.empty"),
     ];
     for (flag, field) in wrong {
         let error = read(&[], &[flag]).unwrap_err();

@@ -9,6 +9,7 @@ mod access;
 mod admit;
 mod agent;
 mod audit;
+mod bench;
 mod certificate;
 mod cluster;
 mod desk;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use reeve_proto::v1::access_service_server::AccessServiceServer;
 use reeve_proto::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::v1::audit_service_server::AuditServiceServer;
+use reeve_proto::v1::bench_service_server::BenchServiceServer;
 use reeve_proto::v1::cluster_service_server::ClusterServiceServer;
 use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
@@ -51,6 +53,14 @@ use limits::Limits;
 /// The largest request that is read.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 
+/// How the doors are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub rates: Rates,
+    /// Whether the empty call is served, which only measuring needs.
+    pub empty: bool,
+}
+
 /// Why the doors could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,7 +70,7 @@ pub enum Error {
 }
 
 /// All services of port 7400, for a server whose connections say who their peer is.
-pub fn routes(rooms: Rooms, rates: Rates) -> Result<Routes, Error> {
+pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(health::run(reporter, rooms.consensus.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -69,7 +79,7 @@ pub fn routes(rooms: Rooms, rates: Rates) -> Result<Routes, Error> {
         .build_v1()?;
     let desk = Desk {
         rooms,
-        limits: Arc::new(Limits::new(rates)),
+        limits: Arc::new(Limits::new(options.rates)),
     };
 
     macro_rules! serve {
@@ -78,7 +88,7 @@ pub fn routes(rooms: Rooms, rates: Rates) -> Result<Routes, Error> {
         };
     }
     let desk_of = || desk.clone();
-    let routes = Routes::new(health)
+    let mut routes = Routes::new(health)
         .add_service(reflection)
         .add_service(serve!(
             ResolverServiceServer,
@@ -94,6 +104,9 @@ pub fn routes(rooms: Rooms, rates: Rates) -> Result<Routes, Error> {
         .add_service(serve!(AccessServiceServer, access::Access { desk: desk_of() }))
         .add_service(serve!(AuditServiceServer, audit::Audit { desk: desk_of() }))
         .add_service(serve!(AgentServiceServer, agent::Agents { desk: desk_of() }));
+    if options.empty {
+        routes = routes.add_service(serve!(BenchServiceServer, bench::Bench { desk: desk_of() }));
+    }
     let door = axum::middleware::from_fn_with_state(desk.clone(), admit::door);
     Ok(Routes::from(routes.into_axum_router().layer(door)))
 }

@@ -33,6 +33,9 @@ pub fn action(rpc: Rpc) -> Action {
 
         Rpc::AuditTailRecords | Rpc::AuditListShards => Action::ReadAudit,
 
+        // What a Resolve costs before it does anything is measured as what a Resolve is.
+        Rpc::BenchEmpty => Action::ResolveTenant,
+
         Rpc::AgentSession | Rpc::AgentRenew => Action::ServeAsAgent,
 
         Rpc::AgentJoin | Rpc::ClusterJoinNode | Rpc::AccessEnroll => Action::Join,

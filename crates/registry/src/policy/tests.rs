@@ -29,6 +29,7 @@ const MATRIX: &str = "\
 /reeve.v1.AgentService/Renew                   -g----
 /reeve.v1.AuditService/TailRecords             ----ua
 /reeve.v1.AuditService/ListShards              ----ua
+/reeve.v1.BenchService/Empty                   --so-a
 /reeve.v1.ClusterService/GetCluster            n--oua
 /reeve.v1.ClusterService/JoinNode              ------
 /reeve.v1.ClusterService/RemoveNode            -----a

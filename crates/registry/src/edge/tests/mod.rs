@@ -8,6 +8,7 @@ mod refusals;
 mod secrets;
 mod watching;
 mod world;
+mod yardstick;
 
 use std::time::Duration;
 

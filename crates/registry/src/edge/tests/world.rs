@@ -24,7 +24,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use crate::archive::{Archive, Change, Cipher};
 use crate::authority::{Authority, FLEET_AUDIT_KEY, ISSUING_KEY, seal_new_key};
 use crate::consensus::{AppliedSink, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
-use crate::edge::{Rates, routes};
+use crate::edge::{Options, Rates, routes};
 use crate::hub::Hub;
 use crate::pilot::SightingsBoard;
 use crate::policy::Gate;
@@ -45,10 +45,18 @@ pub(super) struct World {
 impl World {
     /// A founded cluster of one node that leads, with its doors open.
     pub(super) async fn founded() -> World {
-        World::with_rates(Rates::default()).await
+        World::with(Options::default()).await
     }
 
     pub(super) async fn with_rates(rates: Rates) -> World {
+        let options = Options {
+            rates,
+            ..Options::default()
+        };
+        World::with(options).await
+    }
+
+    pub(super) async fn with(options: Options) -> World {
         let now = SystemTime::now();
         let folder = tempfile::tempdir().unwrap();
         let root = ca::root("hospital", now).unwrap();
@@ -90,7 +98,7 @@ impl World {
         };
         let credentials = world.credentials("spiffe://hospital/node/1", usage);
         let tls = server_config(&credentials, ClientAuth::Optional).unwrap();
-        let doors = routes(world.rooms.clone(), rates).unwrap();
+        let doors = routes(world.rooms.clone(), options).unwrap();
         let server = Server::builder().add_routes(doors);
         tokio::spawn(server.serve_with_incoming(incoming(listener, tls, &credentials)));
         world

@@ -7,7 +7,7 @@ use clap::{Args as _, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Globals, Link, Session};
-use crate::{audit, cluster, contexts, demo, dev, group, op, resolve, tenant, version};
+use crate::{audit, bench, cluster, contexts, demo, dev, group, op, resolve, tenant, version};
 
 const AFTER_HELP: &str = "Examples:
   reeve dev                                     a whole fleet on this machine
@@ -46,6 +46,8 @@ enum Noun {
     Cluster(cluster::Cluster),
     /// The record of every change
     Audit(audit::Audit),
+    /// Measure what the registry bears
+    Bench(bench::Bench),
     /// Which fleet is meant when none is named
     Context(contexts::Context),
     /// Run a whole fleet on this machine until Ctrl-C
@@ -62,7 +64,7 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 6] = ["tenant", "resolve", "op", "group", "cluster", "audit"];
+const ASKING: [&str; 7] = ["tenant", "resolve", "op", "group", "cluster", "audit", "bench"];
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -113,6 +115,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Group(group) => group::run(group, session).await,
         Noun::Cluster(cluster) => cluster::run(cluster, session).await,
         Noun::Audit(audit) => audit::run(audit, session).await,
+        Noun::Bench(bench) => bench::run(bench, session).await,
         Noun::Context(context) => contexts::run(context, session),
         Noun::Dev(args) => Ok(dev::run(args).await?),
         Noun::Demo(args) => Ok(demo::run(args).await?),
@@ -175,6 +178,10 @@ mod tests {
             "audit tail",
             "audit export",
             "audit verify",
+            "bench resolve",
+            "bench write",
+            "bench watch",
+            "bench empty",
             "context ls",
             "context use",
             "dev",
@@ -232,6 +239,9 @@ mod tests {
             "an agent stands somewhere"
         );
         assert!(parse("reeve cluster join-token --role node").is_ok());
+        assert!(
+            parse("reeve bench resolve --rate 0").is_err() && parse("reeve bench watch --rate 9").is_ok()
+        );
         assert!(parse("reeve resolve").is_err() && parse("reeve resolve a --header x").is_err());
     }
 

@@ -1,7 +1,7 @@
 //! The command line: one file for each noun, thin over the client.
 //!
 //! ```text
-//! main ─► app ─► tenant · op · group · cluster · resolve · audit · context · dev · demo
+//! main ─► app ─► tenant · op · group · cluster · resolve · audit · bench · context · dev · demo
 //!                   └─► session (which fleet, as whom) ─► show (tables, JSON) · wait (steps, exit codes)
 //! ```
 //! Results go to standard output; messages, progress and errors to standard error.
@@ -15,6 +15,7 @@ macro_rules! say {
 
 pub mod app;
 pub mod audit;
+pub mod bench;
 mod cluster;
 pub mod context;
 mod contexts;

@@ -173,6 +173,12 @@ impl Session {
     }
 
     fn connect(&self) -> Result<Api, Failure> {
+        let (nodes, credentials) = self.doors()?;
+        Ok(Api::connect(&nodes, &credentials)?)
+    }
+
+    /// The nodes that are meant, and the identity to show them.
+    pub fn doors(&self) -> Result<(Vec<String>, Credentials), Failure> {
         let flags = &self.globals;
         let (nodes, ca, cert, key) = match (&flags.ca, &flags.cert, &flags.key) {
             (Some(ca), Some(cert), Some(key)) if !self.nodes.is_empty() => {
@@ -199,7 +205,7 @@ impl Session {
             let fix = "enrol with `reeve cluster enroll`, or name others with --cert, --key and --ca";
             Failure::new(Exit::Auth, what, error.to_string()).fix(fix)
         })?;
-        Ok(Api::connect(&nodes, &credentials)?)
+        Ok((nodes, credentials))
     }
 
     fn context(&self) -> Result<context::Context, Failure> {

@@ -142,6 +142,21 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
             .contains("member.report")
     );
 
+    let span = ["--seconds", "1", "--warm-up", "0s"];
+    let bench = |args: &[&str]| dev.json(&[&["bench"], args, &span].concat());
+    let resolved = bench(&["resolve", "--in-flight", "4", "--level", "linearizable"]);
+    assert!(
+        resolved["count"].as_u64() > Some(0) && resolved["errors"] == serde_json::json!({}),
+        "{resolved}"
+    );
+    assert_eq!(
+        bench(&["write", "--in-flight", "4", "--changes-max", "20"])["count"],
+        20
+    );
+    let watched = bench(&["watch", "--watchers", "3"]);
+    assert!(watched["count"].as_u64() >= Some(3), "{watched}");
+    dev.refused(1, "Unimplemented", &[&["bench", "empty"][..], &span].concat());
+
     let export = dev.folder.path().join("audit.jsonl");
     let file = export.to_str().unwrap();
     dev.ok(&["audit", "export", file]);

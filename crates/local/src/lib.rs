@@ -32,6 +32,7 @@ pub use fleet::{Builder, Fleet, Restart};
 pub use hop::{Hop, Hops, Mode};
 pub use init::{Founded, InitOptions, cluster_init};
 pub use node::Node;
+pub use ports::free as free_ports;
 pub use postgres::Postgres;
 pub use ready::until;
 pub use schemas::examples_dir;

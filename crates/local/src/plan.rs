@@ -89,6 +89,24 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Takes the hops out: everybody is reached where it listens.
+    pub(crate) fn direct(mut self) -> Plan {
+        let api_of = self.api_ports();
+        for node in &mut self.nodes {
+            node.client_hop = node.api;
+            node.peer_hops.clear();
+        }
+        for agent in &mut self.agents {
+            agent.client_hop = agent.postgres;
+            agent.node_hops = api_of.clone();
+        }
+        self
+    }
+
+    fn api_ports(&self) -> BTreeMap<u64, u16> {
+        self.nodes.iter().map(|node| (node.id, node.api)).collect()
+    }
+
     /// The plan kept in a folder; none when there is no fleet yet.
     pub(crate) fn load(dir: &Path) -> Result<Option<Plan>> {
         let path = dir.join(FILE);
@@ -115,23 +133,27 @@ impl Plan {
         os::write(&dir.join(FILE), &serde_json::to_string_pretty(self)?)
     }
 
-    /// Opens a hop for every link.
+    /// Opens a hop for every link that has one.
     pub(crate) async fn open_hops(&self) -> Result<Hops> {
         let mut hops = Hops::default();
         let peer_of: BTreeMap<u64, u16> = self.nodes.iter().map(|node| (node.id, node.peer)).collect();
-        let api_of: BTreeMap<u64, u16> = self.nodes.iter().map(|node| (node.id, node.api)).collect();
+        let api_of = self.api_ports();
+        let mut links = Vec::new();
         for node in &self.nodes {
-            hops.add(Hop::open(&format!("client->n{}", node.id), node.client_hop, node.api).await?);
+            links.push((format!("client->n{}", node.id), node.client_hop, node.api));
             for (other, port) in &node.peer_hops {
-                hops.add(Hop::open(&format!("n{}->n{other}", node.id), *port, peer_of[other]).await?);
+                links.push((format!("n{}->n{other}", node.id), *port, peer_of[other]));
             }
         }
         for agent in &self.agents {
             let name = &agent.name;
-            hops.add(Hop::open(&format!("client->pg {name}"), agent.client_hop, agent.postgres).await?);
+            links.push((format!("client->pg {name}"), agent.client_hop, agent.postgres));
             for (id, port) in &agent.node_hops {
-                hops.add(Hop::open(&format!("agent {name}->n{id}"), *port, api_of[id]).await?);
+                links.push((format!("agent {name}->n{id}"), *port, api_of[id]));
             }
+        }
+        for (name, port, target) in links.into_iter().filter(|(_, port, target)| port != target) {
+            hops.add(Hop::open(&name, port, target).await?);
         }
         Ok(hops)
     }
@@ -185,6 +207,14 @@ mod tests {
             assert!(hops.get(name).is_ok(), "{name}");
         }
         assert_eq!(hops.names().count(), 6 + 3 + 6 + 2);
+    }
+
+    #[tokio::test]
+    async fn a_direct_plan_has_no_hop_and_dials_the_doors_themselves() {
+        let plan = Plan::draw("dev", 3, &["vn".to_owned()]).unwrap().direct();
+        assert_eq!(plan.nodes[1].address(), local(plan.nodes[1].api));
+        assert_eq!(plan.agents[0].node_hops[&3], plan.nodes[2].api);
+        assert_eq!(plan.open_hops().await.unwrap().names().count(), 0);
     }
 
     #[test]

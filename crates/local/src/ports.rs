@@ -11,7 +11,7 @@ const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const TRIES_MAX: usize = 10_000;
 
 /// Finds so many ports that nobody listens at, all different.
-pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
+pub fn free(count: usize) -> Result<Vec<u16>> {
     let mut found = BTreeSet::new();
     for _ in 0..TRIES_MAX {
         if found.len() == count {

@@ -38,6 +38,7 @@ pub struct Builder {
     dir: Option<PathBuf>,
     binaries: Option<Binaries>,
     restart: Restart,
+    direct: bool,
 }
 
 impl Builder {
@@ -54,6 +55,7 @@ impl Builder {
             dir: None,
             binaries: None,
             restart: Restart::default(),
+            direct: false,
         }
     }
 
@@ -110,6 +112,12 @@ impl Builder {
         self
     }
 
+    /// Without hops: no link can be hurt, and nothing of this process stands in the way of what is measured.
+    pub fn direct(mut self) -> Builder {
+        self.direct = true;
+        self
+    }
+
     pub fn restart(mut self, restart: Restart) -> Builder {
         self.restart = restart;
         self
@@ -140,7 +148,11 @@ impl Builder {
         let ledger = std::sync::Arc::new(Ledger::open(&dir, self.dir.is_none())?);
         let kept = Plan::load(&dir)?;
         let is_new = kept.is_none();
-        let plan = kept.map_or_else(|| Plan::draw(&self.cluster, self.nodes, &self.regions), Ok)?;
+        let drawn = || Plan::draw(&self.cluster, self.nodes, &self.regions);
+        let mut plan = kept.map_or_else(drawn, Ok)?;
+        if self.direct {
+            plan = plan.direct();
+        }
         plan.wait_ports().await?;
         let hops = plan.open_hops().await?;
         match is_new {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use self::load::Load;
-use self::tally::{Report, Settings, Tally};
+use self::tally::{Report, Settings};
 use self::target::Target;
 use crate::fail::{Exit, Failure};
 use crate::session::{Session, duration};
@@ -59,7 +59,7 @@ enum Verb {
         after_help = "Examples:\n  reeve bench write --in-flight 64 --seconds 10\n  reeve bench write --rate 500 --changes-max 5000 -o json\n\nEach change stays in the audit log, and its id is remembered for a day: 100 000 fit for one person."
     )]
     Write {
-        /// Changes at most
+        /// Changes at most, those of the warm-up too
         #[arg(long, default_value_t = CHANGES_MAX, value_name = "N")]
         changes_max: u64,
         #[command(flatten)]
@@ -157,13 +157,12 @@ impl Span {
 pub async fn run(bench: Bench, session: &Session) -> Result<(), Failure> {
     let (nodes, credentials) = session.doors()?;
     let target = Target::new(nodes, credentials)?;
-    let (settings, tally) = match bench.verb {
+    let report = match bench.verb {
         Verb::Resolve { level, options } => resolve(&target, &options, level).await?,
         Verb::Write { changes_max, options } => write(&target, &options, changes_max).await?,
         Verb::Watch { watchers, rate, span } => watch(&target, &span, watchers, rate).await?,
         Verb::Empty { options } => empty(&target, &options).await?,
     };
-    let report = Report::of(settings, &tally);
     session.print(&report)?;
     match report.worst_error() {
         Some(reason) if report.count == 0 => Err(Failure::error("no call succeeded", reason)),
@@ -171,11 +170,7 @@ pub async fn run(bench: Bench, session: &Session) -> Result<(), Failure> {
     }
 }
 
-async fn resolve(
-    target: &Target,
-    options: &Options,
-    level: resolve::Level,
-) -> Result<(Settings, Tally), Failure> {
+async fn resolve(target: &Target, options: &Options, level: resolve::Level) -> Result<Report, Failure> {
     let claims = resolve::claims(&some(target.tenants().await?)?);
     let connections = options.span.connections(target.nodes().len(), options.in_flight);
     let channels = target.channels(connections)?;
@@ -183,29 +178,20 @@ async fn resolve(
         level: Some(level.word()),
         ..options.settings("resolve", target, connections)
     };
-    Ok((
-        settings,
-        resolve::measure(&channels, claims, level, &options.load(None)).await,
-    ))
+    let tally = resolve::measure(&channels, claims, level, &options.load(None)).await;
+    Ok(Report::of(settings, &tally))
 }
 
-async fn write(target: &Target, options: &Options, changes_max: u64) -> Result<(Settings, Tally), Failure> {
+async fn write(target: &Target, options: &Options, changes_max: u64) -> Result<Report, Failure> {
     let changes = write::changes(some(target.tenants().await?)?);
     let connections = options.span.connections(target.nodes().len(), options.in_flight);
     let channels = target.channels(connections)?;
     let settings = options.settings("write", target, connections);
-    Ok((
-        settings,
-        write::measure(&channels, changes, &options.load(Some(changes_max))).await,
-    ))
+    let tally = write::measure(&channels, changes, &options.load(Some(changes_max))).await;
+    Ok(Report::of(settings, &tally))
 }
 
-async fn watch(
-    target: &Target,
-    span: &Span,
-    watchers: usize,
-    rate: NonZeroU32,
-) -> Result<(Settings, Tally), Failure> {
+async fn watch(target: &Target, span: &Span, watchers: usize, rate: NonZeroU32) -> Result<Report, Failure> {
     let tenants = some(target.tenants().await?)?;
     let connections = span.connections(target.nodes().len(), watchers);
     let channels = target.channels(connections)?;
@@ -220,14 +206,19 @@ async fn watch(
         warm_up: span.warm_up,
         measured: Duration::from_secs(span.seconds),
     };
-    Ok((settings, watch::measure(&channels, tenants, &plan).await?))
+    let watched = watch::measure(&channels, tenants, &plan).await?;
+    Ok(Report {
+        from_call_p99_ms: Some(watched.from_call.quantile_ms(0.99)),
+        ..Report::of(settings, &watched.heard)
+    })
 }
 
-async fn empty(target: &Target, options: &Options) -> Result<(Settings, Tally), Failure> {
+async fn empty(target: &Target, options: &Options) -> Result<Report, Failure> {
     let connections = options.span.connections(target.nodes().len(), options.in_flight);
     let channels = target.channels(connections)?;
     let settings = options.settings("empty", target, connections);
-    Ok((settings, empty::measure(&channels, &options.load(None)).await))
+    let tally = empty::measure(&channels, &options.load(None)).await;
+    Ok(Report::of(settings, &tally))
 }
 
 /// Without a tenant there is nothing to ask for.

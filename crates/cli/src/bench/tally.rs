@@ -111,6 +111,9 @@ pub struct Report {
     pub p99_ms: f64,
     pub p999_ms: f64,
     pub max_ms: f64,
+    /// Of watchers: from the call of the change, not from its acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_call_p99_ms: Option<f64>,
     pub errors: BTreeMap<String, u64>,
 }
 
@@ -124,6 +127,7 @@ impl Report {
             p99_ms: tally.quantile_ms(0.99),
             p999_ms: tally.quantile_ms(0.999),
             max_ms: tally.max_ms(),
+            from_call_p99_ms: None,
             errors: tally.errors.clone(),
         }
     }
@@ -160,6 +164,10 @@ impl Show for Report {
             ("p99", ms(self.p99_ms)),
             ("p99.9", ms(self.p999_ms)),
             ("max", ms(self.max_ms)),
+            (
+                "p99 from the call",
+                self.from_call_p99_ms.map(ms).unwrap_or_default(),
+            ),
             ("errors", errors.join(", ")),
         ])
     }

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/reeve/target
 reeve := $(CARGO_TARGET_DIR)/debug/reeve
 
-.PHONY: help setup build demo dev test coverage deny buf docs
+.PHONY: help setup build demo dev test coverage bench deny buf docs
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -27,6 +27,10 @@ test: ## format, lints, every test, coverage
 
 coverage: test ## the same, then every line as HTML
 	@scripts/coverage-html.sh "$(CARGO_TARGET_DIR)/profiles"
+
+bench: ## the registry beside an etcd of this machine, as ratios; ARGS=--quick only looks whether it works
+	@scripts/setup.sh bench
+	@scripts/bench.sh $(ARGS)
 
 deny: ## licences, sources and bans of what is linked
 	@scripts/deny.sh

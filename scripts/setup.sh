@@ -3,6 +3,7 @@
 #   scripts/setup.sh demo     to build and run
 #   scripts/setup.sh test     and to measure coverage and trace system calls
 #   scripts/setup.sh ci       and to lint the proto files
+#   scripts/setup.sh bench    to build and to measure beside etcd (scripts/etcd.sh fetches that one)
 # Says nothing and changes nothing when all is there.
 set -euo pipefail
 
@@ -21,7 +22,7 @@ rust=$(sed -n 's/^release: \([0-9]*\.[0-9]*\).*/\1/p' <<<"$rustc_says")
 llvm=$(sed -n 's/^LLVM version: \([0-9]*\).*/\1/p' <<<"$rustc_says")
 [ "$(printf '%s\n' "$rust_min" "$rust" | sort -V | head -n 1)" = "$rust_min" ] ||
     fail "rustc $rust is too old, $rust_min is needed; run: rustup update stable"
-if [ "$purpose" != demo ]; then
+if [ "$purpose" = test ] || [ "$purpose" = ci ]; then
     cargo fmt --version >/dev/null 2>&1 || rustup --quiet component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup --quiet component add clippy
 fi
@@ -37,8 +38,12 @@ postgres_found() {
 
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
-postgres_found || missing+=(postgresql-15 postgresql-client-15)
-if [ "$purpose" != demo ]; then
+if [ "$purpose" = bench ]; then
+    command -v protoc >/dev/null || missing+=(protobuf-compiler)
+else
+    postgres_found || missing+=(postgresql-15 postgresql-client-15)
+fi
+if [ "$purpose" = test ] || [ "$purpose" = ci ]; then
     "$(dirname "$0")/llvm.sh" cov >/dev/null 2>&1 || missing+=("llvm-$llvm")
     command -v strace >/dev/null || missing+=(strace)
 fi

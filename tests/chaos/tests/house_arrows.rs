@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use house::{closure, linked, root, toml_of};
 
 /// Each room, its folder, and the rooms it may link.
-const ROOMS: [(&str, &str, &[&str]); 8] = [
+const ROOMS: [(&str, &str, &[&str]); 9] = [
     ("domain", "crates/domain", &[]),
     ("proto", "proto", &["domain"]),
     ("client", "crates/client", &["domain", "proto"]),
@@ -15,6 +15,7 @@ const ROOMS: [(&str, &str, &[&str]); 8] = [
     ("agent", "crates/agent", &["domain", "proto", "client"]),
     ("local", "crates/local", &["proto", "client"]),
     ("cli", "crates/cli", &["domain", "proto", "client", "local"]),
+    ("bench", "crates/bench", &["proto", "client", "local", "cli"]),
     ("chaos", "tests/chaos", &["domain", "proto", "client", "local"]),
 ];
 

@@ -1,0 +1,188 @@
+//! Ours: three nodes as `cluster init` makes them, and tenants whose databases are only on the roll.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use prost::Message;
+use reeve_bench::summary::Settings;
+use reeve_cli::bench::target::Target;
+use reeve_cli::bench::{resolve, write};
+use reeve_client::v1::{
+    CreateRegionRequest, ListGroupsRequest, Region, ResolveRequest, Role, Tenant, member,
+};
+use reeve_client::{Credentials, request_id, v1};
+use reeve_local::{Binaries, Fleet, Node, tenants, until};
+use tokio::task::JoinSet;
+use toml::Table;
+
+use crate::hand;
+
+const REGION: &str = "vn";
+/// Agents that share the steps of onboarding; each reports one after the other.
+const HANDS: usize = 4;
+const CREATING: usize = 32;
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+const ONBOARD_PATIENCE: Duration = Duration::from_secs(600);
+
+pub struct Registry {
+    fleet: Fleet,
+    pub tenants: Vec<Tenant>,
+    pub claims: Arc<[v1::Claim]>,
+    pub changes: Arc<[v1::UpdateTenantRequest]>,
+    _hands: JoinSet<()>,
+}
+
+impl Registry {
+    pub async fn start(program: PathBuf, count: usize) -> Result<Registry> {
+        ensure!(
+            program.is_file(),
+            "there is no {}; build it first",
+            program.display()
+        );
+        let no_agents: [&str; 0] = [];
+        let binaries = Binaries {
+            registry: program,
+            // No agent with a PostgreSQL is started.
+            agent: PathBuf::new(),
+        };
+        let fleet = Fleet::builder()
+            .cluster("bench")
+            .regions(no_agents)
+            .node_settings(settings())
+            .binaries(binaries)
+            .direct();
+        let fleet = fleet.start().await.context("starting the registry")?;
+        let hands = hands(&fleet).await?;
+        onboard(&fleet, count).await?;
+        let target = Target::new(fleet.addresses(), fleet.admin().clone())?;
+        let tenants = target.tenants().await?;
+        ensure!(
+            tenants.len() == count,
+            "{} of {count} tenants are there",
+            tenants.len()
+        );
+        Ok(Registry {
+            claims: resolve::claims(&tenants),
+            changes: write::changes(tenants.clone()),
+            tenants,
+            fleet,
+            _hands: hands,
+        })
+    }
+
+    /// Where calls go: the leader last, so that a single connection leads to a follower.
+    pub async fn doors(&self) -> Result<Vec<String>> {
+        let leader = self.fleet.leader().await?.address().to_owned();
+        let mut doors = self.fleet.addresses();
+        doors.sort_by_key(|door| *door == leader);
+        Ok(doors)
+    }
+
+    /// The cluster as its admin calls it.
+    pub async fn target(&self) -> Result<Target> {
+        Ok(Target::new(self.doors().await?, self.fleet.admin().clone())?)
+    }
+
+    /// The cluster as somebody new calls it: what one has changed is remembered, and bounded.
+    pub async fn target_as(&self, name: &str) -> Result<Target> {
+        let credentials: Credentials = self.fleet.enroll(Role::Operator, name, &[]).await?;
+        Ok(Target::new(self.doors().await?, credentials)?)
+    }
+
+    /// The node that leads.
+    pub async fn leader(&self) -> Result<&Node> {
+        self.fleet.leader().await
+    }
+
+    pub async fn wait_whole(&self) -> Result<()> {
+        self.fleet.wait_whole().await
+    }
+
+    /// What one resolve brings, in bytes.
+    pub async fn resolved(&self) -> Result<Vec<u8>> {
+        let asked = ResolveRequest {
+            claim: self.claims.first().cloned(),
+            ..Default::default()
+        };
+        let answer = self.fleet.api().resolver().resolve(asked).await?.into_inner();
+        Ok(answer.encode_to_vec())
+    }
+
+    /// What one change sends, in bytes.
+    pub fn changed(&self) -> Vec<u8> {
+        write::nth(&self.changes, 0).encode_to_vec()
+    }
+
+    pub async fn shutdown(self) -> Result<()> {
+        self.fleet.shutdown().await
+    }
+}
+
+/// Room for what a row says of failures.
+pub fn failed(settings: Settings, ours: u64, peer: u64) -> Settings {
+    Settings {
+        failed: [ours, peer],
+        ..settings
+    }
+}
+
+fn settings() -> Table {
+    let mut bench = Table::new();
+    bench.insert("empty".into(), true.into());
+    let mut settings = Table::new();
+    settings.insert("bench".into(), bench.into());
+    settings
+}
+
+async fn hands(fleet: &Fleet) -> Result<JoinSet<()>> {
+    let region = CreateRegionRequest {
+        request_id: request_id(),
+        region: Some(Region {
+            name: REGION.to_owned(),
+            ..Default::default()
+        }),
+    };
+    fleet.api().groups().create_region(region).await?;
+    let mut hands = JoinSet::new();
+    for number in 1..=HANDS {
+        let api = hand::enlist(fleet, &format!("{REGION}-{number}"), REGION).await?;
+        hands.spawn(hand::work(api));
+    }
+    until("every group to be ready", READY_PATIENCE, async || {
+        let listed = fleet
+            .api()
+            .groups()
+            .list_groups(ListGroupsRequest::default())
+            .await?;
+        let groups = listed.into_inner().groups;
+        let members = groups.iter().flat_map(|group| &group.members);
+        let ready = members
+            .filter(|member| member.state() == member::State::Ready)
+            .count();
+        Ok((ready == HANDS).then_some(()))
+    })
+    .await?;
+    Ok(hands)
+}
+
+async fn onboard(fleet: &Fleet, count: usize) -> Result<()> {
+    let create = |number| {
+        let slug = format!("clinic-{number}");
+        let order = tenants::order(&slug, &format!("{slug}.example"), REGION, "ehr");
+        async move { tenants::create(fleet.api(), order).await.map(drop) }
+    };
+    stream::iter((0..count).map(create))
+        .buffer_unordered(CREATING)
+        .try_collect::<()>()
+        .await?;
+    let target = Target::new(fleet.addresses(), fleet.admin().clone())?;
+    until("every tenant to be active", ONBOARD_PATIENCE, async || {
+        let active = target.tenants().await?.len();
+        ensure!(active == count, "{active} of {count} are active");
+        Ok(Some(()))
+    })
+    .await
+}

@@ -1,0 +1,154 @@
+//! The rounds: everything once, the peer and ours in turns, and again.
+
+use anyhow::{Result, bail};
+use reeve_bench::pairing::Samples;
+use reeve_bench::summary::{Row, Settings, Unit};
+use reeve_cli::bench::tally::Tally;
+use reeve_cli::bench::{empty, resolve, write};
+
+use crate::etcd::{self, Etcd};
+use crate::plan::{CONNECTIONS, Plan, READING, WRITING};
+use crate::registry::{Registry, failed};
+use crate::say;
+
+/// What the rounds have brought.
+#[derive(Default)]
+struct Book {
+    per_second: Samples,
+    median_ms: Samples,
+    failed: Samples,
+}
+
+impl Book {
+    /// Enters one measurement; one without any good call ends everything.
+    fn enter(&mut self, series: &str, tally: &Tally) -> Result<()> {
+        let failures: u64 = tally.errors().values().sum();
+        if tally.count() == 0 {
+            bail!("{series}: no call succeeded: {:?}", tally.errors());
+        }
+        self.per_second.push(series, tally.per_second());
+        self.median_ms.push(series, tally.quantile_ms(0.5));
+        self.failed.push(series, failures as f64);
+        Ok(())
+    }
+
+    fn failures(&self, series: &str) -> u64 {
+        self.failed.of(series).iter().sum::<f64>() as u64
+    }
+
+    fn row(&self, ours: &str, peer: &str, settings: Settings) -> Result<Row> {
+        let settings = failed(settings, self.failures(ours), self.failures(peer));
+        Ok(Row::paired(
+            self.per_second.pair(ours, peer)?,
+            Unit::PerSecond,
+            settings,
+        ))
+    }
+}
+
+const EMPTY: &str = "empty";
+const BOUNDED: &str = "resolve bounded";
+const LINEARIZABLE: &str = "resolve linearizable";
+const SERIALIZABLE_GET: &str = "etcd get serializable";
+const LINEARIZABLE_GET: &str = "etcd get linearizable";
+
+fn writing(in_flight: usize) -> String {
+    format!("write {in_flight}")
+}
+
+fn putting(in_flight: usize) -> String {
+    format!("etcd put {in_flight}")
+}
+
+pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&'static str, Row)>> {
+    let mut book = Book::default();
+    for round in 1..=plan.rounds {
+        say(&format!("round {round} of {}", plan.rounds));
+        read(&mut book, plan, registry, etcd).await?;
+        for in_flight in WRITING {
+            let puts = etcd::put(&etcd.clients(CONNECTIONS).await?, etcd, &plan.writing(in_flight)).await;
+            book.enter(&putting(in_flight), &puts)?;
+            let writer = registry.target_as(&format!("writer-{round}-{in_flight}")).await?;
+            let channels = writer.channels(CONNECTIONS)?;
+            let writes = write::measure(&channels, registry.changes.clone(), &plan.writing(in_flight)).await;
+            book.enter(&writing(in_flight), &writes)?;
+        }
+    }
+    rows(&book, plan, registry, etcd).await
+}
+
+/// Each of ours stands between the two that it is compared with.
+async fn read(book: &mut Book, plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<()> {
+    let load = plan.reading();
+    let levels = [
+        (resolve::Level::Bounded, BOUNDED, SERIALIZABLE_GET),
+        (resolve::Level::Linearizable, LINEARIZABLE, LINEARIZABLE_GET),
+    ];
+    for (level, ours, peer) in levels {
+        let clients = etcd.clients(CONNECTIONS).await?;
+        let serializable = level == resolve::Level::Bounded;
+        book.enter(peer, &etcd::get(&clients, &etcd.keys, serializable, &load).await)?;
+        let channels = registry.target().await?.channels(CONNECTIONS)?;
+        let claims = registry.claims.clone();
+        book.enter(ours, &resolve::measure(&channels, claims, level, &load).await)?;
+        let channels = registry.target().await?.channels(CONNECTIONS)?;
+        book.enter(&beside(ours), &empty::measure(&channels, &load).await)?;
+    }
+    Ok(())
+}
+
+/// The empty calls that were made right after.
+fn beside(ours: &str) -> String {
+    format!("{EMPTY} beside {ours}")
+}
+
+async fn rows(
+    book: &Book,
+    plan: &Plan,
+    registry: &Registry,
+    etcd: &Etcd,
+) -> Result<Vec<(&'static str, Row)>> {
+    let reading = Settings {
+        value_bytes: Some(registry.resolved().await?.len()),
+        ..plan.settings_of_rounds(READING)
+    };
+    let changing = |in_flight| Settings {
+        value_bytes: Some(etcd.change.len()),
+        ..plan.settings_of_rounds(in_flight)
+    };
+    let mut rows = vec![
+        (
+            "resolve_bounded_vs_empty",
+            book.row(BOUNDED, &beside(BOUNDED), reading.clone())?,
+        ),
+        (
+            "resolve_linearizable_vs_empty",
+            book.row(LINEARIZABLE, &beside(LINEARIZABLE), reading.clone())?,
+        ),
+        (
+            "resolve_bounded_vs_etcd",
+            book.row(BOUNDED, SERIALIZABLE_GET, reading.clone())?,
+        ),
+        (
+            "resolve_linearizable_vs_etcd",
+            book.row(LINEARIZABLE, LINEARIZABLE_GET, reading)?,
+        ),
+    ];
+    let keys = [
+        "write_1_vs_etcd",
+        "write_16_vs_etcd",
+        "write_64_vs_etcd",
+        "write_256_vs_etcd",
+        "write_1024_vs_etcd",
+    ];
+    for (key, in_flight) in keys.into_iter().zip(WRITING) {
+        let row = book.row(&writing(in_flight), &putting(in_flight), changing(in_flight))?;
+        rows.push((key, row));
+    }
+    let one = book.median_ms.pair(&writing(1), &putting(1))?;
+    rows.push((
+        "write_1_latency_vs_etcd",
+        Row::paired(one, Unit::Milliseconds, changing(1)),
+    ));
+    Ok(rows)
+}

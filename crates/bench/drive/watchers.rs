@@ -1,0 +1,128 @@
+//! A thousand watchers of either cluster, and how long after an acknowledgement each has heard.
+
+use anyhow::{Result, ensure};
+use etcd_client::{Client, WatchOptions, WatchStream, Watcher};
+use futures::{StreamExt, TryStreamExt, stream};
+use reeve_bench::pairing::Samples;
+use reeve_bench::summary::{Row, Unit};
+use reeve_cli::bench::tally::Tally;
+use reeve_cli::bench::watch::{self, Heard, Watched};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::etcd::{Etcd, changed, reason_of};
+use crate::plan::{Plan, WATCHER_CONNECTIONS};
+use crate::registry::{Registry, failed};
+use crate::say;
+
+const OPENING: usize = 64;
+
+pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&'static str, Row)>> {
+    let mut book = Book::default();
+    for round in 1..=plan.rounds {
+        say(&format!("watchers, round {round} of {}", plan.rounds));
+        book.enter("etcd", &of_etcd(plan, etcd).await?)?;
+        let watcher = registry.target_as(&format!("watcher-{round}")).await?;
+        let channels = watcher.channels(WATCHER_CONNECTIONS)?;
+        let tenants = registry.tenants.clone();
+        book.enter(
+            "ours",
+            &watch::measure(&channels, tenants, &plan.watching()).await?,
+        )?;
+    }
+    let settings = failed(
+        plan.settings_of_watching(),
+        book.failures("ours"),
+        book.failures("etcd"),
+    );
+    let row = |samples: &Samples| {
+        let pairing = samples.pair("ours", "etcd")?;
+        anyhow::Ok(Row::paired(pairing, Unit::Milliseconds, settings.clone()))
+    };
+    Ok(vec![
+        ("watch_1000_p99_ms", row(&book.heard)?),
+        ("watch_1000_from_call_p99_ms", row(&book.from_call)?),
+    ])
+}
+
+/// The p99 of each round.
+#[derive(Default)]
+struct Book {
+    heard: Samples,
+    from_call: Samples,
+    failed: Samples,
+}
+
+impl Book {
+    fn enter(&mut self, who: &str, watched: &Watched) -> Result<()> {
+        let errors = watched.heard.errors();
+        ensure!(watched.heard.count() > 0, "{who}: no watcher heard: {errors:?}");
+        // Heard before the acknowledgement came is 0, which nothing can be divided by.
+        let p99 = |tally: &Tally| tally.quantile_ms(0.99).max(0.001);
+        self.heard.push(who, p99(&watched.heard));
+        self.from_call.push(who, p99(&watched.from_call));
+        self.failed.push(who, errors.values().sum::<u64>() as f64);
+        Ok(())
+    }
+
+    fn failures(&self, who: &str) -> u64 {
+        self.failed.of(who).iter().sum::<f64>() as u64
+    }
+}
+
+async fn of_etcd(plan: &Plan, etcd: &Etcd) -> Result<Watched> {
+    let watching = plan.watching();
+    let clients = etcd.clients(WATCHER_CONNECTIONS).await?;
+    let (tell, hear) = mpsc::unbounded_channel();
+    // Dropped at the end, and the watchers with it.
+    let mut watchers = JoinSet::new();
+    for (watcher, stream) in open(&clients, watching.watchers).await? {
+        watchers.spawn(listen(watcher, stream, tell.clone()));
+    }
+    let keys = changed(&etcd.keys);
+    let client = clients[0].kv_client();
+    let change = async |number: u64| {
+        let key = keys[number as usize % keys.len()].as_str();
+        let put = client.clone().put(key, etcd.change.clone(), None).await;
+        let put = put.map_err(|error| reason_of(&error))?;
+        Ok(put.header().map_or(0, |header| header.revision()) as u64)
+    };
+    Ok(watch::follow(&watching, hear, change).await)
+}
+
+async fn open(clients: &[Client], count: usize) -> Result<Vec<(Watcher, WatchStream)>> {
+    let opening = clients.iter().cycle().take(count).map(|client| {
+        let mut client = client.watch_client();
+        async move {
+            let options = WatchOptions::new().with_prefix();
+            anyhow::Ok(client.watch("changed/", Some(options)).await?)
+        }
+    });
+    stream::iter(opening)
+        .buffer_unordered(OPENING)
+        .try_collect()
+        .await
+}
+
+/// The watcher is held while the stream is: dropping it would cancel the watch.
+async fn listen(_watcher: Watcher, mut stream: WatchStream, tell: mpsc::UnboundedSender<Heard>) {
+    loop {
+        let heard = match stream.message().await {
+            Ok(Some(heard)) => heard,
+            Ok(None) => break,
+            Err(error) => {
+                // Nobody listens when the run is over.
+                let _ = tell.send(Heard::Ended(reason_of(&error)));
+                return;
+            }
+        };
+        let at = Instant::now();
+        for kv in heard.events().iter().filter_map(|event| event.kv()) {
+            let revision = kv.mod_revision() as u64;
+            if tell.send(Heard::Change { revision, at }).is_err() {
+                return;
+            }
+        }
+    }
+}

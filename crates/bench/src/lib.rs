@@ -1,0 +1,11 @@
+//! The registry beside an etcd of the same machine: what is made of the measurements.
+//!
+//! ```text
+//! drive/ (the program: both clusters, interleaved rounds) ─► Samples ─► Pairing ─► Row ─► Summary (table, JSON)
+//!                                             kills ─► gap ────────────────────────┘
+//! ```
+//! The load itself is `reeve bench`'s own. Deliberately absent: any number that is not beside its peer's.
+
+pub mod gap;
+pub mod pairing;
+pub mod summary;

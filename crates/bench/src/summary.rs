@@ -1,0 +1,261 @@
+//! The rows that are printed, and kept under stable keys.
+
+use anyhow::{Result, ensure};
+use reeve_cli::show;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::pairing::Pairing;
+
+/// Every row, in the order of the table. docs/benchmarks.md says what each means.
+pub const KEYS: [&str; 15] = [
+    "resolve_bounded_vs_empty",
+    "resolve_linearizable_vs_empty",
+    "resolve_bounded_vs_etcd",
+    "resolve_linearizable_vs_etcd",
+    "write_1_vs_etcd",
+    "write_16_vs_etcd",
+    "write_64_vs_etcd",
+    "write_256_vs_etcd",
+    "write_1024_vs_etcd",
+    "write_1_latency_vs_etcd",
+    "watch_1000_p99_ms",
+    "watch_1000_from_call_p99_ms",
+    "leader_kill_gap_p50_s",
+    "leader_kill_gap_p99_s",
+    "leader_kill_read_gap_max_s",
+];
+
+/// What a value counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Unit {
+    #[serde(rename = "1/s")]
+    PerSecond,
+    #[serde(rename = "ms")]
+    Milliseconds,
+    #[serde(rename = "s")]
+    Seconds,
+}
+
+impl Unit {
+    fn shown(self, value: f64) -> String {
+        match self {
+            Unit::PerSecond => format!("{value:.0}/s"),
+            Unit::Milliseconds => format!("{value:.2} ms"),
+            Unit::Seconds => format!("{value:.2} s"),
+        }
+    }
+}
+
+/// Under which circumstances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Settings {
+    pub reeve: String,
+    pub commit: String,
+    pub etcd: String,
+    pub cores: usize,
+    pub nodes: usize,
+    pub tls: &'static str,
+    pub fsync: &'static str,
+    /// A smoke test: good for nothing else.
+    pub quick: bool,
+    /// Tenants of ours, and keys of the peer's.
+    pub tenants: usize,
+    pub connections: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kills: Option<usize>,
+    /// Calls of ours, and of the peer's, that failed while this row was measured.
+    pub failed: [u64; 2],
+}
+
+impl Settings {
+    fn shown(&self) -> String {
+        let own = [
+            self.in_flight.map(|n| format!("{n} in flight")),
+            self.watchers.map(|n| format!("{n} watchers")),
+            self.kills.map(|n| format!("{n} kills")),
+            self.rounds
+                .zip(self.seconds)
+                .map(|(rounds, seconds)| format!("{rounds} × {seconds} s")),
+            self.value_bytes.map(|bytes| format!("{bytes} B")),
+            (self.failed != [0, 0]).then(|| format!("failed {} / {}", self.failed[0], self.failed[1])),
+            self.quick.then(|| "quick".to_owned()),
+        ];
+        let all = [
+            format!("{} connections", self.connections),
+            format!("{} nodes", self.nodes),
+            format!("TLS {}", self.tls),
+            format!("fsync {}", self.fsync),
+            format!("{} cores", self.cores),
+            format!("{} at {}", self.reeve, self.commit),
+            format!("etcd {}", self.etcd),
+        ];
+        own.into_iter()
+            .flatten()
+            .chain(all)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+/// One thing, ours and the peer's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub ours: f64,
+    pub peer: Option<f64>,
+    pub ratio: Option<f64>,
+    /// The least and the greatest of the paired ratios.
+    pub ratio_range: Option<[f64; 2]>,
+    pub unit: Unit,
+    pub settings: Settings,
+}
+
+impl Row {
+    /// Rounds of both, side by side.
+    pub fn paired(pairing: Pairing, unit: Unit, settings: Settings) -> Row {
+        Row {
+            ours: pairing.ours,
+            peer: Some(pairing.peer),
+            ratio: Some(pairing.ratio),
+            ratio_range: Some(pairing.range),
+            unit,
+            settings,
+        }
+    }
+
+    /// What has no peer.
+    pub fn alone(ours: f64, unit: Unit, settings: Settings) -> Row {
+        Row {
+            ours,
+            peer: None,
+            ratio: None,
+            ratio_range: None,
+            unit,
+            settings,
+        }
+    }
+
+    fn cells(&self, key: &str) -> Vec<String> {
+        let shown = |value| self.unit.shown(value);
+        let range = |[least, greatest]: [f64; 2]| format!("{least:.2}–{greatest:.2}");
+        vec![
+            key.to_owned(),
+            shown(self.ours),
+            self.peer.map(shown).unwrap_or_default(),
+            self.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            self.ratio_range.map(range).unwrap_or_default(),
+            self.settings.shown(),
+        ]
+    }
+}
+
+/// All rows, each under its key.
+#[derive(Debug)]
+pub struct Summary {
+    rows: Vec<(&'static str, Row)>,
+}
+
+impl Summary {
+    /// Takes the rows; one for each key, in their order.
+    pub fn of(rows: Vec<(&'static str, Row)>) -> Result<Summary> {
+        let found: Vec<_> = rows.iter().map(|(key, _)| *key).collect();
+        ensure!(found == KEYS, "the rows are {found:?}, and should be {KEYS:?}");
+        Ok(Summary { rows })
+    }
+
+    pub fn table(&self) -> String {
+        let head = ["ROW", "OURS", "PEER", "RATIO", "RANGE", "SETTINGS"];
+        show::table(&head, self.rows.iter().map(|(key, row)| row.cells(key)))
+    }
+}
+
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.rows.len()))?;
+        for (key, row) in &self.rows {
+            map.serialize_entry(key, row)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCS: &str = include_str!("../../../docs/benchmarks.md");
+
+    fn row() -> Row {
+        let settings = Settings {
+            etcd: "3.4.23".into(),
+            cores: 2,
+            in_flight: Some(256),
+            failed: [0, 7],
+            ..Settings::default()
+        };
+        let pairing = Pairing::of(&[300.0, 200.0], &[100.0, 100.0]).unwrap();
+        Row::paired(pairing, Unit::PerSecond, settings)
+    }
+
+    #[test]
+    fn a_summary_has_every_key_once_and_in_order() {
+        let rows = |keys: &[&'static str]| keys.iter().map(|key| (*key, row())).collect::<Vec<_>>();
+        assert!(Summary::of(rows(&KEYS[1..])).is_err());
+        let mut swapped = KEYS;
+        swapped.swap(0, 1);
+        assert!(Summary::of(rows(&swapped)).is_err());
+        let summary = Summary::of(rows(&KEYS)).unwrap();
+        let text = serde_json::to_string(&summary).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json.as_object().unwrap().len(), KEYS.len());
+        let one = &json["write_256_vs_etcd"];
+        assert_eq!(
+            (one["ratio"].as_f64(), one["unit"].as_str()),
+            (Some(2.5), Some("1/s"))
+        );
+        assert_eq!(one["ratio_range"], serde_json::json!([2.0, 3.0]));
+        assert_eq!(one["settings"]["in_flight"], 256);
+        assert!(one["settings"].get("kills").is_none(), "{one}");
+    }
+
+    #[test]
+    fn every_key_is_explained() {
+        for key in KEYS {
+            assert!(
+                DOCS.contains(&format!("`{key}`")),
+                "docs/benchmarks.md lacks {key}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_says_what_was_compared_and_under_which_settings() {
+        let rows = KEYS.map(|key| match key {
+            "leader_kill_read_gap_max_s" => (key, Row::alone(0.02, Unit::Seconds, Settings::default())),
+            _ => (key, row()),
+        });
+        let table = Summary::of(rows.into()).unwrap().table();
+        for part in [
+            "250/s",
+            "100/s",
+            "2.50",
+            "2.00–3.00",
+            "256 in flight",
+            "etcd 3.4.23",
+            "failed 0 / 7",
+            "0.02 s",
+        ] {
+            assert!(table.contains(part), "{part}: {table}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Rooms;
 
 /// Without word from a quorum for so long, a node is not ready.
-const STALENESS_MAX: Duration = Duration::from_secs(5);
+pub(crate) const STALENESS_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop.
 pub async fn serve(listen: SocketAddr, rooms: Rooms, stop: CancellationToken) -> io::Result<()> {

@@ -54,11 +54,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;
     tasks.spawn(serve_http(config.listen.http, rooms.clone(), stop.clone()));
     tasks.spawn(fill::run(rooms.clone(), stop.clone()));
-    tasks.spawn(telemetry::keep_gauges(
-        rooms.clone(),
+    telemetry::spawn(
+        &rooms,
         credentials.clone(),
-        stop.clone(),
-    ));
+        config.data_dir.clone(),
+        &tasks,
+        &stop,
+    );
     let own_door = config.api_address();
     tasks.spawn(renew::run(
         credentials,

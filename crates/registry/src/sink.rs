@@ -7,7 +7,7 @@ use reeve_domain::{Applied, Revision, State};
 use tracing::error;
 
 use crate::archive::{Archive, Change};
-use crate::consensus::AppliedSink;
+use crate::consensus::{AppliedSink, Timer};
 use crate::hub::Hub;
 use crate::telemetry::Metrics;
 
@@ -43,5 +43,10 @@ impl AppliedSink for Sink {
     fn make_durable(&self, _revision: Revision) -> io::Result<()> {
         // The queue is in order, so everything up to the revision is in it.
         self.archive.flush_durable().map_err(io::Error::other)
+    }
+
+    fn timer(&self) -> Timer {
+        let metrics = self.metrics.clone();
+        Arc::new(move |work, took| metrics.worked(work, took))
     }
 }

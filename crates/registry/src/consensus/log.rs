@@ -9,7 +9,8 @@
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, RaftLogReader};
@@ -17,11 +18,11 @@ use parking_lot::Mutex;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog};
 
-use super::Fatal;
 use super::mark::{End, Mark};
 use super::tail;
 use super::types::{C, Entry, LogId, Vote};
 use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
+use super::{Fatal, Timer};
 use crate::mutant::Mutant;
 use crate::vault::Sealer;
 
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     sealer: Sealer,
     fatal: Fatal,
     mark: Mark,
+    /// Hears how long each flush took.
+    timer: OnceLock<Timer>,
 }
 
 struct Inner {
@@ -112,11 +115,17 @@ impl LogStore {
             sealer,
             fatal,
             mark,
+            timer: OnceLock::new(),
         });
         Ok(LogStore {
             _closing: Arc::new(Closing(shared.clone())),
             shared,
         })
+    }
+
+    /// From now on this hears how long each flush takes; the first one to be told stays.
+    pub(super) fn tell(&self, timer: Timer) {
+        let _ = self.shared.timer.set(timer);
     }
 
     /// Writes down how far the log is known to be durable.
@@ -133,7 +142,7 @@ impl LogStore {
             let mut inner = self.shared.inner.lock();
             let log = inner.log()?;
             write(log)?;
-            log.flush(true, Some(Flushed::One(sender)))?;
+            log.flush(true, Some(self.shared.timed(Flushed::One(sender))))?;
         }
         let flushed = receiver
             .await
@@ -203,7 +212,14 @@ impl Shared {
         inner.in_flight = true;
         let waiters = std::mem::take(&mut inner.pending);
         let end = self.mark.end(log.log_state().last().map(|id| from_wal(*id)));
-        log.flush(true, Some(Flushed::Group(self.clone(), waiters, end)))
+        log.flush(true, Some(self.timed(Flushed::Group(self.clone(), waiters, end))))
+    }
+
+    fn timed(&self, then: Flushed) -> Flushed {
+        match self.timer.get() {
+            Some(timer) => Flushed::Timed(Instant::now(), timer.clone(), Box::new(then)),
+            None => then,
+        }
     }
 
     /// Entries from `from` up to and without `to`; fewer, but at least one, when they are more than so many bytes.

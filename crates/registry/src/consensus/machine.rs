@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
-use super::{AppliedSink, Fatal};
+use super::{AppliedSink, Fatal, Work};
 
 /// The state as readers see it.
 #[derive(Clone, Debug, Default)]
@@ -198,6 +199,7 @@ impl RaftStateMachine<C> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let began = Instant::now();
         let (store, announced) = (self.store.clone(), meta.last_log_id);
         let loaded = tokio::task::spawn_blocking(move || {
             // Only what was read whole may take the place of what is there.
@@ -211,6 +213,7 @@ impl RaftStateMachine<C> for Machine {
         });
         let (read, state) = loaded.await.map_err(io::Error::other)??;
         self.take_over(read, state);
+        self.sink.timer()(Work::SnapshotInstall, began.elapsed());
         Ok(())
     }
 
@@ -245,6 +248,7 @@ impl RaftSnapshotBuilder<C> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<openraft::alias::SnapshotOf<C, SnapshotFile>> {
+        let began = Instant::now();
         let (meta, state, store, sink) = (
             self.meta.clone(),
             self.state.clone(),
@@ -258,6 +262,7 @@ impl RaftSnapshotBuilder<C> for Builder {
                 .map(|snapshot| (meta, snapshot))
         });
         let (meta, snapshot) = written.await.map_err(io::Error::other)??;
+        self.sink.timer()(Work::SnapshotWrite, began.elapsed());
         Ok(openraft::Snapshot { meta, snapshot })
     }
 }

@@ -44,6 +44,10 @@ pub struct NodeStatus {
 pub struct Status {
     pub leader: Option<u64>,
     pub term: u64,
+    /// Last entry in this node's log.
+    pub last_index: u64,
+    /// Last one that it knows to be committed.
+    pub commit_index: u64,
     pub applied_index: u64,
     pub nodes: Vec<NodeStatus>,
 }
@@ -167,6 +171,8 @@ impl Consensus {
         Status {
             leader: metrics.current_leader,
             term: metrics.current_term,
+            last_index: metrics.last_log_index.unwrap_or_default(),
+            commit_index: metrics.local_committed.map_or(0, |id| id.index),
             applied_index: published.applied_index,
             nodes: nodes.collect(),
         }

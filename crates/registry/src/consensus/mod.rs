@@ -170,6 +170,23 @@ pub trait AppliedSink: Send + Sync {
     fn installed(&self, state: &State);
     /// Everything up to this revision must survive a power cut once this returns.
     fn make_durable(&self, upto: Revision) -> std::io::Result<()>;
+    /// Who hears how long this node's disk took. The log keeps it: it must not lead back to consensus.
+    fn timer(&self) -> Timer {
+        Arc::new(|_, _| {})
+    }
+}
+
+/// Called where the disk was waited for, also on the log's own thread: it must not wait itself.
+pub type Timer = Arc<dyn Fn(Work, Duration) + Send + Sync>;
+
+/// What this node's disk is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// From handing a flush to the log's writer to its callback.
+    LogFlush,
+    SnapshotWrite,
+    /// Read whole, checked and taken in.
+    SnapshotInstall,
 }
 
 /// What other rooms answer when nodes ask each other.
@@ -279,6 +296,7 @@ impl Consensus {
             sealer.clone(),
         )?;
         let log = log::LogStore::open(&settings.data_dir, sealer, fatal.clone())?;
+        log.tell(sink.timer());
         let purged = log.purged()?;
         let machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
         let links = Links::new(settings.node_id, &settings.cluster, dialer);

@@ -1,12 +1,14 @@
 //! What the write-ahead log holds: ids in the clear, payloads sealed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use raft_log::Types;
 
 use super::log::Shared;
 use super::mark::End;
 use super::types::{C, LogId, Vote, log_id};
+use super::{Timer, Work};
 
 /// ((term, node), index): ordered as the ids themselves.
 pub(super) type WalLogId = ((u64, u64), u64);
@@ -39,6 +41,8 @@ pub(super) enum Flushed {
     Group(Arc<Shared>, Vec<openraft::storage::IOFlushed<C>>, End),
     /// One waiter.
     One(tokio::sync::oneshot::Sender<std::io::Result<()>>),
+    /// Either of them, since when it is under way, and who hears how long it took.
+    Timed(Instant, Timer, Box<Flushed>),
 }
 
 impl raft_log::Callback for Flushed {
@@ -47,6 +51,10 @@ impl raft_log::Callback for Flushed {
             Flushed::Group(shared, waiters, end) => shared.flushed(result, waiters, end),
             // A waiter that gave up has nothing to be told.
             Flushed::One(waiter) => drop(waiter.send(result)),
+            Flushed::Timed(began, timer, then) => {
+                timer(Work::LogFlush, began.elapsed());
+                then.send(result);
+            }
         }
     }
 }

@@ -82,10 +82,13 @@ pub async fn propose(
     let mut entry = entry(permit, intent);
     entry.seed.salt = rand::random();
     entry.seed.personal = personal;
-    rooms
+    let begun = Instant::now();
+    let answer = rooms
         .consensus
         .propose(Forwarded { entry, caller }, deadline)
-        .await
+        .await;
+    rooms.metrics.proposed(&answer, begun.elapsed());
+    answer
 }
 
 /// What would happen now, told without proposing it. The state given is only looked at.

@@ -1,6 +1,5 @@
-//! Everything that is counted, under the prefix `reeve_`.
+//! Everything that is counted, under the prefix `reeve_`. docs/metrics.md lists it, and a test holds it to that.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -9,12 +8,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
-/// From 0.1 ms to 10 s.
-const CALL_SECONDS: [f64; 12] = [
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0,
+use crate::consensus::{Committed, Unavailable, Work};
+use crate::telemetry::table::Table;
+
+/// From 0.1 ms to 10 s; an alert's limit is an edge, so that a quantile beyond it is told from one before it.
+const CALL_SECONDS: [f64; 13] = [
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
 ];
+const DISK_SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+const SNAPSHOT_SECONDS: [f64; 8] = [0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0];
 
 /// A method and how its call ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,107 +31,165 @@ pub struct RpcCall {
     pub rpc_response_status_code: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InState {
-    state: &'static str,
-}
+/// One label and its value.
+type Word = [(&'static str, &'static str); 1];
 
-/// A node's metrics. Recording is lock-free where calls pass; gauges are set by the watcher of the node.
+/// A node's metrics. Recording is lock-free where calls pass; gauges are set by the watchers of the node.
 pub struct Metrics {
     registry: Registry,
     pub raft_has_leader: Gauge,
     pub raft_is_leader: Gauge,
+    pub raft_is_voter: Gauge,
+    pub raft_voters: Gauge,
     pub raft_term: Gauge,
-    pub raft_applied_index: Gauge,
     pub raft_leader_changes: Counter,
-    tenants: Family<InState, Gauge>,
-    operations: Family<InState, Gauge>,
+    pub raft_commit_index: Gauge,
+    pub raft_applied_index: Gauge,
+    pub raft_peer_lag_entries: Table<1>,
+    raft_proposals: Family<Word, Counter>,
+    raft_proposal_seconds: Histogram,
+    raft_log_fsync_seconds: Histogram,
+    raft_snapshot_seconds: Family<Word, Histogram>,
+    pub raft_last_snapshot: Gauge,
+    pub data_disk_free_bytes: Gauge,
+    pub data_disk_total_bytes: Gauge,
+    pub store_bytes: Table<1>,
+    pub state_revision: Gauge,
+    pub state_checksum: Gauge,
+    pub tenants: Table<2>,
+    pub agents: Table<2>,
+    pub agent_last_heartbeat: Table<1>,
+    pub operations: Table<2>,
+    pub operation_oldest_running_seconds: Table<1>,
     pub watch_streams: Gauge,
+    watch_resyncs: Family<Word, Counter>,
     pub audit_records: Counter,
-    pub certificate_not_after: Gauge<f64, AtomicU64>,
+    pub audit_chain_ok: Gauge,
+    pub audit_last_verify: Gauge,
+    pub certificate_not_after: Table<1>,
     calls: Family<RpcCall, Histogram>,
     pub ratelimit_rejections: Counter,
 }
 
 impl Metrics {
-    /// All of them at zero.
+    /// All of them at zero; what has labels begins with its first value.
     pub fn new(node_id: u64, cluster: &str) -> Metrics {
         let mut registry = Registry::with_prefix("reeve");
+        let to = &mut registry;
         let build = Info::new([
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("node_id", node_id.to_string()),
             ("cluster", cluster.to_owned()),
         ]);
-        registry.register("build", "the program and the node it runs as", build);
-        let calls: Family<RpcCall, Histogram> = Family::new_with_constructor(|| Histogram::new(CALL_SECONDS));
-        let metrics = Metrics {
-            raft_has_leader: Gauge::default(),
-            raft_is_leader: Gauge::default(),
-            raft_term: Gauge::default(),
-            raft_applied_index: Gauge::default(),
-            raft_leader_changes: Counter::default(),
-            tenants: Family::default(),
-            operations: Family::default(),
-            watch_streams: Gauge::default(),
-            audit_records: Counter::default(),
-            certificate_not_after: Gauge::default(),
-            calls,
-            ratelimit_rejections: Counter::default(),
-            registry: Registry::default(),
-        };
-        metrics.register(&mut registry);
-        Metrics { registry, ..metrics }
-    }
-
-    fn register(&self, to: &mut Registry) {
-        to.register(
-            "raft_has_leader",
-            "1 while this node knows a leader",
-            self.raft_has_leader.clone(),
-        );
-        to.register(
-            "raft_is_leader",
-            "1 while this node leads",
-            self.raft_is_leader.clone(),
-        );
-        to.register("raft_term", "the term this node is in", self.raft_term.clone());
-        to.register(
-            "raft_applied_index",
-            "the last log entry applied",
-            self.raft_applied_index.clone(),
-        );
-        to.register(
-            "raft_leader_changes",
-            "leaders this node has seen begin",
-            self.raft_leader_changes.clone(),
-        );
-        to.register("tenants", "tenants by state", self.tenants.clone());
-        to.register("operations", "operations by state", self.operations.clone());
-        to.register(
-            "watch_streams",
-            "watch streams that are open",
-            self.watch_streams.clone(),
-        );
-        to.register(
-            "audit_records",
-            "audit records archived since start",
-            self.audit_records.clone(),
-        );
-        to.register(
-            "certificate_not_after_timestamp_seconds",
-            "when this node's certificate ends",
-            self.certificate_not_after.clone(),
-        );
-        to.register(
-            "rpc_server_call_duration_seconds",
-            "calls answered, by method and status",
-            self.calls.clone(),
-        );
-        to.register(
-            "ratelimit_rejections",
-            "calls turned away for coming too fast",
-            self.ratelimit_rejections.clone(),
-        );
+        to.register("build", "the program and the node it runs as", build);
+        Metrics {
+            raft_has_leader: add(
+                to,
+                "raft_has_leader",
+                "1 while this node knows a leader that a quorum follows",
+            ),
+            raft_is_leader: add(to, "raft_is_leader", "1 while this node leads"),
+            raft_is_voter: add(to, "raft_is_voter", "1 while this node has a vote"),
+            raft_voters: add(to, "raft_voters", "nodes that have a vote, as this node knows it"),
+            raft_term: add(to, "raft_term", "the term this node is in"),
+            raft_leader_changes: add(to, "raft_leader_changes", "leaders this node has seen begin"),
+            raft_commit_index: add(
+                to,
+                "raft_commit_index",
+                "the last log entry known to be committed",
+            ),
+            raft_applied_index: add(to, "raft_applied_index", "the last log entry applied"),
+            raft_peer_lag_entries: add(
+                to,
+                "raft_peer_lag_entries",
+                "entries that a peer still lacks; at the leader alone",
+            ),
+            raft_proposals: add(
+                to,
+                "raft_proposals",
+                "proposals made at this node, by what became of them",
+            ),
+            raft_proposal_seconds: with(
+                to,
+                "raft_proposal_duration_seconds",
+                "from proposing at this node to the answer",
+                Histogram::new(CALL_SECONDS),
+            ),
+            raft_log_fsync_seconds: with(
+                to,
+                "raft_log_fsync_duration_seconds",
+                "from handing a flush of the log over to its end",
+                Histogram::new(DISK_SECONDS),
+            ),
+            raft_snapshot_seconds: with(
+                to,
+                "raft_snapshot_duration_seconds",
+                "snapshots written here, and installed from the leader",
+                Family::new_with_constructor(|| Histogram::new(SNAPSHOT_SECONDS)),
+            ),
+            raft_last_snapshot: add(
+                to,
+                "raft_last_snapshot_timestamp_seconds",
+                "when the newest snapshot on this node was written; 0 before the first",
+            ),
+            data_disk_free_bytes: add(
+                to,
+                "data_disk_free_bytes",
+                "what this node may still write to the disk of its data folder",
+            ),
+            data_disk_total_bytes: add(to, "data_disk_total_bytes", "the size of that disk"),
+            store_bytes: add(to, "store_bytes", "what lies in the data folder, by part"),
+            state_revision: add(to, "state_revision", "the revision that the checksum is of"),
+            state_checksum: add(
+                to,
+                "state_checksum",
+                "the first 48 bits of the state's hash: nodes at one revision have the same",
+            ),
+            tenants: add(to, "tenants", "tenants by state and home region"),
+            agents: add(to, "agents", "agents by the state of their instance and region"),
+            agent_last_heartbeat: add(
+                to,
+                "agent_last_heartbeat_timestamp_seconds",
+                "when an agent was last heard, or the leader began if later; at the leader alone",
+            ),
+            operations: add(to, "operations", "operations in the state, by kind and state"),
+            operation_oldest_running_seconds: add(
+                to,
+                "operation_oldest_running_seconds",
+                "age of the oldest operation that has not ended; 0 without one",
+            ),
+            watch_streams: add(to, "watch_streams", "watch streams that are open"),
+            watch_resyncs: add(to, "watch_resyncs", "watchers told to begin again, by why"),
+            audit_records: add(to, "audit_records", "audit records archived since start"),
+            audit_chain_ok: with(
+                to,
+                "audit_chain_ok",
+                "0 when the last check of this node's audit chains found one broken",
+                one(),
+            ),
+            audit_last_verify: add(
+                to,
+                "audit_last_verify_timestamp_seconds",
+                "when all audit chains were last read to their ends; 0 before the first time",
+            ),
+            certificate_not_after: add(
+                to,
+                "certificate_not_after_timestamp_seconds",
+                "when a certificate ends: this node's, the issuing CA's, the root's",
+            ),
+            calls: with(
+                to,
+                "rpc_server_call_duration_seconds",
+                "calls answered, by method and status",
+                Family::new_with_constructor(|| Histogram::new(CALL_SECONDS)),
+            ),
+            ratelimit_rejections: add(
+                to,
+                "ratelimit_rejections",
+                "calls turned away for coming too fast",
+            ),
+            registry,
+        }
     }
 
     /// Counts one answered call.
@@ -137,20 +201,34 @@ impl Metrics {
         self.calls.get_or_create(&call).observe(took.as_secs_f64());
     }
 
-    /// Sets how many tenants are in each state; a state that is not named keeps its gauge.
-    pub fn set_tenants(&self, counts: impl IntoIterator<Item = (&'static str, usize)>) {
-        for (state, count) in counts {
-            self.tenants.get_or_create(&InState { state }).set(count as i64);
+    /// Counts one proposal, and how long it took when it was decided: what timed out says only how patient it was.
+    pub fn proposed(&self, answer: &Result<Committed, Unavailable>, took: Duration) {
+        let result = match answer {
+            Ok(committed) if committed.outcome.is_ok() => "applied",
+            Ok(_) => "refused",
+            Err(Unavailable::Broken(_)) => "broken",
+            Err(Unavailable::NoLeader | Unavailable::NotCaughtUp { .. }) => "no_leader",
+        };
+        self.raft_proposals.get_or_create(&[("result", result)]).inc();
+        if answer.is_ok() {
+            self.raft_proposal_seconds.observe(took.as_secs_f64());
         }
     }
 
-    /// Sets how many operations are in each state.
-    pub fn set_operations(&self, counts: impl IntoIterator<Item = (&'static str, usize)>) {
-        for (state, count) in counts {
-            self.operations
-                .get_or_create(&InState { state })
-                .set(count as i64);
-        }
+    /// Measures what consensus did on this node's disk.
+    pub fn worked(&self, work: Work, took: Duration) {
+        let snapshot = |op| self.raft_snapshot_seconds.get_or_create_owned(&[("op", op)]);
+        let histogram = match work {
+            Work::LogFlush => self.raft_log_fsync_seconds.clone(),
+            Work::SnapshotWrite => snapshot("write"),
+            Work::SnapshotInstall => snapshot("install"),
+        };
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// Counts a watcher that was told to begin again.
+    pub fn resynced(&self, reason: &'static str) {
+        self.watch_resyncs.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// The page that Prometheus reads.
@@ -161,26 +239,17 @@ impl Metrics {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn one() -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(1);
+    gauge
+}
 
-    #[test]
-    fn the_page_names_what_was_counted() {
-        let metrics = Metrics::new(3, "hospital");
-        metrics.call("reeve.v1.TenantService/GetTenant", "OK", Duration::from_millis(2));
-        metrics.set_tenants([("active", 8)]);
-        metrics.audit_records.inc();
-        let page = metrics.page().unwrap();
-        for line in [
-            "reeve_build_info{version=\"",
-            "reeve_raft_has_leader 0",
-            "reeve_tenants{state=\"active\"} 8",
-            "reeve_audit_records_total 1",
-            "reeve_rpc_server_call_duration_seconds_count{rpc_method=\"reeve.v1.TenantService/GetTenant\",rpc_response_status_code=\"OK\"} 1",
-            "reeve_certificate_not_after_timestamp_seconds 0",
-        ] {
-            assert!(page.contains(line), "{line} is missing in\n{page}");
-        }
-    }
+fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    with(to, name, help, M::default())
+}
+
+fn with<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    to.register(name, help, metric.clone());
+    metric
 }

@@ -54,6 +54,15 @@ enum Over {
 }
 
 impl Over {
+    /// Why the watcher has to begin again, if it has to.
+    fn resyncs(&self) -> Option<&'static str> {
+        match self {
+            Over::Left | Over::Refused(_) => None,
+            Over::Lagged(_) => Some("lagged"),
+            Over::Again(_) => Some("compacted"),
+        }
+    }
+
     fn last_word(self) -> Option<Result<WatchResponse, Status>> {
         let event = match self {
             Over::Left => return None,
@@ -98,6 +107,9 @@ impl Watcher {
         let (send, receive) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(async move {
             let Err(over) = self.run(&send).await;
+            if let Some(reason) = over.resyncs() {
+                self.desk.rooms.metrics.resynced(reason);
+            }
             if let Some(last) = over.last_word() {
                 // The watcher may be gone, and then nobody is there to be told.
                 let _ = send.send(last).await;

@@ -4,6 +4,7 @@ mod docs;
 mod hand;
 mod joining;
 mod life;
+mod metrics;
 mod refusals;
 mod secrets;
 mod watching;

@@ -1,6 +1,5 @@
 //! One node with all its doors in this process, over real mutual TLS.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,7 +10,7 @@ use reeve_domain::command::Found;
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::Region;
 use reeve_domain::words::Name;
-use reeve_domain::{Actor, Applied, Command, Entry, NodeId, Refusal, Revision, Stamp, State};
+use reeve_domain::{Actor, Command, Entry, NodeId, Refusal, Stamp, State};
 use reeve_proto::identity::{
     ClientAuth, Connector, Credentials, Expect, Issuer, KeyRequest, SpiffeId, Tuning, Usage, ca, channel,
     connector, incoming, pinned, server_config, token,
@@ -21,15 +20,16 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Server};
 
-use crate::archive::{Archive, Change, Cipher};
+use crate::archive::{Archive, Cipher};
 use crate::authority::{Authority, FLEET_AUDIT_KEY, ISSUING_KEY, seal_new_key};
-use crate::consensus::{AppliedSink, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
+use crate::consensus::{Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
 use crate::edge::{Options, Rates, routes};
 use crate::hub::Hub;
 use crate::pilot::SightingsBoard;
 use crate::policy::Gate;
 use crate::rooms::Rooms;
-use crate::telemetry::Metrics;
+use crate::sink::Sink;
+use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer};
 
 pub(super) const ADMIN: &str = "spiffe://hospital/person/ann";
@@ -39,7 +39,7 @@ pub(super) struct World {
     pub address: SocketAddr,
     pub root_pem: String,
     issuer: Issuer,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -91,7 +91,7 @@ impl World {
             address,
             root_pem: root.cert_pem,
             issuer,
-            _folder: folder,
+            folder,
         };
         let usage = Usage::Node {
             hosts: vec!["127.0.0.1".into()],
@@ -129,6 +129,22 @@ impl World {
         self.dial(pinned(token::pin_of(&self.root_pem).unwrap()).unwrap())
     }
 
+    /// Keeps the gauges of this node true until the test ends.
+    pub(super) fn watch_gauges(&self) {
+        let usage = Usage::Node {
+            hosts: vec!["127.0.0.1".into()],
+        };
+        let credentials = self.credentials("spiffe://hospital/node/1", usage);
+        let folder = self.folder.path().join("raft");
+        telemetry::spawn(
+            &self.rooms,
+            credentials,
+            folder,
+            &Default::default(),
+            &Default::default(),
+        );
+    }
+
     /// The State of now.
     pub(super) fn state(&self) -> State {
         self.rooms.consensus.published().state.clone()
@@ -146,9 +162,11 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
         snapshot_entries: 10_000,
         trailing_entries: 1_000,
     };
+    let metrics = Arc::new(Metrics::new(1, "hospital"));
     let sink = Sink {
         archive: archive.clone(),
         hub: hub.clone(),
+        metrics: metrics.clone(),
     };
     Consensus::make_folder(&settings.data_dir, "hospital", 1).unwrap();
     let consensus = Consensus::open(
@@ -163,7 +181,7 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
     Rooms {
         authority: Authority::new(key, consensus.clone()),
         sightings: SightingsBoard::new(consensus.clone()),
-        metrics: Arc::new(Metrics::new(1, "hospital")),
+        metrics,
         node_id: NodeId(1),
         cluster: "hospital".into(),
         consensus,
@@ -190,30 +208,6 @@ async fn propose(rooms: &Rooms, actor: Actor, command: Command) {
     let deadline = Instant::now() + Duration::from_secs(20);
     let committed = rooms.consensus.propose(proposal, deadline).await.unwrap();
     committed.outcome.unwrap();
-}
-
-struct Sink {
-    archive: Archive,
-    hub: Hub,
-}
-
-impl AppliedSink for Sink {
-    fn applied(&self, batch: &[Arc<Applied>]) {
-        for applied in batch {
-            if let Some(change) = Change::of(applied) {
-                self.archive.write(change).unwrap();
-                self.hub.publish(applied.revision, applied.events.clone());
-            }
-        }
-    }
-
-    fn installed(&self, state: &State) {
-        self.hub.restart_after(state.revision);
-    }
-
-    fn make_durable(&self, _upto: Revision) -> io::Result<()> {
-        self.archive.flush_durable().map_err(io::Error::other)
-    }
 }
 
 struct Gated;

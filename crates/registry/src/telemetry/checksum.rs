@@ -1,0 +1,40 @@
+//! Shows a part of the state's hash, so that nodes that should be alike can be compared from outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_domain::Revision;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::Rooms;
+use crate::consensus::Published;
+
+/// The hash reads every tenant: a busy state is not hashed for each change.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Hashes the state when it has changed since the last time.
+pub(super) async fn run(rooms: Rooms) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last: Option<Revision> = None;
+    loop {
+        ticks.tick().await;
+        let published = rooms.consensus.published();
+        let revision = published.state.revision;
+        if last == Some(revision) {
+            continue;
+        }
+        let Ok(checksum) = tokio::task::spawn_blocking(move || of(&published)).await else {
+            continue;
+        };
+        rooms.metrics.state_checksum.set(checksum);
+        rooms.metrics.state_revision.set(revision.0 as i64);
+        last = Some(revision);
+    }
+}
+
+/// 48 bits of the hash: Prometheus keeps a number in 53.
+fn of(published: &Arc<Published>) -> i64 {
+    let hash = published.state.hash();
+    hash[..6].iter().fold(0, |sum, byte| sum << 8 | i64::from(*byte))
+}

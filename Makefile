@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/reeve/target
 reeve := $(CARGO_TARGET_DIR)/debug/reeve
 
-.PHONY: help setup build demo dev test coverage bench deny buf docs
+.PHONY: help setup build demo dev test coverage bench alerts deny buf docs
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -38,6 +38,9 @@ deny: ## licences, sources and bans of what is linked
 buf: ## lint the proto files
 	@scripts/setup.sh ci
 	@scripts/buf.sh
+
+alerts: ## check the alerts and run their tests
+	@scripts/alerts.sh
 
 docs: ## the API documentation of every crate
 	@cargo doc --locked --workspace --no-deps

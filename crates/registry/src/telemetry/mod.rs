@@ -14,6 +14,9 @@ mod logs;
 mod metrics;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::SystemTime;
 

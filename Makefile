@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/reeve/target
 reeve := $(CARGO_TARGET_DIR)/debug/reeve
 
-.PHONY: help setup build demo dev test coverage bench alerts deny buf docs
+.PHONY: help setup build demo dev test chaos coverage bench alerts deny buf docs
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -31,6 +31,9 @@ coverage: test ## the same, then every line as HTML
 bench: ## the registry beside an etcd of this machine, as ratios; ARGS=--quick only looks whether it works
 	@scripts/setup.sh bench
 	@scripts/bench.sh $(ARGS)
+
+chaos: build ## faults at random for MINUTES (10) from SEED; a round that fails says how to play it again
+	@MINUTES="$(MINUTES)" SEED="$(SEED)" cargo run --locked --quiet -p reeve-chaos --example chaos
 
 deny: ## licences, sources and bans of what is linked
 	@scripts/deny.sh

@@ -7,7 +7,6 @@
 //! ```
 
 mod etcd;
-mod hand;
 mod kills;
 mod plan;
 mod registry;

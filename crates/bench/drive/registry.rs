@@ -10,21 +10,16 @@ use prost::Message;
 use reeve_bench::summary::Settings;
 use reeve_cli::bench::target::Target;
 use reeve_cli::bench::{resolve, write};
-use reeve_client::v1::{
-    CreateRegionRequest, ListGroupsRequest, Region, ResolveRequest, Role, Tenant, member,
-};
-use reeve_client::{Credentials, request_id, v1};
-use reeve_local::{Binaries, Fleet, Node, tenants, until};
+use reeve_client::v1::{ResolveRequest, Role, Tenant};
+use reeve_client::{Credentials, v1};
+use reeve_local::{Binaries, Fleet, Node, hand, tenants, until};
 use tokio::task::JoinSet;
 use toml::Table;
-
-use crate::hand;
 
 const REGION: &str = "vn";
 /// Agents that share the steps of onboarding; each reports one after the other.
 const HANDS: usize = 4;
 const CREATING: usize = 32;
-const READY_PATIENCE: Duration = Duration::from_secs(60);
 const ONBOARD_PATIENCE: Duration = Duration::from_secs(600);
 
 pub struct Registry {
@@ -55,7 +50,7 @@ impl Registry {
             .binaries(binaries)
             .direct();
         let fleet = fleet.start().await.context("starting the registry")?;
-        let hands = hands(&fleet).await?;
+        let hands = hand::region(&fleet, REGION, HANDS).await?;
         onboard(&fleet, count).await?;
         let target = Target::new(fleet.addresses(), fleet.admin().clone())?;
         let tenants = target.tenants().await?;
@@ -135,37 +130,6 @@ fn settings() -> Table {
     let mut settings = Table::new();
     settings.insert("bench".into(), bench.into());
     settings
-}
-
-async fn hands(fleet: &Fleet) -> Result<JoinSet<()>> {
-    let region = CreateRegionRequest {
-        request_id: request_id(),
-        region: Some(Region {
-            name: REGION.to_owned(),
-            ..Default::default()
-        }),
-    };
-    fleet.api().groups().create_region(region).await?;
-    let mut hands = JoinSet::new();
-    for number in 1..=HANDS {
-        let api = hand::enlist(fleet, &format!("{REGION}-{number}"), REGION).await?;
-        hands.spawn(hand::work(api));
-    }
-    until("every group to be ready", READY_PATIENCE, async || {
-        let listed = fleet
-            .api()
-            .groups()
-            .list_groups(ListGroupsRequest::default())
-            .await?;
-        let groups = listed.into_inner().groups;
-        let members = groups.iter().flat_map(|group| &group.members);
-        let ready = members
-            .filter(|member| member.state() == member::State::Ready)
-            .count();
-        Ok((ready == HANDS).then_some(()))
-    })
-    .await?;
-    Ok(hands)
 }
 
 async fn onboard(fleet: &Fleet, count: usize) -> Result<()> {

@@ -12,6 +12,7 @@ mod agent;
 mod binaries;
 mod config;
 mod fleet;
+pub mod hand;
 mod hop;
 pub mod init;
 mod ledger;

@@ -7,6 +7,10 @@
 pub enum Mutant {
     /// An append counts as durable before it was flushed.
     AnswerBeforeFlush,
+    /// A linearizable read asks nobody how far the group has come.
+    ReadWithoutIndex,
+    /// A leader that starts again leads on in its old term.
+    RestoreLeader,
 }
 
 impl Mutant {
@@ -14,6 +18,8 @@ impl Mutant {
     fn name(self) -> &'static str {
         match self {
             Mutant::AnswerBeforeFlush => "answer_before_flush",
+            Mutant::ReadWithoutIndex => "read_without_index",
+            Mutant::RestoreLeader => "restore_leader",
         }
     }
 

@@ -4,6 +4,7 @@
 //! cluster ◄─ faults         a real fleet, and what is done to it
 //! workload ─► history       what was asked, and what was answered
 //! trace                 the system calls of a process, and faults put into them
+//! registers ─► linear   clients of a few values, and whether some order explains what they were told
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
 //! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
@@ -12,5 +13,8 @@ pub mod cluster;
 pub mod faults;
 pub mod history;
 pub mod invariants;
+pub mod linear;
+pub mod registers;
+pub mod storm;
 pub mod trace;
 pub mod workload;

@@ -49,6 +49,7 @@ pub use propose::Forwarded;
 pub use read::{Level, View};
 pub use types::Committed;
 
+use crate::mutant::Mutant;
 use crate::vault::Sealer;
 use freshness::Freshness;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
@@ -602,6 +603,9 @@ fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {
         max_payload_entries: 512,
         broadcast_submitted_on_append: Some(true),
         allow_log_reversion: Some(false),
+        // A restarted leader does not know what it had committed in its term: as its leader again it would serve
+        // linearizable reads without what it acknowledged before.
+        enable_leader_restore: Some(Mutant::RestoreLeader.is_planted()),
         ..Config::default()
     }
     .validate()

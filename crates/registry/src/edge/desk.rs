@@ -58,6 +58,8 @@ pub(super) struct Reading {
 /// What a proposal brought, and a State that has it.
 pub(super) struct Answered {
     pub answer: Answer,
+    /// The change's own; the State may hold later ones.
+    pub revision: Revision,
     pub state: Snapshot,
 }
 
@@ -182,6 +184,7 @@ impl Desk {
         let answer = committed.outcome.map_err(|refusal| error::refusal(&refusal))?;
         Ok(Answered {
             answer,
+            revision: committed.revision,
             state: self.state(),
         })
     }
@@ -206,6 +209,7 @@ impl Desk {
         };
         Ok(Answered {
             answer,
+            revision: applied.revision,
             state: Snapshot(Arc::new(published)),
         })
     }

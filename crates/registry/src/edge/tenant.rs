@@ -119,6 +119,7 @@ impl TenantService for Tenants {
         let answered = self.desk.propose(&call, permit, intent).await?;
         Ok(Response::new(v1::UpdateTenantResponse {
             tenant: changed(&answered)?,
+            revision: answered.revision.0,
         }))
     }
 

@@ -3,3 +3,4 @@
 pub mod agent_killed;
 pub mod follower_frozen;
 pub mod leader_killed;
+pub mod registry;

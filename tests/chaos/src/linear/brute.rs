@@ -1,9 +1,9 @@
 //! The same question answered by trying every order: slow, and too simple to be wrong.
 
-use super::{Answer, Event, Model};
+use super::{Answer, EventOf, Model};
 
 /// Whether some order explains the answers of one key.
-pub fn is_linearizable<M: Model>(events: &[Event<M::Op, M::Said>]) -> bool {
+pub fn is_linearizable<M: Model>(events: &[EventOf<M>]) -> bool {
     let open: Vec<_> = events
         .iter()
         .filter(|event| !matches!(event.answer, Answer::Failed))
@@ -11,7 +11,7 @@ pub fn is_linearizable<M: Model>(events: &[Event<M::Op, M::Said>]) -> bool {
     some_order::<M>(&M::State::default(), &open)
 }
 
-fn some_order<M: Model>(state: &M::State, open: &[&Event<M::Op, M::Said>]) -> bool {
+fn some_order<M: Model>(state: &M::State, open: &[&EventOf<M>]) -> bool {
     if open.iter().all(|event| event.said().is_none()) {
         return true;
     }

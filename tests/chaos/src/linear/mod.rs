@@ -28,3 +28,6 @@ pub trait Model {
     /// operation that nobody heard of again is given without an answer, and has been done.
     fn step(state: &Self::State, op: &Self::Op, said: Option<&Self::Said>) -> Option<Self::State>;
 }
+
+/// An event of this model's.
+pub type EventOf<M> = Event<<M as Model>::Op, <M as Model>::Said>;

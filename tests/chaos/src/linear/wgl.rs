@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use super::{Answer, Event, Model};
+use super::{Answer, EventOf, Model};
 
 /// Steps of the search for one key before it gives up.
 const STEPS_MAX: u64 = 20_000_000;
@@ -51,8 +51,8 @@ impl fmt::Display for Contradiction {
 }
 
 /// Judges each key by itself.
-pub fn check<M: Model>(events: &[Event<M::Op, M::Said>]) -> Verdict {
-    let mut keys: BTreeMap<&str, Vec<&Event<M::Op, M::Said>>> = BTreeMap::new();
+pub fn check<M: Model>(events: &[EventOf<M>]) -> Verdict {
+    let mut keys: BTreeMap<&str, Vec<&EventOf<M>>> = BTreeMap::new();
     for event in events
         .iter()
         .filter(|event| !matches!(event.answer, Answer::Failed))
@@ -78,7 +78,7 @@ struct Node {
 
 struct Search<'a, M: Model> {
     key: &'a str,
-    events: Vec<&'a Event<M::Op, M::Said>>,
+    events: Vec<&'a EventOf<M>>,
     /// In the order of time; the first one stands before all of them.
     nodes: Vec<Node>,
     /// Of each operation, where its answer stands.
@@ -90,7 +90,7 @@ const HEAD: usize = 0;
 const END: usize = usize::MAX;
 
 impl<'a, M: Model> Search<'a, M> {
-    fn new(key: &'a str, events: Vec<&'a Event<M::Op, M::Said>>) -> Search<'a, M> {
+    fn new(key: &'a str, events: Vec<&'a EventOf<M>>) -> Search<'a, M> {
         // At the same time a call counts as before an answer: then they overlapped.
         let mut moments: Vec<(u64, bool, usize)> = Vec::new();
         for (op, event) in events.iter().enumerate() {

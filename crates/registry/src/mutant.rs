@@ -11,6 +11,8 @@ pub enum Mutant {
     ReadWithoutIndex,
     /// A leader that starts again leads on in its old term.
     RestoreLeader,
+    /// Applying changes something that it should not.
+    StrayState,
 }
 
 impl Mutant {
@@ -20,6 +22,7 @@ impl Mutant {
             Mutant::AnswerBeforeFlush => "answer_before_flush",
             Mutant::ReadWithoutIndex => "read_without_index",
             Mutant::RestoreLeader => "restore_leader",
+            Mutant::StrayState => "stray_state",
         }
     }
 

@@ -153,6 +153,7 @@ async fn build(
         },
         snapshot_entries: config.raft.snapshot_entries,
         trailing_entries: config.raft.trailing_entries,
+        compare_every: Duration::from_millis(config.raft.compare_ms),
     };
     let consensus = Consensus::open(
         settings,

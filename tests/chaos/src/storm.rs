@@ -23,7 +23,12 @@ const BETWEEN: Duration = Duration::from_millis(700);
 /// A registry without agents.
 pub fn registry() -> Builder {
     let no_regions: [&str; 0] = [];
-    Fleet::builder().regions(no_regions)
+    // They compare their States all the while: a node that is stopped for it makes the play fail.
+    let settings = toml::toml! {
+        [raft]
+        compare_ms = 200
+    };
+    Fleet::builder().regions(no_regions).node_settings(settings)
 }
 
 /// The registers that are played on.

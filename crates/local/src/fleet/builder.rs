@@ -32,7 +32,7 @@ pub struct Builder {
     pub(super) regions: Vec<String>,
     pub(super) schemas: Vec<(String, PathBuf)>,
     pub(super) node_settings: Table,
-    pub(super) node_env: Vec<(String, String)>,
+    pub(super) node_env: Vec<(Option<u64>, String, String)>,
     pub(super) agent_settings: Table,
     pub(super) on_stage: OnStage,
     dir: Option<PathBuf>,
@@ -96,8 +96,24 @@ impl Builder {
 
     /// A variable that every node is started with.
     pub fn node_env(mut self, key: &str, value: &str) -> Builder {
-        self.node_env.push((key.to_owned(), value.to_owned()));
+        self.node_env.push((None, key.to_owned(), value.to_owned()));
         self
+    }
+
+    /// A variable that one node is started with.
+    pub fn node_env_of(mut self, node: u64, key: &str, value: &str) -> Builder {
+        self.node_env.push((Some(node), key.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(super) fn env_of(&self, node: u64) -> Vec<(String, String)> {
+        let meant = self
+            .node_env
+            .iter()
+            .filter(|(who, ..)| who.is_none_or(|who| who == node));
+        meant
+            .map(|(_, key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 
     /// Further settings of each agent.

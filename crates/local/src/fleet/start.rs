@@ -66,7 +66,7 @@ impl Builder {
                 http: local(node.http),
                 admin,
                 ledger: ledger.clone(),
-                env: self.node_env.clone(),
+                env: self.env_of(node.id),
             };
             Ok(Arc::new(Node::new(parts)?))
         };

@@ -91,6 +91,8 @@ pub struct Raft {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot for a node that was away briefly.
     pub trailing_entries: u64,
+    /// How often the nodes compare their States, in milliseconds.
+    pub compare_ms: u64,
 }
 
 impl Default for Raft {
@@ -99,6 +101,7 @@ impl Default for Raft {
             profile: RaftProfile::Lan,
             snapshot_entries: 20_000,
             trailing_entries: 5_000,
+            compare_ms: 600_000,
         }
     }
 }
@@ -240,6 +243,9 @@ impl Config {
             if !address.is_empty() {
                 host_port(field, address)?;
             }
+        }
+        if self.raft.compare_ms < 100 {
+            return Err(Error::field("raft.compare_ms", "must be at least 100"));
         }
         if self.raft.snapshot_entries == 0 {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));

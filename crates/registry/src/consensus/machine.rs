@@ -13,9 +13,11 @@ use reeve_domain::entry::FORMAT;
 use reeve_domain::{Applied, Entry, State, apply};
 use tokio::sync::watch;
 
+use super::compare::Compare;
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
 use super::{AppliedSink, Fatal, Work};
+use crate::mutant::Mutant;
 
 /// The state as readers see it.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +68,7 @@ pub struct Machine {
     store: SnapshotStore,
     sink: Arc<dyn AppliedSink>,
     fatal: Fatal,
+    compare: Option<Compare>,
 }
 
 impl Machine {
@@ -85,11 +88,17 @@ impl Machine {
             store,
             sink,
             fatal,
+            compare: None,
         };
         if let Some((meta, state)) = machine.store.best(purged)? {
             machine.take_over(meta, state);
         }
         Ok(machine)
+    }
+
+    /// Hands its State on where it is to be compared.
+    pub(super) fn compare_with(&mut self, compare: Compare) {
+        self.compare = Some(compare);
     }
 
     fn take_over(&mut self, meta: SnapshotMeta, state: State) {
@@ -113,6 +122,9 @@ impl Machine {
         }
         // openraft does not notice when its worker panics: the node would lead on and answer nobody.
         let applied = catch_unwind(AssertUnwindSafe(|| apply(&mut self.state, &entry)));
+        if Mutant::StrayState.is_planted() && index == 30 {
+            self.state.cluster.id.push('?');
+        }
         applied.map_err(|_| {
             self.stop(format!(
                 "log entry {index} could not be applied: the program panicked"
@@ -168,6 +180,9 @@ impl RaftStateMachine<C> for Machine {
                 }
             };
             self.last = Some(entry.log_id);
+            if let Some(compare) = self.compare.as_ref().filter(|compare| compare.is_wanted(index)) {
+                compare.take(index, &self.state);
+            }
             responders.extend(responder.map(|responder| (responder, committed)));
         }
         // First everyone can read it, then those who asked are told: read your own writes.

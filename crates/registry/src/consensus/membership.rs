@@ -135,14 +135,18 @@ impl Consensus {
 
     /// The voter that has most of the log, besides this node.
     pub fn heir(&self) -> Option<u64> {
-        let metrics = self.raft().metrics().borrow_watched().clone();
-        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let voters = self.voters();
         let matched = self.group().matched;
         matched
             .into_iter()
             .filter(|(id, _)| voters.contains(id))
             .max_by_key(|(_, at)| *at)
             .map(|(id, _)| id)
+    }
+
+    pub(super) fn voters(&self) -> BTreeSet<u64> {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        metrics.membership_config.voter_ids().collect()
     }
 
     /// The group, as this node knows it.

@@ -6,6 +6,7 @@
 //! ```
 //! The log is `raft-log`, the state is in memory, snapshots are files of our own.
 
+mod compare;
 mod folder;
 mod freshness;
 mod leave;
@@ -51,6 +52,7 @@ pub use types::Committed;
 
 use crate::mutant::Mutant;
 use crate::vault::Sealer;
+use compare::{Compare, Mark};
 use freshness::Freshness;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
 use machine::{Board, Machine};
@@ -70,6 +72,8 @@ pub struct Settings {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot, so that one who was away briefly catches up from the log.
     pub trailing_entries: u64,
+    /// How often the nodes compare their States.
+    pub compare_every: Duration,
 }
 
 /// Heartbeats and elections. After a leader dies, writes are back after about
@@ -258,6 +262,7 @@ struct Inner {
     reads: ReadQueue,
     handlers: Arc<dyn Handlers>,
     clock: Clock,
+    compare: Compare,
     tasks: TaskTracker,
     /// This node is about to stop: it begins no change of the group.
     leaving: CancellationToken,
@@ -289,6 +294,7 @@ impl Consensus {
         handlers: Arc<dyn Handlers>,
         fatal: Fatal,
     ) -> std::io::Result<Consensus> {
+        compare::check(&settings.data_dir)?;
         let folder = folder::Folder::take(&settings.data_dir, &settings.cluster, settings.node_id)?;
         let board = Board::new();
         let snapshots = SnapshotStore::open(
@@ -299,7 +305,9 @@ impl Consensus {
         let log = log::LogStore::open(&settings.data_dir, sealer, fatal.clone())?;
         log.tell(sink.timer());
         let purged = log.purged()?;
-        let machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
+        let compare = Compare::start(&settings.data_dir, fatal.clone())?;
+        let mut machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
+        machine.compare_with(compare.clone());
         let links = Links::new(settings.node_id, &settings.cluster, dialer);
         let factory = network::Factory {
             links: links.clone(),
@@ -327,6 +335,7 @@ impl Consensus {
             reads,
             handlers,
             clock: Clock::default(),
+            compare,
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -337,6 +346,7 @@ impl Consensus {
         consensus.spawn(consensus.clone().reconcile());
         consensus.spawn(consensus.clone().follow(lead, fatal));
         consensus.spawn(consensus.clone().tell());
+        consensus.spawn(consensus.clone().keep_comparing());
         consensus.spawn(consensus.clone().keep_log_short());
         Ok(consensus)
     }
@@ -517,15 +527,30 @@ impl Consensus {
                 committed_index: word.committed_index,
                 quorum_age_ms,
                 clock_ms: self.0.freshness.clock_of(*id),
+                compare_index: self.0.compare.wanted(),
+                odd_index: self.0.compare.odd_at(*id),
             };
-            let (freshness, id) = (self.0.freshness.clone(), *id);
+            let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
                 if let Ok(Ok(heard)) = tokio::time::timeout(Duration::from_secs(1), client.lead(told)).await {
-                    freshness.keep_clock(id, heard.into_inner().clock_ms);
+                    let heard = heard.into_inner();
+                    freshness.keep_clock(id, heard.clock_ms);
+                    if let Ok(hash) = heard.compared_hash.as_ref().try_into() {
+                        let index = heard.compared_index;
+                        compare.heard(id, Mark { index, hash });
+                    }
                 }
             });
         }
+    }
+
+    fn compare(&self) -> &Compare {
+        &self.0.compare
+    }
+
+    fn compare_period(&self) -> Duration {
+        self.0.settings.compare_every
     }
 
     pub(crate) fn address_of(&self, node: u64) -> Option<String> {

@@ -263,8 +263,13 @@ impl PeerService for PeerServer {
         self.consensus
             .freshness()
             .heard(told.term, told.committed_index, told.quorum_age_ms, told.clock_ms);
-        let clock_ms = self.consensus.freshness().clock_ms();
-        Ok(Response::new(wire::LeadResponse { clock_ms }))
+        self.consensus.hear_compare(told.compare_index, told.odd_index);
+        let own = self.consensus.compare().own();
+        Ok(Response::new(wire::LeadResponse {
+            clock_ms: self.consensus.freshness().clock_ms(),
+            compared_index: own.map(|mark| mark.index).unwrap_or_default(),
+            compared_hash: own.map(|mark| mark.hash.to_vec().into()).unwrap_or_default(),
+        }))
     }
 
     type FetchArchiveStream = Boxed<wire::FetchArchiveResponse>;

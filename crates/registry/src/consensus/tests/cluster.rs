@@ -219,6 +219,7 @@ impl Cluster {
             timing: Timing::LAN,
             snapshot_entries: self.snapshot_entries,
             trailing_entries: 5,
+            compare_every: Duration::from_millis(300),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -161,6 +161,7 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
         timing: Timing::LAN,
         snapshot_entries: 10_000,
         trailing_entries: 1_000,
+        compare_every: Duration::from_secs(600),
     };
     let metrics = Arc::new(Metrics::new(1, "hospital"));
     let sink = Sink {

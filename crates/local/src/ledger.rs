@@ -117,7 +117,7 @@ impl Page {
     }
 }
 
-fn folder() -> Result<PathBuf> {
+pub(crate) fn folder() -> Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let folder = std::env::temp_dir().join(format!("reeve-local-{uid}"));
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);

@@ -194,8 +194,8 @@ impl Drop for Fleet {
         for error in nodes.chain(agents).filter_map(Result::err) {
             tracing::warn!(%error, "a process could not be ended");
         }
-        // A test that failed leaves its logs to whoever looks into it.
-        let is_kept = std::thread::panicking();
+        // A test that failed leaves its logs to whoever looks into it; REEVE_KEEP asks for them anyhow.
+        let is_kept = std::thread::panicking() || std::env::var_os("REEVE_KEEP").is_some();
         if is_kept {
             eprintln!("what the fleet wrote is kept in {}", self.dir.display());
         }

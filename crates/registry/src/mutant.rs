@@ -13,6 +13,8 @@ pub enum Mutant {
     RestoreLeader,
     /// Applying changes something that it should not.
     StrayState,
+    /// Who asks again under the same id is not recognised.
+    ForgetRequests,
 }
 
 impl Mutant {
@@ -23,6 +25,7 @@ impl Mutant {
             Mutant::ReadWithoutIndex => "read_without_index",
             Mutant::RestoreLeader => "restore_leader",
             Mutant::StrayState => "stray_state",
+            Mutant::ForgetRequests => "forget_requests",
         }
     }
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::links::{Line, pack, unpack};
 use super::types::{Committed, Payload};
 use super::{Consensus, Unavailable};
+use crate::mutant::Mutant;
 
 /// Proposals in one batch.
 const BATCH_MAX: usize = 512;
@@ -223,6 +224,9 @@ impl Consensus {
             return Verdict::Refused(refusal);
         }
         let mut entry = proposal.entry;
+        if Mutant::ForgetRequests.is_planted() {
+            entry.request = None;
+        }
         entry.stamp = self.clock().stamp(published.state.clock);
         let Ok(bytes) = rmp_serde::to_vec_named(&entry) else {
             return Verdict::Again;

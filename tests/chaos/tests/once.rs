@@ -1,0 +1,96 @@
+//! A change is done once, however often it is asked for under its id and whatever becomes of the answers.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use reeve_chaos::faults::registry::{Fault, hurt};
+use reeve_chaos::storm::registry;
+use reeve_client::v1::{CreateRegionRequest, ListRegionsRequest, Region};
+use reeve_client::{Api, request_id};
+use reeve_local::Fleet;
+use tonic::{Code, Request};
+
+const REGIONS: usize = 60;
+const FAULTS: [Fault; 3] = [Fault::KillLeader, Fault::PauseLeader, Fault::CutLeader];
+const HURT: Duration = Duration::from_millis(900);
+/// So short that many an answer is not waited for.
+const IMPATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks a node after the other until one answers, and once more after that: the answer must be a yes each time.
+async fn create(doors: &[Api], name: &str) -> Result<()> {
+    let order = CreateRegionRequest {
+        request_id: request_id(),
+        region: Some(Region {
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+    };
+    let mut yes = 0;
+    let asking = async {
+        for api in doors.iter().cycle() {
+            let mut request = Request::new(order.clone());
+            request.set_timeout(IMPATIENCE);
+            match api.groups().create_region(request).await {
+                Ok(_) => yes += 1,
+                Err(status) if status.code() == Code::AlreadyExists => {
+                    bail!("{name} was made, and its maker is told that somebody else made it")
+                }
+                Err(_) => {}
+            }
+            if yes == 2 {
+                break;
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .with_context(|| format!("{name} was never made"))?
+}
+
+/// Makes regions while the leader is hurt, and counts what there is.
+async fn play(fleet: &Fleet) -> Result<()> {
+    let doors: Vec<Api> = fleet.nodes().iter().map(|node| node.api()).collect();
+    let making = async {
+        for number in 0..REGIONS {
+            create(&doors, &format!("r-{number}")).await?;
+        }
+        Ok(())
+    };
+    let hurting = async {
+        for fault in FAULTS {
+            hurt(fleet, fault, HURT).await?;
+        }
+        fleet.wait_whole().await
+    };
+    let (made, hurt): (Result<()>, Result<()>) = tokio::join!(making, hurting);
+    made.and(hurt)?;
+    let listed = fleet
+        .api()
+        .groups()
+        .list_regions(ListRegionsRequest::default())
+        .await?;
+    let there = listed.into_inner().regions.len();
+    ensure!(there == REGIONS, "{there} regions of {REGIONS} are there");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_done_once_and_its_maker_is_told_so_each_time() -> Result<()> {
+    let fleet = registry().start().await?;
+    play(&fleet).await?;
+    fleet.shutdown().await
+}
+
+/// The check is checked: nodes that forget whom they answered are found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_forgets_requests_is_found() -> Result<()> {
+    let fleet = registry()
+        .node_env("REEVE_MUTANT", "forget_requests")
+        .start()
+        .await?;
+    let found = play(&fleet).await.err().context("it was not noticed")?;
+    ensure!(found.to_string().contains("somebody else"), "{found:#}");
+    fleet.shutdown().await
+}

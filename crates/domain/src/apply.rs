@@ -1,5 +1,7 @@
 //! The one door to the state: same state, same entry, same result, on every node.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access;
@@ -179,7 +181,7 @@ fn witness(state: &State, witness: Witness) -> (Change, Answer) {
     let mut change = Change::of(witness.resource);
     change.tenant = witness.tenant;
     let shard = shard_of(&change);
-    let sequence = state.heads.get(&shard).map_or(0, |h| h.sequence) + 1;
+    let sequence = state.heads.get(shard.as_str()).map_or(0, |h| h.sequence) + 1;
     (change, Answer::Witnessed { shard, sequence })
 }
 
@@ -216,7 +218,7 @@ fn record(before: &State, next: &mut State, at: Stamp, entry: &Entry, change: &C
     let shard = shard_of(change);
     let salt = entry.seed.salt;
     let (action, detail) = action_of(&entry.command);
-    let mut head = next.heads.get(&shard).copied().unwrap_or_default();
+    let mut head = next.heads.get(shard.as_str()).copied().unwrap_or_default();
     let shown = Shown {
         version: 0,
         shard: shard.clone(),
@@ -245,7 +247,7 @@ fn record(before: &State, next: &mut State, at: Stamp, entry: &Entry, change: &C
         previous: [0; 32],
     };
     let record = audit::append(&mut head, shown);
-    next.heads.insert(shard, head);
+    next.heads.insert(shard.into(), head);
     record
 }
 
@@ -316,7 +318,8 @@ fn retire(state: &mut State) -> Vec<Operation> {
             break;
         };
         state.ended.remove(&oldest);
-        retired.extend(state.operations.remove(&oldest.1));
+        let left = state.operations.remove(&oldest.1);
+        retired.extend(left.map(Arc::unwrap_or_clone));
     }
     retired
 }

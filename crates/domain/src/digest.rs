@@ -13,9 +13,9 @@ pub type Hash = [u8; 32];
 
 /// Hashes a value.
 pub fn of<T: Serialize + ?Sized>(value: &T) -> Hash {
-    let mut hasher = Hasher(Sha256::new());
+    let mut hasher = Hasher::default();
     match value.serialize(&mut hasher) {
-        Ok(()) => hasher.0.finalize().into(),
+        Ok(()) => hasher.finish(),
         // Only a Serialize impl of ours that returns a custom error could get here, and none does.
         Err(Never(message)) => Sha256::digest(message).into(),
     }
@@ -35,7 +35,15 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-struct Hasher(Sha256);
+/// Small values gather before they are hashed: most are a byte or a word.
+#[derive(Default)]
+struct Hasher {
+    sum: Sha256,
+    gathered: Vec<u8>,
+}
+
+/// Gathered bytes that are worth hashing.
+const GATHERED_MAX: usize = 4096;
 
 #[derive(Debug)]
 struct Never(String);
@@ -56,10 +64,20 @@ impl ser::Error for Never {
 
 impl Hasher {
     fn feed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Never> {
-        self.0.update([tag]);
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
+        self.gathered.push(tag);
+        self.gathered
+            .extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() > GATHERED_MAX {
+            self.sum.update(&self.gathered);
+            self.gathered.clear();
+        }
         Ok(())
+    }
+
+    fn finish(mut self) -> Hash {
+        self.sum.update(&self.gathered);
+        self.sum.finalize().into()
     }
 }
 

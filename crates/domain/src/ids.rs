@@ -1,6 +1,7 @@
 //! Numbers and opaque names that cannot be mixed up.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +63,8 @@ macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $digits:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Reads an id: the prefix and the exact number of lowercase hex digits.
@@ -74,13 +75,13 @@ macro_rules! hex_id {
                 if !well_formed {
                     return Err(IdError { expected: concat!($prefix, "<", $digits, " hex digits>") });
                 }
-                Ok($name(text.to_owned()))
+                Ok($name(text.into()))
             }
 
             /// Makes an id from chance that was drawn elsewhere; the digits that do not fit are dropped.
             pub fn from_random(random: u64) -> $name {
                 let digits = format!("{random:016x}");
-                $name(format!("{}{}", $prefix, &digits[16 - $digits..]))
+                $name(format!("{}{}", $prefix, &digits[16 - $digits..]).into())
             }
 
             /// The text of it.
@@ -99,7 +100,7 @@ macro_rules! hex_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
 
@@ -139,8 +140,8 @@ pub struct IdError {
 
 /// What a caller calls one mutating request, so that it can be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RequestId(String);
+#[serde(try_from = "String")]
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
     const BYTES_MAX: usize = 64;
@@ -150,7 +151,7 @@ impl RequestId {
         if !(1..=Self::BYTES_MAX).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(RequestIdError);
         }
-        Ok(RequestId(text.to_owned()))
+        Ok(RequestId(text.into()))
     }
 
     /// The text of it.
@@ -174,7 +175,7 @@ impl TryFrom<String> for RequestId {
 
 impl From<RequestId> for String {
     fn from(id: RequestId) -> String {
-        id.0
+        id.as_str().to_owned()
     }
 }
 

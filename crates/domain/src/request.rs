@@ -1,5 +1,7 @@
 //! Exactly once: what was answered to a request id is remembered for a day of log time.
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
@@ -34,21 +36,21 @@ pub struct Remembered {
     pub revision: Revision,
 }
 
-type Owner = (String, RequestId);
+type Owner = (Arc<str>, RequestId);
 
 /// The table of answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requests {
     answers: OrdMap<Owner, Remembered>,
-    by_time: OrdSet<(Stamp, String, RequestId)>,
-    counts: OrdMap<String, u32>,
+    by_time: OrdSet<(Stamp, Arc<str>, RequestId)>,
+    counts: OrdMap<Arc<str>, u32>,
 }
 
 impl Requests {
     /// The answer given before to this very request, if there is one. Another request under its id is refused.
     pub fn recall(&self, principal: &str, key: &Key) -> Option<Result<&Remembered, Refusal>> {
-        let known = self.answers.get(&(principal.to_owned(), key.id.clone()))?;
+        let known = self.answers.get(&(principal.into(), key.id.clone()))?;
         Some(if known.hash == key.hash {
             Ok(known)
         } else {
@@ -67,10 +69,12 @@ impl Requests {
 
     /// Writes an answer down.
     pub fn remember(&mut self, at: Stamp, principal: &str, key: &Key, remembered: Remembered) {
-        let owner = (principal.to_owned(), key.id.clone());
-        self.by_time.insert((at, owner.0.clone(), owner.1.clone()));
-        self.answers.insert(owner, remembered);
-        *self.counts.entry(principal.to_owned()).or_insert(0) += 1;
+        // One text for all that a principal has asked.
+        let known = self.counts.get_key_value(principal);
+        let (principal, held) = known.map_or_else(|| (principal.into(), 0), |(known, held)| (known.clone(), *held));
+        self.by_time.insert((at, principal.clone(), key.id.clone()));
+        self.answers.insert((principal.clone(), key.id.clone()), remembered);
+        self.counts.insert(principal, held + 1);
     }
 
     /// Forgets what is older than a day, a few at a time.

@@ -1,5 +1,7 @@
 //! Everything the registry knows. A clone costs nothing.
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
@@ -28,13 +30,14 @@ pub struct State {
     pub next_node: NodeId,
     pub regions: OrdMap<Name, Region>,
     pub groups: OrdMap<Name, Group>,
-    pub tenants: OrdMap<TenantId, Tenant>,
+    /// Shared, as operations are: a map copies its neighbours with each change.
+    pub tenants: OrdMap<TenantId, Arc<Tenant>>,
     /// Ids that were used and never will be again.
     pub tombstones: OrdMap<TenantId, Stamp>,
     pub claims: OrdMap<Claim, TenantId>,
     /// Which databases a group holds.
     pub placed: OrdMap<Name, OrdSet<TenantId>>,
-    pub operations: OrdMap<OperationId, Operation>,
+    pub operations: OrdMap<OperationId, Arc<Operation>>,
     /// Operations that have not ended.
     pub open: OrdSet<OperationId>,
     /// Ended operations by when they ended; the oldest leave for the archive.
@@ -43,7 +46,7 @@ pub struct State {
     pub tokens: OrdMap<TokenId, JoinToken>,
     pub requests: Requests,
     /// Last record of each audit shard.
-    pub heads: OrdMap<String, Head>,
+    pub heads: OrdMap<Arc<str>, Head>,
 }
 
 /// The cluster itself.
@@ -138,6 +141,7 @@ impl State {
     pub fn tenant(&self, id: &TenantId) -> Result<&Tenant, Refusal> {
         self.tenants
             .get(id)
+            .map(Arc::as_ref)
             .ok_or_else(|| Refusal::TenantNotFound(id.to_string()))
     }
 
@@ -150,6 +154,7 @@ impl State {
         };
         by_id
             .or_else(by_slug)
+            .map(Arc::as_ref)
             .ok_or_else(|| Refusal::TenantNotFound(text.to_owned()))
     }
 
@@ -181,7 +186,8 @@ impl State {
 
     /// Operations that have not ended.
     pub fn open_operations(&self) -> impl Iterator<Item = &Operation> {
-        self.open.iter().filter_map(|id| self.operations.get(id))
+        let known = |id| self.operations.get(id).map(Arc::as_ref);
+        self.open.iter().filter_map(known)
     }
 
     /// Writes an operation down, among the open ones or the ended ones.
@@ -195,7 +201,7 @@ impl State {
                 self.open.insert(operation.id.clone());
             }
         }
-        self.operations.insert(operation.id.clone(), operation);
+        self.operations.insert(operation.id.clone(), Arc::new(operation));
     }
 
     pub(crate) fn add_tenant(&mut self, tenant: Tenant) {
@@ -206,7 +212,7 @@ impl State {
             .unwrap_or_default();
         placed.insert(tenant.id.clone());
         self.placed.insert(tenant.placement.group.clone(), placed);
-        self.tenants.insert(tenant.id.clone(), tenant);
+        self.tenants.insert(tenant.id.clone(), Arc::new(tenant));
     }
 
     /// Removes a tenant whose absence was proved, and only then frees its claims.
@@ -234,7 +240,7 @@ impl State {
         edit(&mut tenant)?;
         tenant.updated = at;
         tenant.modified = self.revision.next();
-        self.tenants.insert(id.clone(), tenant);
+        self.tenants.insert(id.clone(), Arc::new(tenant));
         Ok(Change::tenant(id))
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +31,8 @@ macro_rules! word {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text of it.
@@ -50,7 +51,7 @@ macro_rules! word {
 
         impl From<$name> for String {
             fn from(word: $name) -> String {
-                word.0
+                word.as_str().to_owned()
             }
         }
 
@@ -79,7 +80,7 @@ impl Slug {
     /// Reads a slug.
     pub fn parse(text: &str) -> Result<Slug, WordError> {
         dashed(text, 40)?;
-        Ok(Slug(text.to_owned()))
+        Ok(Slug(text.into()))
     }
 }
 
@@ -87,7 +88,7 @@ impl Name {
     /// Reads a name.
     pub fn parse(text: &str) -> Result<Name, WordError> {
         dashed(text, 63)?;
-        Ok(Name(text.to_owned()))
+        Ok(Name(text.into()))
     }
 }
 
@@ -113,7 +114,7 @@ impl Domain {
         {
             return Err(WordError::Form("is an address, not a domain"));
         }
-        Ok(Domain(host))
+        Ok(Domain(host.into()))
     }
 }
 

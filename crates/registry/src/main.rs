@@ -66,11 +66,7 @@ fn main() -> anyhow::Result<()> {
     telemetry::init(&layered.config.logs)?;
     // Only the first call counts, and there is only one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let threads = layered.config.worker_threads();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()?;
+    let runtime = runtime(layered.config.worker_threads())?;
     match cli.verb {
         Some(Verb::Join { token_file }) => {
             let id = runtime.block_on(join::join(&layered.config, &token_file))?;
@@ -78,5 +74,16 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         _ => runtime.block_on(node::run(layered.config)),
+    }
+}
+
+/// One thread for everything when one is all there is: then nothing is handed from one to another.
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        more => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(more)
+            .enable_all()
+            .build(),
     }
 }

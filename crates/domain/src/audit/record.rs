@@ -36,9 +36,13 @@ pub struct Head {
 pub struct Record {
     pub shard: String,
     pub sequence: u64,
+    #[serde(with = "serde_bytes")]
     pub canonical: Vec<u8>,
+    #[serde(with = "serde_bytes")]
     pub leaf: Hash,
+    #[serde(with = "serde_bytes")]
     pub previous: Hash,
+    #[serde(with = "serde_bytes")]
     pub chain: Hash,
 }
 

@@ -167,7 +167,7 @@ fn find(state: &State, id: &OperationId) -> Result<Operation, Refusal> {
     state
         .operations
         .get(id)
-        .cloned()
+        .map(|known| Operation::clone(known))
         .ok_or_else(|| Refusal::OperationNotFound(id.to_string()))
 }
 

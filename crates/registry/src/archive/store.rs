@@ -3,6 +3,7 @@
 //! `audit` (shard, sequence) → record · `operations` id → operation · `changes` revision → events, and where
 //! the rest of the revision is · `meta` last revision, gaps
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,8 +48,8 @@ struct Known {
 /// What `changes` holds: the events themselves, and the keys of what lies in other trees.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Link {
-    events: Vec<Event>,
+struct Link<'a> {
+    events: Cow<'a, [Event]>,
     record: Option<(String, u64)>,
     retired: Vec<OperationId>,
 }
@@ -129,7 +130,7 @@ impl Store {
                 operations.insert(key, self.seal("operations", key, operation)?);
             }
             let link = Link {
-                events: change.events.clone(),
+                events: Cow::Borrowed(change.events.as_slice()),
                 record: change.record.as_ref().map(|r| (r.shard.clone(), r.sequence)),
                 retired: change.retired.iter().map(|o| o.id.clone()).collect(),
             };
@@ -226,7 +227,7 @@ impl Store {
     }
 
     fn change(&self, revision: u64) -> Result<Option<Change>, ArchiveError> {
-        let Some(link) = self.get::<Link>(&self.changes, &revision.to_be_bytes())? else {
+        let Some(link) = self.get::<Link<'static>>(&self.changes, &revision.to_be_bytes())? else {
             return Ok(None);
         };
         let gone = || ArchiveError::damaged(format!("revision {revision}"));
@@ -241,7 +242,7 @@ impl Store {
         let retired = retired.collect::<Result<_, _>>()?;
         Ok(Some(Change {
             revision: Revision(revision),
-            events: link.events,
+            events: link.events.into_owned(),
             record,
             retired,
         }))

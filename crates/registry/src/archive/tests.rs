@@ -78,7 +78,7 @@ impl Fleet {
             revision: Revision(self.revision),
             ..State::default()
         };
-        state.heads.insert("fleet".to_owned(), self.head);
+        state.heads.insert("fleet".into(), self.head);
         Arc::new(state)
     }
 }

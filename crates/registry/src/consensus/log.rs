@@ -19,6 +19,7 @@ use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog};
 
 use super::mark::{End, Mark};
+use super::recent::Recent;
 use super::tail;
 use super::types::{C, Entry, LogId, Vote};
 use super::wal::{Flushed, Wal, from_wal, to_wal, vote_from_wal, vote_to_wal};
@@ -28,9 +29,9 @@ use crate::vault::Sealer;
 
 const CHUNK_BYTES_MAX: usize = 64 << 20;
 const READ_BUFFER_BYTES: usize = 4 << 20;
-/// Payloads kept in memory for replication: more than the trailing log.
-const CACHE_BYTES_MAX: usize = 128 << 20;
-const CACHE_ITEMS_MAX: usize = 50_000;
+/// What the library keeps in memory, still sealed. The newest entries are kept open beside it, and read first.
+const CACHE_BYTES_MAX: usize = 8 << 20;
+const CACHE_ITEMS_MAX: usize = 4_096;
 /// What goes to another node in one message, unless a single entry is larger.
 const READ_BYTES_MAX: usize = 4 << 20;
 
@@ -65,6 +66,7 @@ pub(super) struct Shared {
 struct Inner {
     /// None once the log is closed.
     log: Option<RaftLog<Wal>>,
+    recent: Recent,
     pending: Vec<IOFlushed<C>>,
     in_flight: bool,
     /// A flush has failed: nothing may count as durable any more.
@@ -106,6 +108,7 @@ impl LogStore {
         mark.check(last.as_ref(), log.log_state().vote())?;
         let inner = Mutex::new(Inner {
             log: Some(log),
+            recent: Recent::default(),
             pending: Vec::new(),
             in_flight: false,
             failed: false,
@@ -228,7 +231,11 @@ impl Shared {
             return Ok(Vec::new());
         }
         let (mut sealed, mut bytes) = (Vec::new(), 0);
-        for next in self.inner.lock().log()?.read(from, to) {
+        let mut inner = self.inner.lock();
+        if let Some(entries) = inner.recent.read(from, to, bytes_max) {
+            return Ok(entries);
+        }
+        for next in inner.log()?.read(from, to) {
             let (id, payload) = next?;
             bytes += payload.len();
             if bytes > bytes_max && !sealed.is_empty() {
@@ -236,6 +243,7 @@ impl Shared {
             }
             sealed.push((id, payload));
         }
+        drop(inner);
         sealed
             .into_iter()
             .map(|(id, payload)| self.unseal(from_wal(id), &payload))
@@ -353,12 +361,14 @@ impl RaftLogStorage<C> for LogStore {
         I: IntoIterator<Item = Entry> + openraft::OptionalSend,
         I::IntoIter: openraft::OptionalSend,
     {
-        let mut sealed = Vec::new();
+        let (mut sealed, mut appended) = (Vec::new(), Vec::new());
         for entry in entries {
             sealed.push((to_wal(&entry.log_id), self.shared.seal(&entry)?));
+            appended.push(entry);
         }
         let mut inner = self.shared.inner.lock();
         inner.log()?.append(sealed)?;
+        inner.recent.append(appended);
         if Mutant::AnswerBeforeFlush.is_planted() {
             callback.io_completed(Ok(()));
             return inner.log()?.flush(true, None);
@@ -382,12 +392,14 @@ impl RaftLogStorage<C> for LogStore {
         }
         let mark = &self.shared.mark;
         // The mark goes back first: a log that ends before its mark counts as damaged.
+        self.shared.inner.lock().recent.truncate(from);
         let cut = |log: &mut RaftLog<Wal>| mark.lower(last).and_then(|()| log.truncate(from).map(drop));
         self.flush_and_wait(cut).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let mut inner = self.shared.inner.lock();
+        inner.recent.purge(upto.index);
         inner.log()?.purge(to_wal(&upto)).map(drop)
     }
 }

@@ -19,6 +19,7 @@ mod network;
 mod peer_server;
 mod propose;
 mod read;
+mod recent;
 mod snapshot;
 mod tail;
 mod types;

@@ -1,5 +1,7 @@
 //! AuditService: the records, in the exact bytes that were hashed.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -71,8 +73,8 @@ impl AuditService for Audit {
         let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
         let reading = self.desk.read(&call, level).await?;
         policy::standing(&reading.state, &call.caller, call.action())?;
-        let shard = |(name, head): (&String, &Head)| v1::list_shards_response::Shard {
-            name: name.clone(),
+        let shard = |(name, head): (&Arc<str>, &Head)| v1::list_shards_response::Shard {
+            name: name.to_string(),
             last_sequence: head.sequence,
             chain_hash: head.chain.to_vec(),
         };
@@ -113,7 +115,7 @@ impl Audit {
             let head = reading
                 .state
                 .heads
-                .get(&tail.shard)
+                .get(tail.shard.as_str())
                 .map_or(0, |head| head.sequence);
             // Only what State's own head confirms: a record is never shown before its change.
             while tail.next <= head && tail.left > 0 {

@@ -239,7 +239,7 @@ impl Desk {
         id: &OperationId,
     ) -> Result<Option<Operation>, Status> {
         if let Some(operation) = state.operations.get(id) {
-            return Ok(Some(operation.clone()));
+            return Ok(Some(Operation::clone(operation)));
         }
         let (archive, id) = (self.rooms.archive.clone(), id.clone());
         self.archived(move || archive.operation(&id)).await

@@ -1,5 +1,7 @@
 //! Finding what a caller names. What it may not see is answered exactly as what does not exist.
 
+use std::sync::Arc;
+
 use reeve_domain::words::Claim;
 use reeve_domain::{OperationId, State, Tenant, TenantId};
 use reeve_proto::convert::BadField;
@@ -28,6 +30,7 @@ pub(super) fn tenant_by_id<'a>(
     let seen = state
         .tenants
         .get(id)
+        .map(Arc::as_ref)
         .filter(|tenant| standing.sees(state, tenant));
     seen.ok_or_else(|| status::no_tenant(id.as_str()))
 }
@@ -39,7 +42,7 @@ pub(super) fn by_claim<'a>(
     claim: &Claim,
 ) -> Result<&'a Tenant, Status> {
     let known = state.claims.get(claim).and_then(|id| state.tenants.get(id));
-    let seen = known.filter(|tenant| standing.sees(state, tenant));
+    let seen = known.map(Arc::as_ref).filter(|tenant| standing.sees(state, tenant));
     seen.ok_or_else(|| status::no_tenant(&claim.to_string()))
 }
 

@@ -1,5 +1,7 @@
 //! OperationService: durable jobs, what they wait for, and turning them back.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -66,7 +68,7 @@ impl OperationService for Operations {
 
         let reading = self.desk.read(&call, level).await?;
         policy::standing(&reading.state, &call.caller, call.action())?;
-        let about = |o: &&Operation| {
+        let about = |o: &&Arc<Operation>| {
             wire.tenant.is_empty() || o.tenant.as_str() == wire.tenant || o.slug.as_str() == wire.tenant
         };
         let mut all: Vec<_> = reading

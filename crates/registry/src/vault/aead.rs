@@ -36,11 +36,16 @@ impl Sealer {
         rand::fill(&mut nonce).map_err(|_| Error::NoRandomness)?;
         let mut out = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
         out.extend(nonce);
-        let mut body = plain.to_vec();
-        self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut body)
+        out.extend(plain);
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(place),
+                &mut out[NONCE_LEN..],
+            )
             .map_err(|_| Error::Broken("a seal".to_owned()))?;
-        out.append(&mut body);
+        out.extend(tag.as_ref());
         Ok(out)
     }
 

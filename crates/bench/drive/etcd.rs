@@ -117,6 +117,18 @@ impl Etcd {
         Ok(clients)
     }
 
+    /// Its processes.
+    pub fn pids(&self) -> Vec<i32> {
+        let running = |member: &Member| {
+            member
+                .child
+                .lock()
+                .as_ref()
+                .and_then(|child| child.id().try_into().ok())
+        };
+        self.members.iter().filter_map(running).collect()
+    }
+
     /// A client of each node, in their order.
     pub async fn each(&self) -> Result<Vec<Client>> {
         let mut clients = Vec::new();

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use reeve_bench::summary::{KEYS, Row, Summary};
+use reeve_bench::summary::{KEYS, Row, Summary, table};
 
 use self::etcd::Etcd;
 use self::plan::Plan;
@@ -36,6 +36,9 @@ pub struct Args {
     /// Kills of each leader
     #[arg(long, value_name = "N")]
     kills: Option<usize>,
+    /// Measure one part only, and print its rows
+    #[arg(long, value_name = "PART")]
+    part: Option<Part>,
     /// Tenants of ours, and keys of the peer's
     #[arg(long, value_name = "N")]
     tenants: Option<usize>,
@@ -51,6 +54,14 @@ pub struct Args {
     /// Where the summary goes
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+/// What is measured after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Rounds,
+    Watch,
+    Kills,
 }
 
 #[tokio::main]
@@ -83,9 +94,21 @@ async fn run(args: &Args) -> Result<()> {
     let etcd = Etcd::start(&args.etcd, &registry).await?;
     say(&format!("an etcd {} of {} nodes", plan.etcd_version, plan::NODES));
 
-    let mut rows = rounds::run(&plan, &registry, &etcd).await?;
-    rows.extend(watchers::run(&plan, &registry, &etcd).await?);
-    rows.extend(kills::run(&plan, &registry, &etcd).await?);
+    let wanted = |part| args.part.is_none_or(|only| only == part);
+    let mut rows = Vec::new();
+    if wanted(Part::Rounds) {
+        rows.extend(rounds::run(&plan, &registry, &etcd).await?);
+    }
+    if wanted(Part::Watch) {
+        rows.extend(watchers::run(&plan, &registry, &etcd).await?);
+    }
+    if wanted(Part::Kills) {
+        rows.extend(kills::run(&plan, &registry, &etcd).await?);
+    }
+    if args.part.is_some() {
+        println!("{}", table(&rows));
+        return registry.shutdown().await;
+    }
     let summary = Summary::of(in_order(rows))?;
     write(&summary, &args.out)?;
     println!("{}\n\n{}", summary.table(), args.out.display());

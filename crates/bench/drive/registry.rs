@@ -87,6 +87,11 @@ impl Registry {
         Ok(Target::new(self.doors().await?, credentials)?)
     }
 
+    /// Its processes.
+    pub fn pids(&self) -> Vec<i32> {
+        self.fleet.nodes().iter().filter_map(|node| node.pid()).collect()
+    }
+
     /// The node that leads.
     pub async fn leader(&self) -> Result<&Node> {
         self.fleet.leader().await

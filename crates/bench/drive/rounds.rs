@@ -1,6 +1,9 @@
 //! The rounds: everything once, the peer and ours in turns, and again.
 
+use std::time::Instant;
+
 use anyhow::{Result, bail};
+use reeve_bench::cpu;
 use reeve_bench::pairing::Samples;
 use reeve_bench::summary::{Row, Settings, Unit};
 use reeve_cli::bench::tally::Tally;
@@ -16,12 +19,29 @@ use crate::say;
 struct Book {
     per_second: Samples,
     median_ms: Samples,
+    cpu_us: Samples,
     failed: Samples,
 }
 
 impl Book {
-    /// Enters one measurement; one without any good call ends everything.
-    fn enter(&mut self, series: &str, tally: &Tally) -> Result<()> {
+    /// Makes one measurement and enters it, with what it cost these processes; one without any good call ends everything.
+    async fn enter(
+        &mut self,
+        series: &str,
+        pids: &[i32],
+        measure: impl Future<Output = Tally>,
+    ) -> Result<()> {
+        let (began, before) = (Instant::now(), cpu::used_by(pids)?);
+        let tally = measure.await;
+        let (took, used) = (began.elapsed(), cpu::used_by(pids)? - before);
+        self.note(series, &tally)?;
+        // Of the whole time, warming up included, at the rate of the measured part.
+        let calls = tally.per_second() * took.as_secs_f64();
+        self.cpu_us.push(series, used.as_secs_f64() * 1e6 / calls);
+        Ok(())
+    }
+
+    fn note(&mut self, series: &str, tally: &Tally) -> Result<()> {
         let failures: u64 = tally.errors().values().sum();
         if tally.count() == 0 {
             bail!("{series}: no call succeeded: {:?}", tally.errors());
@@ -38,11 +58,8 @@ impl Book {
 
     fn row(&self, ours: &str, peer: &str, settings: Settings) -> Result<Row> {
         let settings = failed(settings, self.failures(ours), self.failures(peer));
-        Ok(Row::paired(
-            self.per_second.pair(ours, peer)?,
-            Unit::PerSecond,
-            settings,
-        ))
+        let row = Row::paired(self.per_second.pair(ours, peer)?, Unit::PerSecond, settings);
+        Ok(row.costing(self.cpu_us.pair(ours, peer)?))
     }
 }
 
@@ -66,12 +83,13 @@ pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&
         say(&format!("round {round} of {}", plan.rounds));
         read(&mut book, plan, registry, etcd).await?;
         for in_flight in WRITING {
-            let puts = etcd::put(&etcd.clients(CONNECTIONS).await?, etcd, &plan.writing(in_flight)).await;
-            book.enter(&putting(in_flight), &puts)?;
+            let (clients, load) = (etcd.clients(CONNECTIONS).await?, plan.writing(in_flight));
+            let puts = etcd::put(&clients, etcd, &load);
+            book.enter(&putting(in_flight), &etcd.pids(), puts).await?;
             let writer = registry.target_as(&format!("writer-{round}-{in_flight}")).await?;
             let channels = writer.channels(CONNECTIONS)?;
-            let writes = write::measure(&channels, registry.changes.clone(), &plan.writing(in_flight)).await;
-            book.enter(&writing(in_flight), &writes)?;
+            let writes = write::measure(&channels, registry.changes.clone(), &load);
+            book.enter(&writing(in_flight), &registry.pids(), writes).await?;
         }
     }
     rows(&book, plan, registry, etcd).await
@@ -87,12 +105,15 @@ async fn read(book: &mut Book, plan: &Plan, registry: &Registry, etcd: &Etcd) ->
     for (level, ours, peer) in levels {
         let clients = etcd.clients(CONNECTIONS).await?;
         let serializable = level == resolve::Level::Bounded;
-        book.enter(peer, &etcd::get(&clients, &etcd.keys, serializable, &load).await)?;
+        let gets = etcd::get(&clients, &etcd.keys, serializable, &load);
+        book.enter(peer, &etcd.pids(), gets).await?;
         let channels = registry.target().await?.channels(CONNECTIONS)?;
         let claims = registry.claims.clone();
-        book.enter(ours, &resolve::measure(&channels, claims, level, &load).await)?;
+        let resolves = resolve::measure(&channels, claims, level, &load);
+        book.enter(ours, &registry.pids(), resolves).await?;
         let channels = registry.target().await?.channels(CONNECTIONS)?;
-        book.enter(&beside(ours), &empty::measure(&channels, &load).await)?;
+        let calls = empty::measure(&channels, &load);
+        book.enter(&beside(ours), &registry.pids(), calls).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! ```
 //! The load itself is `reeve bench`'s own. Deliberately absent: any number that is not beside its peer's.
 
+pub mod cpu;
 pub mod gap;
 pub mod pairing;
 pub mod summary;

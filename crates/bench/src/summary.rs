@@ -116,6 +116,9 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// The least and the greatest of the paired ratios.
     pub ratio_range: Option<[f64; 2]>,
+    /// Processor time of all nodes for each call, in microseconds: ours and the peer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<[f64; 2]>,
     pub unit: Unit,
     pub settings: Settings,
 }
@@ -128,6 +131,7 @@ impl Row {
             peer: Some(pairing.peer),
             ratio: Some(pairing.ratio),
             ratio_range: Some(pairing.range),
+            cpu_us: None,
             unit,
             settings,
         }
@@ -140,20 +144,29 @@ impl Row {
             peer: None,
             ratio: None,
             ratio_range: None,
+            cpu_us: None,
             unit,
             settings,
         }
     }
 
+    /// The same, with what a call of ours and of the peer's cost the nodes.
+    pub fn costing(mut self, cpu: Pairing) -> Row {
+        self.cpu_us = Some([cpu.ours, cpu.peer]);
+        self
+    }
+
     fn cells(&self, key: &str) -> Vec<String> {
         let shown = |value| self.unit.shown(value);
         let range = |[least, greatest]: [f64; 2]| format!("{least:.2}–{greatest:.2}");
+        let cpu = |[ours, peer]: [f64; 2]| format!("{ours:.0} / {peer:.0} µs");
         vec![
             key.to_owned(),
             shown(self.ours),
             self.peer.map(shown).unwrap_or_default(),
             self.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             self.ratio_range.map(range).unwrap_or_default(),
+            self.cpu_us.map(cpu).unwrap_or_default(),
             self.settings.shown(),
         ]
     }
@@ -174,9 +187,14 @@ impl Summary {
     }
 
     pub fn table(&self) -> String {
-        let head = ["ROW", "OURS", "PEER", "RATIO", "RANGE", "SETTINGS"];
-        show::table(&head, self.rows.iter().map(|(key, row)| row.cells(key)))
+        table(&self.rows)
     }
+}
+
+/// Some rows, as people read them.
+pub fn table(rows: &[(&'static str, Row)]) -> String {
+    let head = ["ROW", "OURS", "PEER", "RATIO", "RANGE", "CPU A CALL", "SETTINGS"];
+    show::table(&head, rows.iter().map(|(key, row)| row.cells(key)))
 }
 
 impl Serialize for Summary {
@@ -204,7 +222,7 @@ mod tests {
             ..Settings::default()
         };
         let pairing = Pairing::of(&[300.0, 200.0], &[100.0, 100.0]).unwrap();
-        Row::paired(pairing, Unit::PerSecond, settings)
+        Row::paired(pairing, Unit::PerSecond, settings).costing(pairing)
     }
 
     #[test]
@@ -250,6 +268,7 @@ mod tests {
             "100/s",
             "2.50",
             "2.00–3.00",
+            "250 / 100 µs",
             "256 in flight",
             "etcd 3.4.23",
             "failed 0 / 7",

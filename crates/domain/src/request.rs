@@ -71,9 +71,11 @@ impl Requests {
     pub fn remember(&mut self, at: Stamp, principal: &str, key: &Key, remembered: Remembered) {
         // One text for all that a principal has asked.
         let known = self.counts.get_key_value(principal);
-        let (principal, held) = known.map_or_else(|| (principal.into(), 0), |(known, held)| (known.clone(), *held));
+        let (principal, held) =
+            known.map_or_else(|| (principal.into(), 0), |(known, held)| (known.clone(), *held));
         self.by_time.insert((at, principal.clone(), key.id.clone()));
-        self.answers.insert((principal.clone(), key.id.clone()), remembered);
+        self.answers
+            .insert((principal.clone(), key.id.clone()), remembered);
         self.counts.insert(principal, held + 1);
     }
 

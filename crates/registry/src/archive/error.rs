@@ -23,6 +23,9 @@ pub enum ArchiveError {
     /// Less is there than was once durable.
     #[error("archive ends at revision {found}, though {durable} was durable once")]
     Short { found: u64, durable: u64 },
+    /// An older program wrote it, or a newer one.
+    #[error("archive is laid out in another way ({0})")]
+    Layout(u32),
     /// A value could not be sealed or encoded.
     #[error("archive cannot seal a value: {0}")]
     Seal(String),

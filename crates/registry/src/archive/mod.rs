@@ -8,6 +8,7 @@
 //! All of it follows from the log, so the store never holds the only copy of an acknowledged change. What is
 //! missing is known as a gap and fetched from a peer; a hole is never served.
 
+mod block;
 mod error;
 mod gaps;
 mod mark;

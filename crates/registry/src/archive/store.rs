@@ -1,22 +1,20 @@
 //! The trees of the archive. Every value is sealed and bound to its tree and key.
 //!
-//! `audit` (shard, sequence) → record · `operations` id → operation · `changes` revision → events, and where
-//! the rest of the revision is · `meta` last revision, gaps
+//! `blocks` first revision → all that a run of revisions left behind · `audit` (shard, sequence) → revision ·
+//! `operations` id → revision · `meta` last revision, gaps
 
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use reeve_domain::{Event, Operation, OperationId, Revision, audit::Record};
-use serde::de::DeserializeOwned;
+use reeve_domain::{Operation, OperationId, Revision, audit::Record};
 use serde::{Deserialize, Serialize};
-use sled::{Batch, Db, Mode, Tree};
+use sled::{Batch, Db, IVec, Mode, Tree};
 
 use super::gaps::Gaps;
-use super::{ArchiveError, Change, mark};
+use super::{ArchiveError, Change, block, mark};
 
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -34,7 +32,7 @@ pub(super) struct Store {
     cipher: Arc<dyn Cipher>,
     audit: Tree,
     operations: Tree,
-    changes: Tree,
+    blocks: Tree,
     meta: Tree,
     known: Mutex<Known>,
 }
@@ -45,20 +43,20 @@ struct Known {
     gaps: Gaps,
 }
 
-/// What `changes` holds: the events themselves, and the keys of what lies in other trees.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Link<'a> {
-    events: Cow<'a, [Event]>,
-    record: Option<(String, u64)>,
-    retired: Vec<OperationId>,
-}
-
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Meta {
+    /// How the trees are laid out; 1 had no blocks.
+    #[serde(default = "first")]
+    layout: u32,
     last: u64,
     gaps: Vec<(u64, u64)>,
+}
+
+const LAYOUT: u32 = 2;
+
+fn first() -> u32 {
+    1
 }
 
 impl Store {
@@ -77,7 +75,7 @@ impl Store {
         let store = Store {
             audit: db.open_tree("audit")?,
             operations: db.open_tree("operations")?,
-            changes: db.open_tree("changes")?,
+            blocks: db.open_tree("blocks")?,
             meta: db.open_tree("meta")?,
             dir: dir.to_owned(),
             db,
@@ -85,7 +83,14 @@ impl Store {
             cipher,
             known: Mutex::default(),
         };
-        let meta: Meta = store.get(&store.meta, b"known")?.unwrap_or_default();
+        let fresh = Meta {
+            layout: LAYOUT,
+            ..Meta::default()
+        };
+        let meta = store.known()?.unwrap_or(fresh);
+        if meta.layout != LAYOUT {
+            return Err(ArchiveError::Layout(meta.layout));
+        }
         let durable = mark::read(dir).map_err(disk("reading the durable mark"))?;
         if meta.last < durable {
             return Err(ArchiveError::Short {
@@ -110,7 +115,7 @@ impl Store {
     /// Writes changes; the ones that are here already are passed over.
     pub(super) fn write(&self, changes: &[Change]) -> Result<(), ArchiveError> {
         let mut known = self.known.lock().clone();
-        let (mut audit, mut operations, mut links) = (Batch::default(), Batch::default(), Batch::default());
+        let mut fresh: Vec<&Change> = Vec::new();
         for change in changes {
             let revision = change.revision.0;
             if revision <= known.last && !known.gaps.holds(revision) {
@@ -121,27 +126,38 @@ impl Store {
                 known.last = revision;
             }
             known.gaps.fill(revision);
+            fresh.push(change);
+        }
+        let (mut audit, mut operations, mut blocks) = (Batch::default(), Batch::default(), Batch::default());
+        for change in &fresh {
+            let at = change.revision.0.to_be_bytes();
             if let Some(record) = &change.record {
-                let key = audit_key(&record.shard, record.sequence);
-                audit.insert(key.as_slice(), self.seal("audit", &key, record)?);
+                audit.insert(audit_key(&record.shard, record.sequence), &at);
             }
             for operation in &change.retired {
-                let key = operation.id.as_str().as_bytes();
-                operations.insert(key, self.seal("operations", key, operation)?);
+                operations.insert(operation.id.as_str().as_bytes(), &at);
             }
-            let link = Link {
-                events: Cow::Borrowed(change.events.as_slice()),
-                record: change.record.as_ref().map(|r| (r.shard.clone(), r.sequence)),
-                retired: change.retired.iter().map(|o| o.id.clone()).collect(),
-            };
-            let key = revision.to_be_bytes();
-            links.insert(&key, self.seal("changes", &key, &link)?);
         }
-        // The link comes last: where it is, the rest of its revision is too.
+        for block in block::pack(fresh)? {
+            // An older block that begins inside of this one would be found before it.
+            for inside in self.keys_within(block.first + 1, block.last)? {
+                blocks.remove(inside);
+            }
+            let key = block.first.to_be_bytes();
+            blocks.insert(&key, self.seal("blocks", &key, &block.bytes)?);
+        }
+        self.blocks.apply_batch(blocks)?;
         self.audit.apply_batch(audit)?;
         self.operations.apply_batch(operations)?;
-        self.changes.apply_batch(links)?;
         self.know(known)
+    }
+
+    fn keys_within(&self, from: u64, to: u64) -> Result<Vec<IVec>, ArchiveError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let within = self.blocks.range(from.to_be_bytes()..=to.to_be_bytes());
+        Ok(within.keys().collect::<Result<_, _>>()?)
     }
 
     /// Everything up to a revision belongs here; what is not, is missing.
@@ -174,20 +190,22 @@ impl Store {
 
     /// A shard's records up to the first hole.
     pub(super) fn records(&self, shard: &str, from: u64, limit: usize) -> Result<Vec<Record>, ArchiveError> {
-        let mut found: Vec<Record> = Vec::new();
+        let (mut found, mut blocks): (Vec<Record>, _) = (Vec::new(), Blocks::new(self));
         let range = audit_key(shard, from)..=audit_key(shard, u64::MAX);
         for (expected, pair) in (from..).zip(self.audit.range(range).take(limit)) {
-            let (key, value) = pair?;
+            let (key, at) = pair?;
             if *key != *audit_key(shard, expected) {
                 break;
             }
-            let record: Record = self.unseal("audit", &key, &value)?;
+            let damaged = || ArchiveError::damaged(format!("record {expected} of shard {shard}"));
+            let record = blocks
+                .change(revision(&at).ok_or_else(damaged)?)?
+                .and_then(|change| change.record.clone())
+                .ok_or_else(damaged)?;
             let in_place = record.shard == shard && record.sequence == expected;
             let linked = found.last().is_none_or(|before| before.chain == record.previous);
             if !in_place || !linked {
-                return Err(ArchiveError::damaged(format!(
-                    "record {expected} of shard {shard}"
-                )));
+                return Err(damaged());
             }
             found.push(record);
         }
@@ -195,21 +213,29 @@ impl Store {
     }
 
     pub(super) fn operation(&self, id: &OperationId) -> Result<Option<Operation>, ArchiveError> {
-        self.get(&self.operations, id.as_str().as_bytes())
+        let Some(at) = self.operations.get(id.as_str().as_bytes())? else {
+            return Ok(None);
+        };
+        let damaged = || ArchiveError::damaged(format!("operation {id}"));
+        let change = self
+            .change(revision(&at).ok_or_else(damaged)?)?
+            .ok_or_else(damaged)?;
+        let retired = change.retired.into_iter().find(|operation| operation.id == *id);
+        retired.map(Some).ok_or_else(damaged)
     }
 
     /// Whole revisions, up to the first that is missing.
     pub(super) fn changes(&self, from: Revision, limit: usize) -> Result<Vec<Change>, ArchiveError> {
         let gaps = self.known.lock().gaps.clone();
-        let mut found = Vec::new();
+        let (mut found, mut blocks) = (Vec::new(), Blocks::new(self));
         for revision in (from.0..).take(limit) {
             if gaps.holds(revision) {
                 break;
             }
-            let Some(change) = self.change(revision)? else {
+            let Some(change) = blocks.change(revision)? else {
                 break;
             };
-            found.push(change);
+            found.push(change.clone());
         }
         Ok(found)
     }
@@ -227,61 +253,86 @@ impl Store {
     }
 
     fn change(&self, revision: u64) -> Result<Option<Change>, ArchiveError> {
-        let Some(link) = self.get::<Link<'static>>(&self.changes, &revision.to_be_bytes())? else {
+        Ok(Blocks::new(self).change(revision)?.cloned())
+    }
+
+    /// The block that a revision is in, should it be here.
+    fn block(&self, revision: u64) -> Result<Option<(u64, Vec<Change>)>, ArchiveError> {
+        let Some(nearest) = self.blocks.range(..=revision.to_be_bytes()).next_back() else {
             return Ok(None);
         };
-        let gone = || ArchiveError::damaged(format!("revision {revision}"));
-        let record = match link.record {
-            Some((shard, sequence)) => Some(
-                self.get(&self.audit, &audit_key(&shard, sequence))?
-                    .ok_or_else(gone)?,
-            ),
-            None => None,
-        };
-        let retired = link.retired.iter().map(|id| self.operation(id)?.ok_or_else(gone));
-        let retired = retired.collect::<Result<_, _>>()?;
-        Ok(Some(Change {
-            revision: Revision(revision),
-            events: link.events.into_owned(),
-            record,
-            retired,
-        }))
+        let (key, sealed) = nearest?;
+        let damaged = || ArchiveError::damaged(format!("blocks {}", hex::encode(&key)));
+        let first = self::revision(&key).ok_or_else(damaged)?;
+        let bytes: Vec<u8> = self.unseal("blocks", &key, &sealed)?;
+        let changes = block::unpack(first, &bytes).ok_or_else(damaged)?;
+        Ok(Some((first, changes)))
     }
 
     fn know(&self, known: Known) -> Result<(), ArchiveError> {
         let meta = Meta {
+            layout: LAYOUT,
             last: known.last,
             gaps: known.gaps.to_pairs(),
         };
-        self.meta.insert(b"known", self.seal("meta", b"known", &meta)?)?;
+        let plain = rmp_serde::to_vec_named(&meta).map_err(|e| ArchiveError::Seal(e.to_string()))?;
+        self.meta.insert(b"known", self.seal("meta", b"known", &plain)?)?;
         *self.known.lock() = known;
         Ok(())
     }
 
-    fn seal<T: Serialize>(&self, tree: &str, key: &[u8], value: &T) -> Result<Vec<u8>, ArchiveError> {
-        let plain = rmp_serde::to_vec_named(value).map_err(|e| ArchiveError::Seal(e.to_string()))?;
+    fn seal(&self, tree: &str, key: &[u8], plain: &[u8]) -> Result<Vec<u8>, ArchiveError> {
         self.cipher
-            .seal(&place(tree.as_bytes(), key), &plain)
+            .seal(&place(tree.as_bytes(), key), plain)
             .map_err(ArchiveError::Seal)
     }
 
-    fn unseal<T: DeserializeOwned>(&self, tree: &str, key: &[u8], sealed: &[u8]) -> Result<T, ArchiveError> {
-        let damaged = || ArchiveError::damaged(format!("{tree} {}", hex::encode(key)));
-        let plain = self
-            .cipher
+    fn unseal(&self, tree: &str, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+        let damaged = |_| ArchiveError::damaged(format!("{tree} {}", hex::encode(key)));
+        self.cipher
             .open(&place(tree.as_bytes(), key), sealed)
-            .map_err(|_| damaged())?;
-        rmp_serde::from_slice(&plain).map_err(|_| damaged())
+            .map_err(damaged)
     }
 
-    fn get<T: DeserializeOwned>(&self, tree: &Tree, key: &[u8]) -> Result<Option<T>, ArchiveError> {
-        let Some(value) = tree.get(key)? else {
+    fn known(&self) -> Result<Option<Meta>, ArchiveError> {
+        let Some(sealed) = self.meta.get(b"known")? else {
             return Ok(None);
         };
-        let name = tree.name();
-        self.unseal(&String::from_utf8_lossy(&name), key, &value)
-            .map(Some)
+        let plain = self.unseal("meta", b"known", &sealed)?;
+        let damaged = |_| ArchiveError::damaged("meta known");
+        rmp_serde::from_slice(&plain).map(Some).map_err(damaged)
     }
+}
+
+/// Reads change after change, and opens each block once.
+struct Blocks<'a> {
+    store: &'a Store,
+    open: Option<(u64, Vec<Change>)>,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(store: &'a Store) -> Blocks<'a> {
+        Blocks { store, open: None }
+    }
+
+    fn change(&mut self, revision: u64) -> Result<Option<&Change>, ArchiveError> {
+        if self.index(revision).is_none() {
+            self.open = self.store.block(revision)?;
+        }
+        let at = self.index(revision);
+        Ok(at.and_then(|at| self.open.as_ref()?.1.get(at)))
+    }
+
+    /// Where it is in the open block.
+    fn index(&self, revision: u64) -> Option<usize> {
+        let (first, changes) = self.open.as_ref()?;
+        let at = usize::try_from(revision.checked_sub(*first)?).ok()?;
+        (at < changes.len()).then_some(at)
+    }
+}
+
+fn revision(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
 fn audit_key(shard: &str, sequence: u64) -> Vec<u8> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use reeve_domain::audit::{Head, Record, Shown, append};
 use reeve_domain::{Event, OperationId, Revision, Stamp, State};
 
+use super::worker::Job;
 use super::{Archive, ArchiveError, Change, Cipher};
 
 /// Binds to the place and finds every flip, without keeping anything secret.
@@ -197,6 +198,31 @@ fn a_lost_tail_is_found_out_and_the_archive_set_aside() {
             .starts_with("archive.aside-")
     });
     assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn what_was_fetched_again_in_other_portions_hides_what_was_there() {
+    let (dir, mut fleet) = (tempfile::tempdir().unwrap(), Fleet::default());
+    let changes = fleet.changes(40);
+    let archive = open(dir.path());
+    write(&archive, &changes);
+    archive.flush_durable().unwrap();
+    for portion in [7, 11, 40, 1] {
+        archive.jobs.send(Job::Doubt).unwrap();
+        for some in changes.chunks(portion) {
+            write(&archive, some);
+            archive.flush_durable().unwrap();
+        }
+        assert_eq!(
+            archive.changes(Revision(1), 100).unwrap(),
+            changes,
+            "{portion} at once"
+        );
+    }
+    follow(&archive, &fleet);
+    assert_eq!(archive.records("fleet", 1, 100).unwrap().len(), 40);
+    close(archive);
+    assert_eq!(open(dir.path()).changes(Revision(1), 100).unwrap(), changes);
 }
 
 /// Flips one bit in many places of a closed store: what comes back is right, or missing, and never wrong.

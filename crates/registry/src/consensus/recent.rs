@@ -45,7 +45,11 @@ impl Recent {
 
     /// Forgets up to an index.
     pub(super) fn purge(&mut self, upto: u64) {
-        while self.entries.front().is_some_and(|first| first.log_id.index <= upto) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|first| first.log_id.index <= upto)
+        {
             self.drop_first();
         }
     }

@@ -42,7 +42,9 @@ pub(super) fn by_claim<'a>(
     claim: &Claim,
 ) -> Result<&'a Tenant, Status> {
     let known = state.claims.get(claim).and_then(|id| state.tenants.get(id));
-    let seen = known.map(Arc::as_ref).filter(|tenant| standing.sees(state, tenant));
+    let seen = known
+        .map(Arc::as_ref)
+        .filter(|tenant| standing.sees(state, tenant));
     seen.ok_or_else(|| status::no_tenant(&claim.to_string()))
 }
 

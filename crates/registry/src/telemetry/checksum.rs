@@ -1,16 +1,18 @@
 //! Shows a part of the state's hash, so that nodes that should be alike can be compared from outside.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reeve_domain::Revision;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::Rooms;
 use crate::consensus::Published;
 
 /// The hash reads every tenant: a busy state is not hashed for each change.
 const EVERY: Duration = Duration::from_secs(15);
+/// Of the time of one core a large state takes no more than this part.
+const PART: u32 = 100;
 
 /// Hashes the state when it has changed since the last time.
 pub(super) async fn run(rooms: Rooms) {
@@ -19,6 +21,7 @@ pub(super) async fn run(rooms: Rooms) {
     let mut last: Option<Revision> = None;
     loop {
         ticks.tick().await;
+        let began = Instant::now();
         let published = rooms.consensus.published();
         let revision = published.state.revision;
         if last == Some(revision) {
@@ -30,6 +33,7 @@ pub(super) async fn run(rooms: Rooms) {
         rooms.metrics.state_checksum.set(checksum);
         rooms.metrics.state_revision.set(revision.0 as i64);
         last = Some(revision);
+        sleep((began.elapsed() * PART).saturating_sub(EVERY)).await;
     }
 }
 

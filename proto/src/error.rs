@@ -40,7 +40,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LastAdmin
         | Reason::Fenced => Code::FailedPrecondition,
         Reason::OperationInProgress | Reason::EtagMismatch => Code::Aborted,
-        Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered => {
+        Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered | Reason::DiskFull => {
             Code::ResourceExhausted
         }
         Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenUsed | Reason::Unauthenticated => {
@@ -98,6 +98,7 @@ pub fn refusal(refusal: &Refusal) -> Status {
             message,
             Duration::from_secs(60),
         ),
+        Refusal::DiskFull(_) => retry(Reason::DiskFull, message, Duration::from_secs(10)),
         _ => status(reason(refusal), message, &[]),
     }
 }
@@ -129,6 +130,7 @@ pub fn reason(refusal: &Refusal) -> Reason {
         Refusal::LastAdmin(_) => Reason::LastAdmin,
         Refusal::Fenced(_) => Reason::Fenced,
         Refusal::NodeNotFound(_) => Reason::NodeNotFound,
+        Refusal::DiskFull(_) => Reason::DiskFull,
     }
 }
 
@@ -196,6 +198,7 @@ mod tests {
     fn every_refusal_has_a_reason_of_its_own_code() {
         let refusals = [
             (Refusal::TokenUsed, Code::Unauthenticated),
+            (Refusal::DiskFull("1".into()), Code::ResourceExhausted),
             (Refusal::LastAdmin("x".into()), Code::FailedPrecondition),
             (Refusal::TooManyRequestsRemembered, Code::ResourceExhausted),
             (Refusal::field("slug", "is empty"), Code::InvalidArgument),

@@ -103,6 +103,11 @@ pub enum Refusal {
     /// No such node.
     #[error("no node {0}")]
     NodeNotFound(u64),
+    /// No majority of the nodes has room for a change.
+    #[error(
+        "the disks of nodes {0} are full: nothing can be changed until there is room, reads go on; free space there"
+    )]
+    DiskFull(String),
     /// The policy changed between asking and deciding.
     #[error("the policy has changed; ask again")]
     PolicyChanged,

@@ -75,6 +75,9 @@ impl NodeConfig {
         top.insert("node_id".into(), integer(self.node_id)?);
         top.insert("data_dir".into(), text(&self.data_dir));
         top.insert("listen".into(), Value::try_from(&self.listen)?);
+        // Somebody's own machine: little is kept back.
+        let disk = [("reserve_mb", 32), ("ballast_mb", 0)].map(|(key, mb)| (key.to_owned(), Value::from(mb)));
+        top.insert("disk".into(), Value::Table(disk.into_iter().collect()));
         top.insert("advertise".into(), Value::try_from(&self.advertise)?);
         let identity = [
             ("cert", identity.cert),

@@ -19,7 +19,7 @@ use crate::archive::{Archive, Cipher};
 use crate::asks::Answers;
 use crate::authority::{Authority, renew};
 use crate::config::{Config, RaftProfile};
-use crate::consensus::{Consensus, Dialer, Fatal, Settings, Timing};
+use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Settings, Timing};
 use crate::hub::Hub;
 use crate::pilot::{self, SightingsBoard};
 use crate::rooms::Rooms;
@@ -118,6 +118,14 @@ fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> any
     }
 }
 
+fn disk(config: &Config) -> DiskSettings {
+    DiskSettings {
+        reserve_bytes: config.disk.reserve_mb << 20,
+        ballast_bytes: config.disk.ballast_mb << 20,
+        slow_flush: Duration::from_millis(config.disk.slow_flush_ms),
+    }
+}
+
 async fn build(
     config: &Config,
     node_id: u64,
@@ -125,6 +133,8 @@ async fn build(
     root: Arc<dyn KeyProvider>,
 ) -> anyhow::Result<(Rooms, Arc<Answers>)> {
     std::fs::create_dir_all(&config.data_dir).context("data_dir")?;
+    let disk = disk(config);
+    Consensus::make_room(&config.data_dir, disk).context("data_dir")?;
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
     let archive = Archive::open(
         config.data_dir.join("archive"),
@@ -154,6 +164,7 @@ async fn build(
         snapshot_entries: config.raft.snapshot_entries,
         trailing_entries: config.raft.trailing_entries,
         compare_every: Duration::from_millis(config.raft.compare_ms),
+        disk,
     };
     let consensus = Consensus::open(
         settings,

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod history;
 pub mod invariants;
 pub mod linear;
+pub mod metrics;
 pub mod registers;
 pub mod storm;
 pub mod trace;

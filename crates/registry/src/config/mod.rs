@@ -32,6 +32,7 @@ pub struct Config {
     pub identity: Identity,
     pub keys: Keys,
     pub raft: Raft,
+    pub disk: Disk,
     pub dial: Dial,
     pub seeds: Seeds,
     pub logs: Logs,
@@ -93,6 +94,28 @@ pub struct Raft {
     pub trailing_entries: u64,
     /// How often the nodes compare their States, in milliseconds.
     pub compare_ms: u64,
+}
+
+/// What is kept free on the disk of the data folder, and how slow it may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disk {
+    /// With less free the disk counts as full: the node takes no changes, and reads go on. On a small disk an eighth of it.
+    pub reserve_mb: u64,
+    /// A file that is given up when a node could not start otherwise. 0 for none.
+    pub ballast_mb: u64,
+    /// A flush of the log that takes longer is slow; after three in a row another node leads.
+    pub slow_flush_ms: u64,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk {
+            reserve_mb: 256,
+            ballast_mb: 64,
+            slow_flush_ms: 1_000,
+        }
+    }
 }
 
 impl Default for Raft {
@@ -246,6 +269,9 @@ impl Config {
         }
         if self.raft.compare_ms < 100 {
             return Err(Error::field("raft.compare_ms", "must be at least 100"));
+        }
+        if self.disk.slow_flush_ms == 0 {
+            return Err(Error::field("disk.slow_flush_ms", "must be at least 1"));
         }
         if self.raft.snapshot_entries == 0 {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, RaftLogReader};
@@ -68,7 +68,8 @@ struct Inner {
     log: Option<RaftLog<Wal>>,
     recent: Recent,
     pending: Vec<IOFlushed<C>>,
-    in_flight: bool,
+    /// Since when a flush is under way.
+    in_flight: Option<Instant>,
     /// A flush has failed: nothing may count as durable any more.
     failed: bool,
 }
@@ -92,7 +93,7 @@ impl LogStore {
         config.wal.chunk_max_size = Some(chunk_bytes);
         config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
         // Grouping is ours: the worker must not linger, and must never block on itself in a callback.
-        config.wal.flush_batch_wait = Some(std::time::Duration::ZERO);
+        config.wal.flush_batch_wait = Some(Duration::ZERO);
         config.wal.flush_queue_max_bytes = Some(1 << 40);
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
         config.log_cache_max_items = Some(CACHE_ITEMS_MAX);
@@ -110,7 +111,7 @@ impl LogStore {
             log: Some(log),
             recent: Recent::default(),
             pending: Vec::new(),
-            in_flight: false,
+            in_flight: None,
             failed: false,
         });
         let shared = Arc::new(Shared {
@@ -129,6 +130,12 @@ impl LogStore {
     /// From now on this hears how long each flush takes; the first one to be told stays.
     pub(super) fn tell(&self, timer: Timer) {
         let _ = self.shared.timer.set(timer);
+    }
+
+    /// For how long the flush that is under way has been.
+    pub(super) fn flushing_for(&self) -> Option<Duration> {
+        let since = self.shared.inner.lock().in_flight;
+        since.map(|since| since.elapsed())
     }
 
     /// Writes down how far the log is known to be durable.
@@ -195,7 +202,7 @@ impl Shared {
             waiter.io_completed(Ok(()));
         }
         let mut inner = self.inner.lock();
-        inner.in_flight = false;
+        inner.in_flight = None;
         if let Err(error) = Shared::flush_pending(&self, &mut inner) {
             self.fatal.raise(&format!("the log cannot be flushed: {error}"));
         }
@@ -209,10 +216,10 @@ impl Shared {
             // It was closed meanwhile, and whoever waits is gone with it.
             return Ok(());
         };
-        if inner.in_flight || inner.pending.is_empty() {
+        if inner.in_flight.is_some() || inner.pending.is_empty() {
             return Ok(());
         }
-        inner.in_flight = true;
+        inner.in_flight = Some(Instant::now());
         let waiters = std::mem::take(&mut inner.pending);
         let end = self.mark.end(log.log_state().last().map(|id| from_wal(*id)));
         log.flush(true, Some(self.timed(Flushed::Group(self.clone(), waiters, end))))

@@ -14,6 +14,7 @@ use reeve_domain::{Applied, Entry, State, apply};
 use tokio::sync::watch;
 
 use super::compare::Compare;
+use super::disk::Disk;
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
 use super::{AppliedSink, Fatal, Work};
@@ -69,6 +70,7 @@ pub struct Machine {
     sink: Arc<dyn AppliedSink>,
     fatal: Fatal,
     compare: Option<Compare>,
+    disk: Option<Disk>,
 }
 
 impl Machine {
@@ -89,6 +91,7 @@ impl Machine {
             sink,
             fatal,
             compare: None,
+            disk: None,
         };
         if let Some((meta, state)) = machine.store.best(purged)? {
             machine.take_over(meta, state);
@@ -99,6 +102,11 @@ impl Machine {
     /// Hands its State on where it is to be compared.
     pub(super) fn compare_with(&mut self, compare: Compare) {
         self.compare = Some(compare);
+    }
+
+    /// Makes no snapshot while that disk is full: half of one helps nobody.
+    pub(super) fn stop_snapshots_on(&mut self, disk: Disk) {
+        self.disk = Some(disk);
     }
 
     fn take_over(&mut self, meta: SnapshotMeta, state: State) {
@@ -198,6 +206,9 @@ impl RaftStateMachine<C> for Machine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        if self.disk.as_ref().is_some_and(|disk| disk.health().full) {
+            return None;
+        }
         Some(self.get_snapshot_builder().await)
     }
 

@@ -7,6 +7,7 @@
 //! The log is `raft-log`, the state is in memory, snapshots are files of our own.
 
 mod compare;
+mod disk;
 mod folder;
 mod freshness;
 mod leave;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
+pub use disk::{DiskSettings, Health};
 pub use machine::Published;
 pub use membership::{NodeRole, NodeStatus, Status};
 pub use peer_server::PeerServer;
@@ -54,6 +56,7 @@ pub use types::Committed;
 use crate::mutant::Mutant;
 use crate::vault::Sealer;
 use compare::{Compare, Mark};
+use disk::Disk;
 use freshness::Freshness;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
 use machine::{Board, Machine};
@@ -75,6 +78,7 @@ pub struct Settings {
     pub trailing_entries: u64,
     /// How often the nodes compare their States.
     pub compare_every: Duration,
+    pub disk: DiskSettings,
 }
 
 /// Heartbeats and elections. After a leader dies, writes are back after about
@@ -264,6 +268,7 @@ struct Inner {
     handlers: Arc<dyn Handlers>,
     clock: Clock,
     compare: Compare,
+    disk: Disk,
     tasks: TaskTracker,
     /// This node is about to stop: it begins no change of the group.
     leaving: CancellationToken,
@@ -297,6 +302,7 @@ impl Consensus {
     ) -> std::io::Result<Consensus> {
         compare::check(&settings.data_dir)?;
         let folder = folder::Folder::take(&settings.data_dir, &settings.cluster, settings.node_id)?;
+        let disk = Disk::open(settings.data_dir.clone(), settings.disk)?;
         let board = Board::new();
         let snapshots = SnapshotStore::open(
             settings.data_dir.join("snapshots"),
@@ -304,11 +310,12 @@ impl Consensus {
             sealer.clone(),
         )?;
         let log = log::LogStore::open(&settings.data_dir, sealer, fatal.clone())?;
-        log.tell(sink.timer());
+        log.tell(timer(disk.clone(), sink.timer()));
         let purged = log.purged()?;
         let compare = Compare::start(&settings.data_dir, fatal.clone())?;
         let mut machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
         machine.compare_with(compare.clone());
+        machine.stop_snapshots_on(disk.clone());
         let links = Links::new(settings.node_id, &settings.cluster, dialer);
         let factory = network::Factory {
             links: links.clone(),
@@ -337,6 +344,7 @@ impl Consensus {
             handlers,
             clock: Clock::default(),
             compare,
+            disk,
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -349,6 +357,7 @@ impl Consensus {
         consensus.spawn(consensus.clone().tell());
         consensus.spawn(consensus.clone().keep_comparing());
         consensus.spawn(consensus.clone().keep_log_short());
+        consensus.spawn(consensus.clone().keep_disk());
         Ok(consensus)
     }
 
@@ -532,11 +541,14 @@ impl Consensus {
                 odd_index: self.0.compare.odd_at(*id),
             };
             let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
+            let disk = self.0.disk.clone();
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
                 if let Ok(Ok(heard)) = tokio::time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
+                    let (full, slow) = (heard.disk_full, heard.disk_slow);
+                    disk.heard(id, Health { full, slow });
                     if let Ok(hash) = heard.compared_hash.as_ref().try_into() {
                         let index = heard.compared_index;
                         compare.heard(id, Mark { index, hash });
@@ -544,6 +556,10 @@ impl Consensus {
                 }
             });
         }
+    }
+
+    fn disk(&self) -> &Disk {
+        &self.0.disk
     }
 
     fn compare(&self) -> &Compare {
@@ -604,6 +620,16 @@ impl Consensus {
     fn clock(&self) -> &Clock {
         &self.0.clock
     }
+}
+
+/// Tells the disk's keeper of each flush, and whoever else wants to know.
+fn timer(disk: Disk, then: Timer) -> Timer {
+    Arc::new(move |work, took| {
+        if work == Work::LogFlush {
+            disk.flushed(took);
+        }
+        then(work, took);
+    })
 }
 
 fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {

@@ -45,6 +45,14 @@ impl PeerServer {
         Ok(envelope.body.clone())
     }
 
+    /// A full disk takes no entries: what cannot be kept is not begun. The leader's beats are heard.
+    fn check_room(&self, request: &openraft::raft::AppendEntriesRequest<C>) -> Result<(), Status> {
+        match !request.entries.is_empty() && self.consensus.disk().health().full {
+            true => Err(Status::resource_exhausted("the disk of this node is full")),
+            false => Ok(()),
+        }
+    }
+
     fn check(&self, envelope: &wire::Envelope, peer: Option<&Peer>) -> Result<(), Status> {
         if envelope.cluster != self.consensus.cluster() {
             return Err(Status::permission_denied("this node belongs to another cluster"));
@@ -78,10 +86,12 @@ impl PeerService for PeerServer {
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
         let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let entries = unpack(&body)?;
+        self.check_room(&entries)?;
         let answer = self
             .consensus
             .raft()
-            .append_entries(unpack(&body)?)
+            .append_entries(entries)
             .await
             .map_err(fatal)?;
         Ok(Response::new(wire::AppendResponse { body: pack(&answer)? }))
@@ -102,8 +112,9 @@ impl PeerService for PeerServer {
             async move {
                 let envelope = inbound.message().await.ok()??.envelope?;
                 let checked = server.check(&envelope, peer.as_ref());
-                let entries =
-                    checked.and_then(|()| unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body));
+                let entries = checked
+                    .and_then(|()| unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body))
+                    .and_then(|entries| server.check_room(&entries).map(|()| entries));
                 let told =
                     |why: &Status| tracing::warn!(from = envelope.from, %why, "a replication stream is cut");
                 Some((entries.inspect_err(told).ok()?, inbound))
@@ -265,7 +276,10 @@ impl PeerService for PeerServer {
             .heard(told.term, told.committed_index, told.quorum_age_ms, told.clock_ms);
         self.consensus.hear_compare(told.compare_index, told.odd_index);
         let own = self.consensus.compare().own();
+        let disk = self.consensus.disk().health();
         Ok(Response::new(wire::LeadResponse {
+            disk_full: disk.full,
+            disk_slow: disk.slow,
             clock_ms: self.consensus.freshness().clock_ms(),
             compared_index: own.map(|mark| mark.index).unwrap_or_default(),
             compared_hash: own.map(|mark| mark.hash.to_vec().into()).unwrap_or_default(),

@@ -219,6 +219,9 @@ impl Consensus {
         if !self.is_leader() {
             return Verdict::Again;
         }
+        if let Some(full) = self.disk().refusal() {
+            return Verdict::Refused(full);
+        }
         let published = self.published();
         if let Err(refusal) = self.handlers().admit(&published.state, &proposal) {
             return Verdict::Refused(refusal);

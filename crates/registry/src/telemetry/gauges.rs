@@ -38,6 +38,9 @@ pub(super) async fn run(rooms: Rooms, credentials: Credentials) {
         seen.group(&rooms, &rooms.consensus.status(), now);
         count(&rooms, &published.state, now, seen.leads_since);
         certificates(&rooms, &published.state, &credentials);
+        let disk = rooms.consensus.disk_health();
+        rooms.metrics.disk_full.set(i64::from(disk.full));
+        rooms.metrics.disk_slow.set(i64::from(disk.slow));
         rooms.metrics.watch_streams.set(rooms.hub.streams() as i64);
     }
 }

@@ -21,7 +21,9 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use super::store::Deaf;
-use crate::consensus::{Committed, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
+use crate::consensus::{
+    Committed, Consensus, Dialer, DiskSettings, Fatal, Forwarded, Handlers, Settings, Timing,
+};
 use crate::vault::Sealer;
 
 struct Plain;
@@ -220,6 +222,11 @@ impl Cluster {
             snapshot_entries: self.snapshot_entries,
             trailing_entries: 5,
             compare_every: Duration::from_millis(300),
+            disk: DiskSettings {
+                reserve_bytes: 1 << 20,
+                ballast_bytes: 0,
+                slow_flush: Duration::from_secs(10),
+            },
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

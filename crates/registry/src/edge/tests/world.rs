@@ -22,7 +22,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::archive::{Archive, Cipher};
 use crate::authority::{Authority, FLEET_AUDIT_KEY, ISSUING_KEY, seal_new_key};
-use crate::consensus::{Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing};
+use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Forwarded, Handlers, Settings, Timing};
 use crate::edge::{Options, Rates, routes};
 use crate::hub::Hub;
 use crate::pilot::SightingsBoard;
@@ -162,6 +162,11 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
         snapshot_entries: 10_000,
         trailing_entries: 1_000,
         compare_every: Duration::from_secs(600),
+        disk: DiskSettings {
+            reserve_bytes: 1 << 20,
+            ballast_bytes: 0,
+            slow_flush: Duration::from_secs(10),
+        },
     };
     let metrics = Arc::new(Metrics::new(1, "hospital"));
     let sink = Sink {

@@ -1,0 +1,78 @@
+//! A disk of its own for one node, small enough to be filled.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use reeve_local::Node;
+
+/// Big enough for what a test writes.
+const SIZE: &str = "size=48m";
+const CHUNK: usize = 256 << 10;
+
+/// A file system in memory at a node's data folder; it ends with this value.
+pub struct SmallDisk {
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Moves the data of a node that does not run to a disk of its own. It takes root.
+    pub fn below(node: &Node) -> Result<SmallDisk> {
+        ensure!(!node.is_running(), "node {} runs", node.id());
+        let at = node.data_dir().to_owned();
+        let aside = at.with_extension("aside");
+        std::fs::rename(&at, &aside)?;
+        std::fs::create_dir(&at)?;
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
+            .arg(&at))?;
+        let disk = SmallDisk { at };
+        run(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&disk.at))?;
+        std::fs::remove_dir_all(aside)?;
+        Ok(disk)
+    }
+
+    /// Fills it until no more than so many bytes are free.
+    pub fn fill(&self, left: u64) -> Result<()> {
+        let mut file = File::create(self.filler())?;
+        while self.free()? > left {
+            let more = (self.free()? - left).min(CHUNK as u64) as usize;
+            file.write_all(&vec![7; more])?;
+        }
+        Ok(())
+    }
+
+    /// Gives the room back.
+    pub fn clear(&self) -> Result<()> {
+        Ok(std::fs::remove_file(self.filler())?)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.at.join("filler")
+    }
+
+    fn free(&self) -> Result<u64> {
+        let disk = rustix::fs::statvfs(&self.at)?;
+        Ok(disk.f_bavail * disk.f_frsize)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a node may still run on it.
+        if let Err(error) = run(Command::new("umount").arg("--lazy").arg(&self.at)) {
+            eprintln!("{} stays mounted: {error:#}", Path::display(&self.at));
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let ended = command
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
+    let why = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success(), "{command:?}: {why}");
+    Ok(())
+}

@@ -128,7 +128,7 @@ async fn build(
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
     let archive = Archive::open(
         config.data_dir.join("archive"),
-        Arc::new(ArchiveCipher(sealer.clone())),
+        Arc::new(ArchiveCipher::new(sealer.clone())),
     )
     .context("the archive cannot be opened")?;
     let metrics = Arc::new(Metrics::new(node_id, &config.cluster));
@@ -280,7 +280,13 @@ impl Dialer for PeerDialer {
 }
 
 /// The archive's values under the node's data key.
-struct ArchiveCipher(Sealer);
+pub(crate) struct ArchiveCipher(Sealer);
+
+impl ArchiveCipher {
+    pub(crate) fn new(sealer: Sealer) -> ArchiveCipher {
+        ArchiveCipher(sealer)
+    }
+}
 
 impl Cipher for ArchiveCipher {
     fn seal(&self, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, String> {

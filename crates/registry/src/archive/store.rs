@@ -42,6 +42,26 @@ pub(super) struct Store {
 struct Known {
     last: u64,
     gaps: Gaps,
+    /// Revisions that never were: they are neither here nor missing.
+    leaps: Gaps,
+}
+
+impl Known {
+    fn miss(&mut self, from: u64, to: u64) {
+        self.gaps.add(from, to);
+        self.leave_out_leaps();
+    }
+
+    fn leave_out_leaps(&mut self) {
+        for (from, to) in self.leaps.to_pairs() {
+            self.gaps.remove(from, to);
+        }
+    }
+
+    /// The first revision from one on that ever was.
+    fn real(&self, revision: u64) -> u64 {
+        self.leaps.end_of(revision).map_or(revision, |to| to + 1)
+    }
 }
 
 /// What `changes` holds: the events themselves, and the keys of what lies in other trees.
@@ -58,6 +78,8 @@ struct Link {
 struct Meta {
     last: u64,
     gaps: Vec<(u64, u64)>,
+    #[serde(default)]
+    leaps: Vec<(u64, u64)>,
 }
 
 impl Store {
@@ -93,6 +115,7 @@ impl Store {
             });
         }
         let gaps = Gaps::from_pairs(meta.gaps);
+        let leaps = Gaps::from_pairs(meta.leaps);
         if meta.last > 0 && !gaps.holds(meta.last) {
             store.change(meta.last)?.ok_or(ArchiveError::Short {
                 found: meta.last - 1,
@@ -102,6 +125,7 @@ impl Store {
         *store.known.lock() = Known {
             last: meta.last,
             gaps,
+            leaps,
         };
         Ok(store)
     }
@@ -116,7 +140,7 @@ impl Store {
                 continue;
             }
             if revision > known.last {
-                known.gaps.add(known.last + 1, revision - 1);
+                known.miss(known.last + 1, revision - 1);
                 known.last = revision;
             }
             known.gaps.fill(revision);
@@ -143,21 +167,37 @@ impl Store {
         self.know(known)
     }
 
-    /// Everything up to a revision belongs here; what is not, is missing.
-    pub(super) fn reach(&self, revision: u64) -> Result<(), ArchiveError> {
+    /// Everything up to a revision belongs here, but for what never was; what is not, is missing.
+    pub(super) fn reach(&self, revision: u64, leaps: &[(u64, u64)]) -> Result<(), ArchiveError> {
         let mut known = self.known.lock().clone();
-        if revision <= known.last {
+        let before = known.leaps.clone();
+        for (from, to) in leaps {
+            known.leaps.add(*from, *to);
+        }
+        if revision <= known.last && known.leaps == before {
             return Ok(());
         }
-        known.gaps.add(known.last + 1, revision);
-        known.last = revision;
+        known.leave_out_leaps();
+        if revision > known.last {
+            known.miss(known.last + 1, revision);
+            known.last = revision;
+        }
         self.know(known)
+    }
+
+    pub(super) fn leaps(&self) -> Vec<(u64, u64)> {
+        self.known.lock().leaps.to_pairs()
+    }
+
+    /// The first revision from one on that ever was.
+    pub(super) fn real(&self, revision: u64) -> u64 {
+        self.known.lock().real(revision)
     }
 
     /// Something is damaged: all of it is fetched again, over what is here.
     pub(super) fn doubt(&self) -> Result<(), ArchiveError> {
         let mut known = self.known.lock().clone();
-        known.gaps.add(1, known.last);
+        known.miss(1, known.last);
         self.know(known)
     }
 
@@ -199,16 +239,15 @@ impl Store {
 
     /// Whole revisions, up to the first that is missing.
     pub(super) fn changes(&self, from: Revision, limit: usize) -> Result<Vec<Change>, ArchiveError> {
-        let gaps = self.known.lock().gaps.clone();
+        let known = self.known.lock().clone();
         let mut found = Vec::new();
-        for revision in (from.0..).take(limit) {
-            if gaps.holds(revision) {
-                break;
-            }
+        let mut revision = known.real(from.0);
+        while found.len() < limit && !known.gaps.holds(revision) {
             let Some(change) = self.change(revision)? else {
                 break;
             };
             found.push(change);
+            revision = known.real(revision + 1);
         }
         Ok(found)
     }
@@ -251,6 +290,7 @@ impl Store {
         let meta = Meta {
             last: known.last,
             gaps: known.gaps.to_pairs(),
+            leaps: known.leaps.to_pairs(),
         };
         self.meta.insert(b"known", self.seal("meta", b"known", &meta)?)?;
         *self.known.lock() = known;

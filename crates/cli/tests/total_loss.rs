@@ -171,3 +171,66 @@ async fn everything_acknowledged_is_in_the_folder_of_the_last_survivor() -> Resu
     ashes::present(&fleet, &acked).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_keeps_copies_by_itself_and_the_next_one_goes_on() -> Result<()> {
+    let shelf = tempfile::tempdir()?;
+    let settings = format!(
+        "[backup]\nevery_ms = 1000\nkeep = 2\nurl = \"file://{}\"",
+        shelf.path().display()
+    );
+    let no_regions: [&str; 0] = [];
+    let fleet = Fleet::builder()
+        .regions(no_regions)
+        .direct()
+        .node_settings(settings.parse()?)
+        .start()
+        .await?;
+    let ashes = Ashes::of(&fleet)?;
+    let newest = || ashes::kept(shelf.path()).pop();
+    until("two copies, and no third", PATIENCE, async || {
+        Ok((ashes::kept(shelf.path()).len() == 2).then_some(()))
+    })
+    .await?;
+    fleet.leader().await?.kill9()?;
+    let before = newest();
+    until("a copy by another leader", PATIENCE, async || {
+        let files = ashes::kept(shelf.path());
+        Ok((files.last() > before.as_ref() && files.len() <= 3).then_some(()))
+    })
+    .await?;
+    // The next round may take away what was just listed: the newest stays for one more.
+    let whole = until("a copy to be checked", PATIENCE, async || {
+        let file = newest().context("no copy")?;
+        reeve(
+            &ashes,
+            "cluster snapshot verify",
+            &[file.as_path(), Path::new("--root-key"), &ashes.root_key()],
+        )
+        .map(Some)
+    })
+    .await?;
+    ensure!(
+        whole["inside"]["cluster"].as_str() == Some(fleet.cluster()),
+        "{whole}"
+    );
+    let told = ashes::text(&ashes, "audit tail", &[Path::new("--shard"), "fleet".as_ref()])?;
+    ensure!(told.contains("snapshot.keep"), "{told}");
+    Ok(())
+}
+
+/// The page that a person follows names the very options that the tests above use.
+#[test]
+fn the_page_says_what_is_done_here() -> Result<()> {
+    let restore = ["--root-key", "--dir", "--admin", "--api", "--peer", "--http"];
+    let recover = [&["--data-dir"], &restore[..]].concat();
+    for (verb, options) in [
+        ("cluster snapshot save", &[][..]),
+        ("cluster snapshot verify", &["--root-key"]),
+        ("cluster snapshot restore", &restore),
+        ("cluster recover", &recover),
+    ] {
+        ensure!(ashes::documented(verb)? == options, "docs/operations.md: {verb}");
+    }
+    Ok(())
+}

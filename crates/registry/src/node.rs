@@ -26,7 +26,7 @@ use crate::rooms::Rooms;
 use crate::sink::Sink;
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
-use crate::{edge, fill, found, http, join};
+use crate::{backup, edge, fill, found, http, join};
 
 /// Runs until a signal, then hands over and drains.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -70,6 +70,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stop.clone(),
     ));
     pilot::spawn(&rooms, &tasks, &stop);
+    tasks.spawn(backup::schedule::run(
+        rooms.clone(),
+        config.backup.clone(),
+        stop.clone(),
+    ));
     info!(node = node_id, api = %config.listen.api, peer = %config.listen.peer, "the node is up");
 
     wait_for_stop().await?;

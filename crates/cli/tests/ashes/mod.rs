@@ -378,3 +378,26 @@ pub fn sum_of_folder(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     }
     Ok(files)
 }
+
+/// Scheduled copies that have their names, the oldest first.
+pub fn kept(shelf: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(shelf)
+        .unwrap()
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<_> = entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == "snapshot"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The options of a command as docs/operations.md shows it.
+pub fn documented(verb: &str) -> Result<Vec<String>> {
+    let page = include_str!("../../../../docs/operations.md").replace("\\\n", " ");
+    let line = page
+        .lines()
+        .find(|line| line.starts_with(&format!("reeve {verb} ")));
+    let line = line.with_context(|| format!("docs/operations.md does not show {verb}"))?;
+    let options = line.split_whitespace().filter(|word| word.starts_with("--"));
+    Ok(options.map(str::to_owned).collect())
+}

@@ -16,6 +16,11 @@ mod frame;
 pub mod offline;
 mod restore;
 mod save;
+pub mod schedule;
+pub mod shelf;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;

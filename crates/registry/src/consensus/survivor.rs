@@ -9,11 +9,11 @@ use std::path::Path;
 use openraft::EntryPayload;
 use reeve_domain::{Applied, State, apply};
 
-use super::Fatal;
 use super::folder::{self, Folder};
 use super::log::LogStore;
 use super::machine::decode;
 use super::snapshot::SnapshotStore;
+use super::{Fatal, compare};
 use crate::mutant::Mutant;
 use crate::vault::Sealer;
 
@@ -28,8 +28,9 @@ pub struct Survivor {
 }
 
 impl Survivor {
-    /// Takes the folder of a node that was stopped, whoever it is of.
+    /// Takes the folder of a node that was stopped, whoever it is of; not of one whose State strayed from the others'.
     pub fn take(data_dir: &Path) -> io::Result<Survivor> {
+        compare::check(data_dir)?;
         let (cluster, node_id) = folder::owner(data_dir)?;
         let folder = Folder::take(data_dir, &cluster, node_id)?;
         Ok(Survivor {

@@ -92,6 +92,10 @@ async fn everything_in_the_log_counts() {
     })
     .unwrap();
     assert_eq!((state.regions.len(), heard), (2_500, state.revision.0));
+    drop(taken);
+    std::fs::write(folder.path().join("diverged.json"), "{}").unwrap();
+    let refused = Survivor::take(folder.path()).err().unwrap().to_string();
+    assert!(refused.contains("stands in the way"), "{refused}");
     let nobody = tempfile::tempdir().unwrap();
     let refused = Survivor::take(nobody.path()).err().unwrap().to_string();
     assert!(refused.contains("is no data folder of a node"), "{refused}");

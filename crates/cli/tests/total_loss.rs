@@ -57,7 +57,7 @@ async fn a_registry_that_lost_every_node_comes_back_from_a_snapshot() -> Result<
     )?;
     ensure!(told.contains("was sealed under root key"), "{told}");
 
-    let asked = [&[file.clone()], &place("new").owned()[..]].concat();
+    let asked = [vec![file.clone()], place("new").owned()].concat();
     let made = reeve(&ashes, "cluster snapshot restore", &asked)?;
     let again = must_fail(&ashes, "cluster snapshot restore", &asked)?;
     ensure!(again.contains("is there already"), "{again}");
@@ -67,7 +67,7 @@ async fn a_registry_that_lost_every_node_comes_back_from_a_snapshot() -> Result<
     );
     ensure!(made["cluster_id"] != made["from_cluster_id"], "{made}");
     let mutant = [("REEVE_MUTANT", "restore_without_leap")];
-    let odd = [&[file.clone()], &place("odd").owned()[..]].concat();
+    let odd = [vec![file.clone()], place("odd").owned()].concat();
     let odd = ashes::reeve_owned(&ashes, &mutant, "cluster snapshot restore", &odd)?;
     ensure!(
         odd["revision"].as_u64() <= Some(seen),

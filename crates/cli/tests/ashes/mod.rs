@@ -130,7 +130,7 @@ impl Ashes {
 
     /// At the first node's address.
     pub fn place(&self, fleet: &Fleet, dir: &str) -> Place {
-        self.place_at(&fleet.nodes()[0].address().to_owned(), dir)
+        self.place_at(fleet.nodes()[0].address(), dir)
     }
 
     /// At the address of a node that is lost.

@@ -71,11 +71,13 @@ async fn round(rooms: &Rooms, settings: &Backup) -> Result<(), Failure> {
         return Ok(());
     }
     if !rooms.archive.is_whole() {
-        return Ok(debug!("the archive is not whole yet; no backup now"));
+        debug!("the archive is not whole yet; no backup now");
+        return Ok(());
     }
     // Whoever believes to lead and does not must not act on it.
     let Ok(permit) = policy::for_pilot(&rooms.consensus).await else {
-        return Ok(debug!("leadership is not confirmed; no backup now"));
+        debug!("leadership is not confirmed; no backup now");
+        return Ok(());
     };
     let witness = Witness {
         action: SNAPSHOT_KEEP.to_owned(),

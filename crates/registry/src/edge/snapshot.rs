@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use reeve_domain::command::Witness;
@@ -75,7 +74,7 @@ fn write(desk: &Desk, state: &State, to: &Sender) -> Result<(), BackupError> {
     let sum = save(pieces, rooms.authority.root().as_ref(), &header, copy)?;
     let last = v1::SaveSnapshotResponse {
         saved_changes: saved.get(),
-        sha256: sum.to_vec().into(),
+        sha256: sum.to_vec(),
         ..Default::default()
     };
     Ok(to.blocking_send(Ok(last)).map_err(|_| gone())?)
@@ -89,7 +88,7 @@ fn about(header: &Header) -> v1::save_snapshot_response::About {
         tenants: header.tenants,
         changes: header.changes,
         node_id: header.node,
-        state_hash: header.state_hash.to_vec().into(),
+        state_hash: header.state_hash.to_vec(),
     }
 }
 
@@ -129,7 +128,7 @@ impl Write for Pieces<'_> {
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
         let message = v1::SaveSnapshotResponse {
-            data: Bytes::from(piece).into(),
+            data: piece,
             saved_changes: self.saved.get(),
             ..Default::default()
         };

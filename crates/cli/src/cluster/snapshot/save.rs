@@ -106,7 +106,7 @@ async fn receive(part: &Path, file: &Path, session: &Session) -> Result<Saved, F
     while let Some(piece) = stream.message().await? {
         to.write_all(&piece.data).map_err(wrote)?;
         bar.set_position(piece.saved_changes);
-        sum = piece.sha256.to_vec();
+        sum = piece.sha256;
     }
     bar.finish_and_clear();
     if sum.is_empty() {

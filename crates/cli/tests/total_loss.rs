@@ -141,11 +141,11 @@ async fn everything_acknowledged_is_in_the_folder_of_the_last_survivor() -> Resu
     // One is destroyed; the two that are left go on, and then the leader is destroyed.
     lost.kill9()?;
     load.reach(load.acked().len() + 6).await?;
+    let seen = ashes::revision_of(survivor).await?;
     leader.kill9()?;
+    survivor.kill9()?;
     let acked = load.acked();
     load.stop().await;
-    let seen = ashes::revision_of(survivor).await?;
-    survivor.kill9()?;
     ashes.lose_all_but(&fleet, survivor.id())?;
 
     let data = survivor.data_dir().to_owned();

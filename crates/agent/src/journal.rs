@@ -67,13 +67,14 @@ impl Journal {
         Some(recorded.report(key))
     }
 
-    /// Whether a step of the operation was taken back already.
-    pub fn has_turned_back(&self, operation: &str) -> bool {
-        let back = Direction::Undo as i32;
+    /// Whether a step of the operation was taken back already, at this epoch or a later one. What was taken back at
+    /// an older one goes forwards again when the registry came back from a copy that was made before.
+    pub fn has_turned_back(&self, operation: &str, epoch: u64) -> bool {
+        let back = |t: &Recorded| t.direction == Direction::Undo as i32 && t.epoch >= epoch;
         self.held
             .lock()
             .get(operation)
-            .is_some_and(|tries| tries.iter().any(|t| t.direction == back))
+            .is_some_and(|tries| tries.iter().any(back))
     }
 
     /// Writes an outcome down; it is on disk when this returns.

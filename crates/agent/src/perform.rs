@@ -44,17 +44,20 @@ pub struct Performer {
 #[derive(Default)]
 struct Latest(Mutex<HashMap<String, Try>>);
 
-/// Forwards first, then back; within a direction by step and attempt as they came.
+/// Forwards first, then back; within a direction by step and attempt as they came. A newer epoch begins anew: the
+/// registry that came back from a copy may have forgotten how far the operation was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Try {
+    epoch: u64,
     back: bool,
     step: u32,
     attempt: u32,
 }
 
 impl Try {
-    fn of(key: &StepKey) -> Try {
+    fn of(key: &StepKey, epoch: u64) -> Try {
         Try {
+            epoch,
             back: key.direction() == Direction::Undo,
             step: key.step,
             attempt: key.attempt,
@@ -64,11 +67,12 @@ impl Try {
 
 impl Latest {
     /// Notes an order; false when the operation is further already. There is no way from back to forwards.
-    fn note(&self, key: &StepKey, turned_back: bool) -> bool {
-        let this = Try::of(key);
+    fn note(&self, key: &StepKey, epoch: u64, turned_back: bool) -> bool {
+        let this = Try::of(key, epoch);
         let mut latest = self.0.lock();
         let known = latest.get(&key.operation_id).copied();
         let further = match known {
+            Some(known) if known.epoch != epoch => known.epoch > epoch,
             Some(known) if known.back => !this.back,
             Some(known) if !this.back => (this.step, this.attempt) < (known.step, known.attempt),
             _ => turned_back && !this.back,
@@ -79,8 +83,8 @@ impl Latest {
         !further
     }
 
-    fn is(&self, key: &StepKey) -> bool {
-        self.0.lock().get(&key.operation_id) == Some(&Try::of(key))
+    fn is(&self, key: &StepKey, epoch: u64) -> bool {
+        self.0.lock().get(&key.operation_id) == Some(&Try::of(key, epoch))
     }
 }
 
@@ -150,10 +154,8 @@ impl Performer {
         {
             return Ok(report);
         }
-        if !self
-            .latest
-            .note(key, self.journal.has_turned_back(&key.operation_id))
-        {
+        let turned_back = self.journal.has_turned_back(&key.operation_id, order.epoch);
+        if !self.latest.note(key, order.epoch, turned_back) {
             return Err(io::Error::other("a later order of this operation has come"));
         }
         let result = self.carry_out(order).await;
@@ -173,7 +175,11 @@ impl Performer {
         let queue = self.tenants.lock().entry(tenant.id.clone()).or_default().clone();
         let _turn = queue.lock().await;
         // It may have waited while the operation turned back, or came to another try.
-        if !order.key.as_ref().is_some_and(|key| self.latest.is(key)) {
+        if !order
+            .key
+            .as_ref()
+            .is_some_and(|key| self.latest.is(key, order.epoch))
+        {
             return Err(Failure::retry(
                 "OVERTAKEN",
                 "a later order of this operation has come",
@@ -308,24 +314,35 @@ mod tests {
     fn an_order_that_was_overtaken_does_not_act() {
         let latest = Latest::default();
         let first = key(Direction::Forward, 1, 1);
-        assert!(latest.note(&first, false) && latest.is(&first));
+        assert!(latest.note(&first, 1, false) && latest.is(&first, 1));
         let second = key(Direction::Forward, 1, 2);
-        assert!(latest.note(&second, false));
-        assert!(!latest.is(&first), "an older try would have acted");
-        assert!(!latest.note(&first, false), "an older try was taken up again");
+        assert!(latest.note(&second, 1, false));
+        assert!(!latest.is(&first, 1), "an older try would have acted");
+        assert!(!latest.note(&first, 1, false), "an older try was taken up again");
         let back = key(Direction::Undo, 1, 1);
-        assert!(latest.note(&back, false) && !latest.is(&second));
+        assert!(latest.note(&back, 1, false) && !latest.is(&second, 1));
         assert!(
-            !latest.note(&key(Direction::Forward, 2, 1), false),
+            !latest.note(&key(Direction::Forward, 2, 1), 1, false),
             "forwards after it turned back"
         );
-        assert!(latest.note(&key(Direction::Undo, 0, 1), false));
+        assert!(latest.note(&key(Direction::Undo, 0, 1), 1, false));
     }
 
     #[test]
     fn what_turned_back_in_an_earlier_life_stays_turned() {
         let latest = Latest::default();
-        assert!(!latest.note(&key(Direction::Forward, 1, 3), true));
-        assert!(latest.note(&key(Direction::Undo, 0, 1), true));
+        assert!(!latest.note(&key(Direction::Forward, 1, 3), 1, true));
+        assert!(latest.note(&key(Direction::Undo, 0, 1), 1, true));
+    }
+
+    #[test]
+    fn a_newer_epoch_begins_anew_and_an_older_one_never_comes_back() {
+        let latest = Latest::default();
+        assert!(latest.note(&key(Direction::Forward, 4, 1), 1, false));
+        assert!(latest.note(&key(Direction::Undo, 3, 1), 1, false));
+        let again = key(Direction::Forward, 2, 1);
+        assert!(latest.note(&again, 9, false) && latest.is(&again, 9));
+        assert!(!latest.note(&key(Direction::Undo, 2, 1), 1, false));
+        assert!(latest.is(&again, 9), "an order of an older epoch took its place");
     }
 }

@@ -149,6 +149,11 @@ impl Session {
         }
     }
 
+    /// Whether somebody looks on who would like to see how far it is.
+    pub fn is_watched(&self) -> bool {
+        !self.globals.quiet && io::stderr().is_terminal()
+    }
+
     /// Writes a message beside the results.
     pub fn say(&self, message: &str) {
         if !self.globals.quiet {

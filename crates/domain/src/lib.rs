@@ -21,6 +21,7 @@ pub mod policy;
 pub mod refusal;
 pub mod request;
 pub mod resolve;
+pub mod restore;
 pub mod secret;
 pub mod state;
 pub mod tenant;

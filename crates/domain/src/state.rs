@@ -13,6 +13,7 @@ use crate::ids::{NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::request::Requests;
+use crate::restore::Leap;
 use crate::secret::Sealed;
 use crate::tenant::{Class, Status, Tenant};
 use crate::words::{Claim, Name};
@@ -47,6 +48,9 @@ pub struct State {
     pub requests: Requests,
     /// Last record of each audit shard.
     pub heads: OrdMap<Arc<str>, Head>,
+    /// Revisions that never were. Left out while there are none: every State before the first restore is as it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaps: Vec<Leap>,
 }
 
 /// The cluster itself.

@@ -15,17 +15,27 @@ impl Binaries {
     /// Looks in `REEVE_BIN_DIR`, then beside this executable and in the folder above (where cargo puts
     /// programs when this is one of its tests or examples).
     pub fn find() -> Result<Binaries> {
-        let mut dirs = Vec::new();
-        if let Some(dir) = std::env::var_os("REEVE_BIN_DIR") {
-            dirs.push(PathBuf::from(dir));
-        }
-        let own = std::env::current_exe().context("finding this executable")?;
-        dirs.extend(own.ancestors().skip(1).take(2).map(Path::to_owned));
+        let dirs = dirs()?;
         Ok(Binaries {
             registry: find("reeve-registry", &dirs)?,
             agent: find("reeve-agent", &dirs)?,
         })
     }
+}
+
+/// The registry's program alone: offline work on its files needs no agent.
+pub fn registry() -> Result<PathBuf> {
+    find("reeve-registry", &dirs()?)
+}
+
+fn dirs() -> Result<Vec<PathBuf>> {
+    let mut dirs = Vec::new();
+    if let Some(dir) = std::env::var_os("REEVE_BIN_DIR") {
+        dirs.push(PathBuf::from(dir));
+    }
+    let own = std::env::current_exe().context("finding this executable")?;
+    dirs.extend(own.ancestors().skip(1).take(2).map(Path::to_owned));
+    Ok(dirs)
 }
 
 fn find(name: &str, dirs: &[PathBuf]) -> Result<PathBuf> {

@@ -27,7 +27,7 @@ mod schemas;
 pub mod tenants;
 
 pub use agent::Agent;
-pub use binaries::Binaries;
+pub use binaries::{Binaries, registry as registry_program};
 pub use config::{Dial, Doors, NodeConfig};
 pub use fleet::{Builder, Fleet, Restart};
 pub use hop::{Hop, Hops, Mode};

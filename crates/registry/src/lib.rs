@@ -9,6 +9,7 @@
 pub mod archive;
 pub mod asks;
 pub mod authority;
+pub mod backup;
 pub mod config;
 pub mod consensus;
 pub mod edge;

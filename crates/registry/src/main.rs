@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use reeve_registry::{config, join, mutant, node, telemetry};
+use reeve_registry::{backup, config, join, mutant, node, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     /// Settings in TOML.
     #[arg(long, env = "REEVE_REGISTRY_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// One setting on top of all others, for example --set raft.profile=wan.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -34,6 +35,11 @@ enum Verb {
         /// The file that holds the token; tokens never belong on a command line.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
+    },
+    /// Work on snapshot files while no node runs; prints JSON. People use `reeve cluster snapshot` and `recover`.
+    Snapshot {
+        #[command(subcommand)]
+        verb: backup::offline::Verb,
     },
     /// Look at the settings.
     Config {
@@ -52,10 +58,26 @@ enum ConfigVerb {
     },
 }
 
+fn offline(verb: backup::offline::Verb) -> anyhow::Result<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let said = runtime.block_on(backup::offline::run(verb))?;
+    println!("{said}");
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     mutant::check(std::env::var("REEVE_MUTANT").ok().as_deref()).map_err(anyhow::Error::msg)?;
-    let layered = config::load(&cli.config, std::env::vars(), &cli.set)?;
+    if let Some(Verb::Snapshot { verb }) = cli.verb {
+        return offline(verb);
+    }
+    let file = cli
+        .config
+        .context("--config FILE is missing; it names the node's settings")?;
+    let layered = config::load(&file, std::env::vars(), &cli.set)?;
     if let Some(Verb::Config {
         verb: ConfigVerb::Print { provenance },
     }) = cli.verb

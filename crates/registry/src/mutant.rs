@@ -9,6 +9,10 @@ pub enum Mutant {
     AnswerBeforeFlush,
     /// A linearizable read asks nobody how far the group has come.
     ReadWithoutIndex,
+    /// A recovery takes only what its folder knew to be committed.
+    RecoverCommittedOnly,
+    /// A restore goes on at the copy's own numbers.
+    RestoreWithoutLeap,
     /// A leader that starts again leads on in its old term.
     RestoreLeader,
     /// Applying changes something that it should not.
@@ -23,7 +27,9 @@ impl Mutant {
         match self {
             Mutant::AnswerBeforeFlush => "answer_before_flush",
             Mutant::ReadWithoutIndex => "read_without_index",
+            Mutant::RecoverCommittedOnly => "recover_committed_only",
             Mutant::RestoreLeader => "restore_leader",
+            Mutant::RestoreWithoutLeap => "restore_without_leap",
             Mutant::StrayState => "stray_state",
             Mutant::ForgetRequests => "forget_requests",
         }

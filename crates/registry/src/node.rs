@@ -26,7 +26,7 @@ use crate::rooms::Rooms;
 use crate::sink::Sink;
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
-use crate::{edge, fill, found, http, join};
+use crate::{backup, edge, fill, found, http, join};
 
 /// Runs until a signal, then hands over and drains.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -70,6 +70,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stop.clone(),
     ));
     pilot::spawn(&rooms, &tasks, &stop);
+    tasks.spawn(backup::schedule::run(
+        rooms.clone(),
+        config.backup.clone(),
+        stop.clone(),
+    ));
     info!(node = node_id, api = %config.listen.api, peer = %config.listen.peer, "the node is up");
 
     wait_for_stop().await?;
@@ -138,7 +143,7 @@ async fn build(
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
     let archive = Archive::open(
         config.data_dir.join("archive"),
-        Arc::new(ArchiveCipher(sealer.clone())),
+        Arc::new(ArchiveCipher::new(sealer.clone())),
     )
     .context("the archive cannot be opened")?;
     let metrics = Arc::new(Metrics::new(node_id, &config.cluster));
@@ -291,7 +296,13 @@ impl Dialer for PeerDialer {
 }
 
 /// The archive's values under the node's data key.
-struct ArchiveCipher(Sealer);
+pub(crate) struct ArchiveCipher(Sealer);
+
+impl ArchiveCipher {
+    pub(crate) fn new(sealer: Sealer) -> ArchiveCipher {
+        ArchiveCipher(sealer)
+    }
+}
 
 impl Cipher for ArchiveCipher {
     fn seal(&self, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, String> {

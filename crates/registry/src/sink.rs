@@ -34,7 +34,7 @@ impl AppliedSink for Sink {
     }
 
     fn installed(&self, state: &State) {
-        if let Err(error) = self.archive.reach(state.revision) {
+        if let Err(error) = self.archive.reach(state) {
             error!(%error, "the archive did not hear of a snapshot");
         }
         self.hub.restart_after(state.revision);

@@ -123,7 +123,7 @@ fn region(name: &str) -> Region {
 }
 
 /// A socket is bound to an address: a name that is not one means every address of this machine.
-fn listen(bind: Option<&str>, advertised: &str) -> String {
+pub(super) fn listen(bind: Option<&str>, advertised: &str) -> String {
     let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
     match bind {
         Some(bind) => format!("{bind}:{port}"),

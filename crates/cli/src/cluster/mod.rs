@@ -2,6 +2,7 @@
 
 mod enroll;
 mod init;
+mod snapshot;
 mod token;
 
 use clap::{Args, Subcommand};
@@ -26,6 +27,10 @@ enum Verb {
     Status,
     JoinToken(token::JoinToken),
     Enroll(enroll::Enroll),
+    /// Copies of the registry itself: save, check, begin anew from one
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
+    Recover(snapshot::recover::Recover),
 }
 
 pub async fn run(cluster: Cluster, session: &Session) -> Result<(), Failure> {
@@ -34,6 +39,8 @@ pub async fn run(cluster: Cluster, session: &Session) -> Result<(), Failure> {
         Verb::Status => status(session).await,
         Verb::JoinToken(args) => token::run(args, session).await,
         Verb::Enroll(args) => enroll::run(args, session).await,
+        Verb::Snapshot(verb) => snapshot::run(verb, session).await,
+        Verb::Recover(args) => snapshot::recover::run(args, session),
     }
 }
 

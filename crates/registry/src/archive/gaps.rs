@@ -54,11 +54,33 @@ impl Gaps {
         }
     }
 
+    /// A range is not missing after all.
+    pub(super) fn remove(&mut self, from: u64, to: u64) {
+        let touched: Vec<(u64, u64)> = self
+            .0
+            .range(..=to)
+            .filter(|(_, end)| **end >= from)
+            .map(|(begin, end)| (*begin, *end))
+            .collect();
+        for (begin, end) in touched {
+            self.0.remove(&begin);
+            if begin < from {
+                self.0.insert(begin, from - 1);
+            }
+            if end > to {
+                self.0.insert(to + 1, end);
+            }
+        }
+    }
+
+    /// The end of the range that a revision lies in.
+    pub(super) fn end_of(&self, revision: u64) -> Option<u64> {
+        let (_, to) = self.0.range(..=revision).next_back()?;
+        Some(*to).filter(|to| revision <= *to)
+    }
+
     pub(super) fn holds(&self, revision: u64) -> bool {
-        self.0
-            .range(..=revision)
-            .next_back()
-            .is_some_and(|(_, to)| revision <= *to)
+        self.end_of(revision).is_some()
     }
 
     pub(super) fn first(&self) -> Option<(u64, u64)> {
@@ -85,5 +107,16 @@ mod tests {
         assert!(gaps.holds(7) && !gaps.holds(4) && !gaps.holds(23) && !gaps.holds(0));
         gaps.add(1, 40);
         assert_eq!(Gaps::from_pairs(gaps.to_pairs()).first(), Some((1, 40)));
+    }
+
+    #[test]
+    fn a_range_is_cut_out_of_what_is_missing() {
+        let mut gaps = Gaps::from_pairs(vec![(1, 10), (20, 30), (40, 41)]);
+        gaps.remove(5, 25);
+        assert_eq!(gaps.to_pairs(), [(1, 4), (26, 30), (40, 41)]);
+        gaps.remove(27, 28);
+        gaps.remove(40, 50);
+        assert_eq!(gaps.to_pairs(), [(1, 4), (26, 26), (29, 30)]);
+        assert_eq!((gaps.end_of(29), gaps.end_of(28)), (Some(30), None));
     }
 }

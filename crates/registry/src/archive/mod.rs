@@ -106,9 +106,9 @@ impl Archive {
 
     /// Tells where the published State is; from now on what it names and this archive lacks counts as missing.
     pub fn follow(&self, state: impl Fn() -> Arc<State> + Send + Sync + 'static) -> Result<(), ArchiveError> {
-        let revision = state().revision;
+        let now = state();
         *self.shared.heads.write() = Some(Box::new(state));
-        self.reach(revision)
+        self.reach(&now)
     }
 
     /// Takes what a change left behind. It is durable once `flush_durable` returns.
@@ -119,11 +119,12 @@ impl Archive {
             .map_err(|_| ArchiveError::Stopped)
     }
 
-    /// A snapshot brought the State to this revision: what lies between is missing here.
-    pub fn reach(&self, revision: Revision) -> Result<(), ArchiveError> {
+    /// A snapshot brought this State: what lies between is missing here, unless it never was.
+    pub fn reach(&self, state: &State) -> Result<(), ArchiveError> {
+        let leaps = state.leaps.iter().map(|leap| (leap.from.0, leap.to.0)).collect();
         self.shared.queued.fetch_add(1, Ordering::SeqCst);
         self.jobs
-            .send(Job::Reach(revision))
+            .send(Job::Reach(state.revision, leaps))
             .map_err(|_| ArchiveError::Stopped)
     }
 
@@ -185,7 +186,8 @@ impl Archive {
         let from = from.max(Revision(1));
         let limit = limit.min(LIMIT_MAX);
         let found = self.read(|store| store.changes(from, limit))?;
-        let next = Revision(from.0 + found.len() as u64);
+        let next = found.last().map_or(from, |change| change.revision.next());
+        let next = Revision(self.shared.store.load().real(next.0));
         if let Some(head) = head
             && found.len() < limit
             && next <= head

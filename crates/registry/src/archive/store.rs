@@ -41,6 +41,26 @@ pub(super) struct Store {
 struct Known {
     last: u64,
     gaps: Gaps,
+    /// Revisions that never were: they are neither here nor missing.
+    leaps: Gaps,
+}
+
+impl Known {
+    fn miss(&mut self, from: u64, to: u64) {
+        self.gaps.add(from, to);
+        self.leave_out_leaps();
+    }
+
+    fn leave_out_leaps(&mut self) {
+        for (from, to) in self.leaps.to_pairs() {
+            self.gaps.remove(from, to);
+        }
+    }
+
+    /// The first revision from one on that ever was.
+    fn real(&self, revision: u64) -> u64 {
+        self.leaps.end_of(revision).map_or(revision, |to| to + 1)
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -51,6 +71,8 @@ struct Meta {
     layout: u32,
     last: u64,
     gaps: Vec<(u64, u64)>,
+    #[serde(default)]
+    leaps: Vec<(u64, u64)>,
 }
 
 const LAYOUT: u32 = 2;
@@ -99,6 +121,7 @@ impl Store {
             });
         }
         let gaps = Gaps::from_pairs(meta.gaps);
+        let leaps = Gaps::from_pairs(meta.leaps);
         if meta.last > 0 && !gaps.holds(meta.last) {
             store.change(meta.last)?.ok_or(ArchiveError::Short {
                 found: meta.last - 1,
@@ -108,6 +131,7 @@ impl Store {
         *store.known.lock() = Known {
             last: meta.last,
             gaps,
+            leaps,
         };
         Ok(store)
     }
@@ -122,7 +146,7 @@ impl Store {
                 continue;
             }
             if revision > known.last {
-                known.gaps.add(known.last + 1, revision - 1);
+                known.miss(known.last + 1, revision - 1);
                 known.last = revision;
             }
             known.gaps.fill(revision);
@@ -160,21 +184,37 @@ impl Store {
         Ok(within.keys().collect::<Result<_, _>>()?)
     }
 
-    /// Everything up to a revision belongs here; what is not, is missing.
-    pub(super) fn reach(&self, revision: u64) -> Result<(), ArchiveError> {
+    /// Everything up to a revision belongs here, but for what never was; what is not, is missing.
+    pub(super) fn reach(&self, revision: u64, leaps: &[(u64, u64)]) -> Result<(), ArchiveError> {
         let mut known = self.known.lock().clone();
-        if revision <= known.last {
+        let before = known.leaps.clone();
+        for (from, to) in leaps {
+            known.leaps.add(*from, *to);
+        }
+        if revision <= known.last && known.leaps == before {
             return Ok(());
         }
-        known.gaps.add(known.last + 1, revision);
-        known.last = revision;
+        known.leave_out_leaps();
+        if revision > known.last {
+            known.miss(known.last + 1, revision);
+            known.last = revision;
+        }
         self.know(known)
+    }
+
+    pub(super) fn leaps(&self) -> Vec<(u64, u64)> {
+        self.known.lock().leaps.to_pairs()
+    }
+
+    /// The first revision from one on that ever was.
+    pub(super) fn real(&self, revision: u64) -> u64 {
+        self.known.lock().real(revision)
     }
 
     /// Something is damaged: all of it is fetched again, over what is here.
     pub(super) fn doubt(&self) -> Result<(), ArchiveError> {
         let mut known = self.known.lock().clone();
-        known.gaps.add(1, known.last);
+        known.miss(1, known.last);
         self.know(known)
     }
 
@@ -226,16 +266,15 @@ impl Store {
 
     /// Whole revisions, up to the first that is missing.
     pub(super) fn changes(&self, from: Revision, limit: usize) -> Result<Vec<Change>, ArchiveError> {
-        let gaps = self.known.lock().gaps.clone();
+        let known = self.known.lock().clone();
         let (mut found, mut blocks) = (Vec::new(), Blocks::new(self));
-        for revision in (from.0..).take(limit) {
-            if gaps.holds(revision) {
-                break;
-            }
+        let mut revision = known.real(from.0);
+        while found.len() < limit && !known.gaps.holds(revision) {
             let Some(change) = blocks.change(revision)? else {
                 break;
             };
             found.push(change.clone());
+            revision = known.real(revision + 1);
         }
         Ok(found)
     }
@@ -274,6 +313,7 @@ impl Store {
             layout: LAYOUT,
             last: known.last,
             gaps: known.gaps.to_pairs(),
+            leaps: known.leaps.to_pairs(),
         };
         let plain = rmp_serde::to_vec_named(&meta).map_err(|e| ArchiveError::Seal(e.to_string()))?;
         self.meta.insert(b"known", self.seal("meta", b"known", &plain)?)?;

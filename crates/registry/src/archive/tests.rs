@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reeve_domain::audit::{Head, Record, Shown, append};
+use reeve_domain::restore::Leap;
 use reeve_domain::{Event, OperationId, Revision, Stamp, State};
 
 use super::worker::Job;
@@ -175,6 +176,44 @@ fn a_tail_that_the_state_names_and_the_archive_lacks_is_missing() {
         Err(ArchiveError::Incomplete { from: 7, to: 9, .. })
     ));
     assert_eq!(archive.gap().unwrap(), Some((Revision(7), Revision(9))));
+}
+
+#[test]
+fn what_a_restore_leapt_over_is_not_missing() {
+    let (dir, mut fleet) = (tempfile::tempdir().unwrap(), Fleet::default());
+    let before = fleet.changes(4);
+    fleet.revision += 1_000_000;
+    let after = fleet.changes(3);
+    let mut state = State::clone(&fleet.state());
+    state.leaps = vec![Leap {
+        from: Revision(5),
+        to: Revision(1_000_004),
+    }];
+    let state = Arc::new(state);
+    let follow = |archive: &Archive| {
+        let state = state.clone();
+        archive.follow(move || state.clone()).unwrap();
+    };
+    let archive = open(dir.path());
+    follow(&archive);
+    assert_eq!(archive.gap().unwrap(), Some((Revision(1), Revision(4))));
+    write(&archive, &before);
+    assert_eq!(
+        archive.gap().unwrap(),
+        Some((Revision(1_000_005), Revision(1_000_007)))
+    );
+    write(&archive, &after);
+    assert!(archive.is_whole());
+    let all = [before, after.clone()].concat();
+    assert_eq!(archive.changes(Revision(1), 100).unwrap(), all);
+    assert_eq!(archive.changes(Revision(77), 100).unwrap(), after);
+    assert_eq!(archive.changes(Revision(1_000_008), 100).unwrap(), []);
+    assert_eq!(archive.records("fleet", 1, 100).unwrap().len(), 7);
+    archive.flush_durable().unwrap();
+    close(archive);
+    let archive = open(dir.path());
+    assert!(archive.is_whole());
+    assert_eq!(archive.changes(Revision(1), 100).unwrap(), all);
 }
 
 #[test]

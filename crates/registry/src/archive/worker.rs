@@ -17,8 +17,8 @@ const BATCH_MAX: usize = 512;
 
 pub(super) enum Job {
     Write(Change),
-    /// The State is at this revision.
-    Reach(Revision),
+    /// The State is at this revision, and these never were.
+    Reach(Revision, Vec<(u64, u64)>),
     Flush(SyncSender<Result<(), ArchiveError>>),
     Settle(SyncSender<()>),
     /// A value did not open.
@@ -95,9 +95,9 @@ impl Worker {
                 written.unwrap_or_else(told);
                 done.send(()).ok();
             }
-            Job::Reach(revision) => {
+            Job::Reach(revision, leaps) => {
                 written
-                    .and_then(|()| self.on_store(|store| store.reach(revision.0)))
+                    .and_then(|()| self.on_store(|store| store.reach(revision.0, &leaps)))
                     .unwrap_or_else(told);
                 self.shared.written.fetch_add(1, Ordering::SeqCst);
             }
@@ -127,10 +127,10 @@ impl Worker {
 
     /// Sets the folder aside and begins a new one in which everything so far is missing.
     fn replace(&self) -> Result<(), ArchiveError> {
-        let last = self.shared.store.load().last();
+        let before = self.shared.store.load_full();
         set_aside(&self.shared.dir)?;
         let store = open(&self.shared.dir, &self.shared.cipher)?;
-        store.reach(last)?;
+        store.reach(before.last(), &before.leaps())?;
         self.shared.store.store(Arc::new(store));
         Ok(())
     }

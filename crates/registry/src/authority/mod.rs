@@ -11,10 +11,12 @@ mod sign;
 mod tests;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reeve_domain::State;
 use reeve_domain::secret::Sealed;
 use reeve_proto::identity::{SpiffeId, Usage};
 use zeroize::Zeroizing;
@@ -77,6 +79,11 @@ impl Authority {
         seal_new_key(self.root.as_ref(), aad)
     }
 
+    /// The provider of the root key, for what is sealed as a whole.
+    pub fn root(&self) -> Arc<dyn KeyProvider> {
+        self.root.clone()
+    }
+
     /// The root certificate that everybody trusts; empty before the cluster was founded.
     pub fn root_pem(&self) -> String {
         self.consensus.published().state.cluster.root_ca_pem.clone()
@@ -100,6 +107,22 @@ impl Authority {
             Err(error) => Err(IssueError::Unanswered(error)),
         }
     }
+}
+
+/// Signs where no node runs: for a folder that is made beside a State that nobody serves yet.
+pub fn issue_alone(
+    root: &dyn KeyProvider,
+    state: &State,
+    csr_pem: &str,
+    principal: &SpiffeId,
+    usage: Usage,
+) -> Result<String, IssueError> {
+    sign::issue(
+        root,
+        state,
+        &IssueOrder::new(csr_pem, principal, usage),
+        SystemTime::now(),
+    )
 }
 
 /// A new 256-bit key under a provider, sealed to its place.

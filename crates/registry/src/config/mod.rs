@@ -37,6 +37,7 @@ pub struct Config {
     pub seeds: Seeds,
     pub logs: Logs,
     pub runtime: Runtime,
+    pub backup: Backup,
     pub bench: Bench,
 }
 
@@ -181,6 +182,28 @@ pub struct Runtime {
     pub drain_ms: u64,
 }
 
+/// Copies of the registry that the leader makes by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// 0: none are made.
+    pub every_ms: u64,
+    /// How many are kept.
+    pub keep: usize,
+    /// `file:///a/folder`, best on a disk of another machine that all nodes mount.
+    pub url: String,
+}
+
+impl Default for Backup {
+    fn default() -> Backup {
+        Backup {
+            every_ms: 0,
+            keep: 48,
+            url: String::new(),
+        }
+    }
+}
+
 /// What only measuring needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -227,6 +250,26 @@ pub enum Error {
     /// One field is wrong.
     #[error("{field}: {why}")]
     Field { field: &'static str, why: String },
+}
+
+impl Backup {
+    fn validate(&self) -> Result<(), Error> {
+        if self.every_ms == 0 {
+            return Ok(());
+        }
+        if self.every_ms < 1_000 {
+            return Err(Error::field(
+                "backup.every_ms",
+                "must be 0 (none) or at least 1000",
+            ));
+        }
+        if self.keep == 0 {
+            return Err(Error::field("backup.keep", "must be at least 1"));
+        }
+        crate::backup::shelf::folder(&self.url)
+            .map(drop)
+            .map_err(|why| Error::field("backup.url", why))
+    }
 }
 
 impl Error {
@@ -276,6 +319,7 @@ impl Config {
         if self.raft.snapshot_entries == 0 {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));
         }
+        self.backup.validate()?;
         for seed in &self.seeds.api {
             host_port("seeds.api", seed)?;
         }

@@ -78,6 +78,8 @@ fn an_error_names_the_field() {
         ("listen.apy=127.0.0.1:1", "apy"),
         ("raft.profile=moon", "raft.profile"),
         ("bench.empty=perhaps", "bench.empty"),
+        ("backup.every_ms=60000", "backup.url"),
+        ("backup.every_ms=5", "backup.every_ms"),
     ];
     for (flag, field) in wrong {
         let error = read(&[], &[flag]).unwrap_err();

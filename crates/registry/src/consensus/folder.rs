@@ -35,6 +35,23 @@ pub(super) fn make(path: &Path, cluster: &str, node_id: u64) -> io::Result<()> {
     crate::files::write(&file, &serde_json::to_vec(&owner)?)
 }
 
+/// Whose folder it is: the cluster's name and the node's id.
+pub(super) fn owner(path: &Path) -> io::Result<(String, u64)> {
+    let file = path.join(OWNER);
+    let told = |kind, why: &dyn std::fmt::Display| {
+        let why = format!(
+            "{} is no data folder of a node: {}: {why}",
+            path.display(),
+            file.display()
+        );
+        io::Error::new(kind, why)
+    };
+    let bytes = fs::read(&file).map_err(|error| told(error.kind(), &error))?;
+    let owner: Owner =
+        serde_json::from_slice(&bytes).map_err(|error| told(io::ErrorKind::InvalidData, &error))?;
+    Ok((owner.cluster, owner.node_id))
+}
+
 impl Folder {
     /// Takes the folder, or says whose it is.
     pub(super) fn take(path: &Path, cluster: &str, node_id: u64) -> io::Result<Folder> {

@@ -172,6 +172,23 @@ impl LogStore {
         let mut inner = self.shared.inner.lock();
         Ok(inner.log()?.log_state().purged().map(|id| id.1))
     }
+
+    /// The index behind the last entry.
+    pub(super) fn end(&self) -> io::Result<u64> {
+        let mut inner = self.shared.inner.lock();
+        Ok(inner.log()?.log_state().last().map_or(0, |id| id.1 + 1))
+    }
+
+    /// The index behind the last entry that this node knew to be committed.
+    pub(super) fn committed_end(&self) -> io::Result<u64> {
+        let mut inner = self.shared.inner.lock();
+        Ok(inner.log()?.log_state().committed().map_or(0, |id| id.1 + 1))
+    }
+
+    /// Entries from `from` up to and without `to`.
+    pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        self.shared.read(from, to, usize::MAX)
+    }
 }
 
 impl Inner {

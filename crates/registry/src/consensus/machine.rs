@@ -60,6 +60,16 @@ fn unknown(index: u64, why: &str) -> String {
     )
 }
 
+/// Reads one command, or says why this program cannot.
+pub(super) fn decode(index: u64, bytes: &[u8]) -> Result<Entry, String> {
+    let entry: Entry = rmp_serde::from_slice(bytes).map_err(|error| unknown(index, &error.to_string()))?;
+    if entry.format != FORMAT {
+        let why = format!("its format is {}, known is {FORMAT}", entry.format);
+        return Err(unknown(index, &why));
+    }
+    Ok(entry)
+}
+
 /// openraft's state machine over the domain's State.
 pub struct Machine {
     state: State,
@@ -120,14 +130,7 @@ impl Machine {
 
     /// Applies one command. What cannot be read must stop the node: to skip it would be to diverge.
     fn run(&mut self, index: u64, bytes: &[u8]) -> io::Result<Applied> {
-        let entry: Entry = match rmp_serde::from_slice(bytes) {
-            Ok(entry) => entry,
-            Err(error) => return Err(self.stop(unknown(index, &error.to_string()))),
-        };
-        if entry.format != FORMAT {
-            let why = format!("its format is {}, known is {FORMAT}", entry.format);
-            return Err(self.stop(unknown(index, &why)));
-        }
+        let entry = decode(index, bytes).map_err(|why| self.stop(why))?;
         // openraft does not notice when its worker panics: the node would lead on and answer nobody.
         let applied = catch_unwind(AssertUnwindSafe(|| apply(&mut self.state, &entry)));
         if Mutant::StrayState.is_planted() && index == 30 {

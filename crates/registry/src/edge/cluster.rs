@@ -13,7 +13,7 @@ use crate::consensus::{NodeRole, NodeStatus};
 use crate::edge::desk::Desk;
 use crate::edge::join::{self, Shown};
 use crate::edge::read::{self, Level};
-use crate::edge::{certificate, parse, request, status};
+use crate::edge::{certificate, parse, request, snapshot, status};
 use crate::policy::{self, Intent, LEADER_TRANSFER};
 
 pub(super) struct Cluster {
@@ -129,6 +129,16 @@ impl ClusterService for Cluster {
         let handed = consensus.transfer_leader(heir).await;
         handed.map_err(|error| status::internal("handing leadership over", &error))?;
         Ok(Response::new(v1::TransferLeaderResponse {}))
+    }
+
+    type SaveSnapshotStream = snapshot::Stream;
+
+    async fn save_snapshot(
+        &self,
+        request: Request<v1::SaveSnapshotRequest>,
+    ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
+        let (call, _) = self.desk.admit(request)?;
+        Ok(Response::new(snapshot::stream(&self.desk, &call).await?))
     }
 
     async fn renew_node(

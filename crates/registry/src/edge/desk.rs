@@ -27,7 +27,7 @@ const FRESH_MAX: Duration = Duration::from_secs(10);
 /// A certificate proves that its holder was enrolled; a node that does not know it yet asks once.
 const RECOGNISE_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries of the archive's own repair.
-const ARCHIVE_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const ARCHIVE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Shared by all handlers of one node; cheap to clone.
 #[derive(Clone)]

@@ -25,6 +25,7 @@ mod parse;
 mod read;
 mod request;
 mod resolver;
+mod snapshot;
 mod status;
 mod tenant;
 

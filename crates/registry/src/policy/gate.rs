@@ -132,7 +132,8 @@ fn witnessed(witness: &Witness) -> Needs<'_> {
     match (witness.action.as_str(), &witness.tenant) {
         (super::CREDENTIAL_READ, Some(tenant)) => Needs::Action(Action::ReadCredential, Some(tenant)),
         (super::CERTIFICATE_ISSUE, None) => Needs::Certificate,
-        (super::LEADER_TRANSFER, None) => Needs::Action(Action::ChangeCluster, None),
+        (super::LEADER_TRANSFER | super::SNAPSHOT_SAVE, None) => Needs::Action(Action::ChangeCluster, None),
+        (super::SNAPSHOT_KEEP, None) => Needs::Pilot,
         _ => Needs::Nobody,
     }
 }

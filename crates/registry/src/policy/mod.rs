@@ -27,3 +27,7 @@ pub const CREDENTIAL_READ: &str = "credential.read";
 pub const CERTIFICATE_ISSUE: &str = "certificate.issue";
 /// Leadership is about to be handed over.
 pub const LEADER_TRANSFER: &str = "leader.transfer";
+/// A copy of the registry is about to leave through the API.
+pub const SNAPSHOT_SAVE: &str = "snapshot.save";
+/// A copy of the registry is about to be kept where the configuration says.
+pub const SNAPSHOT_KEEP: &str = "snapshot.keep";

@@ -24,7 +24,9 @@ pub fn action(rpc: Rpc) -> Action {
         Rpc::OperationCancelOperation => Action::CancelOperation,
 
         Rpc::ClusterGetCluster => Action::ReadCluster,
-        Rpc::ClusterRemoveNode | Rpc::ClusterTransferLeader => Action::ChangeCluster,
+        Rpc::ClusterRemoveNode | Rpc::ClusterTransferLeader | Rpc::ClusterSaveSnapshot => {
+            Action::ChangeCluster
+        }
         Rpc::ClusterRenewNode => Action::KnowSelf,
 
         Rpc::AccessCreateJoinToken | Rpc::AccessRevokePrincipal => Action::ChangeAccess,

@@ -34,6 +34,7 @@ const MATRIX: &str = "\
 /reeve.v1.ClusterService/JoinNode              ------
 /reeve.v1.ClusterService/RemoveNode            -----a
 /reeve.v1.ClusterService/TransferLeader        -----a
+/reeve.v1.ClusterService/SaveSnapshot          -----a
 /reeve.v1.ClusterService/RenewNode             ngsoua
 /reeve.v1.GroupService/ListRegions             ---oua
 /reeve.v1.GroupService/CreateRegion            ---o-a

@@ -69,6 +69,9 @@ pub struct Metrics {
     pub audit_chain_ok: Gauge,
     pub audit_last_verify: Gauge,
     pub certificate_not_after: Table<1>,
+    pub backup_every_seconds: Gauge,
+    pub backup_last_success: Gauge,
+    pub backup_failures: Counter,
     calls: Family<RpcCall, Histogram>,
     pub ratelimit_rejections: Counter,
 }
@@ -188,6 +191,21 @@ impl Metrics {
                 to,
                 "certificate_not_after_timestamp_seconds",
                 "when a certificate ends: this node's, the issuing CA's, the root's",
+            ),
+            backup_every_seconds: add(
+                to,
+                "registry_backup_every_seconds",
+                "how often a backup of the registry is due; 0 when none is scheduled",
+            ),
+            backup_last_success: add(
+                to,
+                "registry_backup_last_success_timestamp_seconds",
+                "when the newest backup that was kept and read back was saved; 0 before the first",
+            ),
+            backup_failures: add(
+                to,
+                "registry_backup_failures",
+                "scheduled backups that failed at this node",
             ),
             calls: with(
                 to,

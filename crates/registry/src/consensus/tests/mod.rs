@@ -4,3 +4,4 @@ mod cluster;
 mod crash;
 mod nodes;
 mod store;
+mod survivor;

@@ -1,5 +1,6 @@
 //! The doors as callers meet them.
 
+mod copies;
 mod docs;
 mod hand;
 mod joining;

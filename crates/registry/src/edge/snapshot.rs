@@ -1,0 +1,138 @@
+//! SaveSnapshot: a copy of the registry as it leaves, in pieces as the caller takes them.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reeve_domain::command::Witness;
+use reeve_domain::{Command, Revision, State};
+use reeve_proto::error::{self, Reason};
+use reeve_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::archive::{ArchiveError, LIMIT_MAX};
+use crate::backup::{BackupError, Copy, Header, header, save};
+use crate::edge::admit::Call;
+use crate::edge::desk::Desk;
+use crate::edge::status;
+use crate::policy::{self, Intent, SNAPSHOT_SAVE};
+
+/// Bytes in one message.
+const PIECE_BYTES: usize = 256 << 10;
+/// Pieces that wait for the network.
+const QUEUE_MAX: usize = 8;
+
+type Sender = mpsc::Sender<Result<v1::SaveSnapshotResponse, Status>>;
+pub(super) type Stream = BoxStream<'static, Result<v1::SaveSnapshotResponse, Status>>;
+
+/// Writes down who takes a copy, then streams the State that has that record, and the archive behind it.
+pub(super) async fn stream(desk: &Desk, call: &Call) -> Result<Stream, Status> {
+    let permit = policy::decide(&desk.state(), &call.caller, call.action(), None)?;
+    let witness = Witness {
+        action: SNAPSHOT_SAVE.to_owned(),
+        resource: "cluster".to_owned(),
+        tenant: None,
+        detail: format!("through node {}", desk.node_id()),
+    };
+    let witnessed = desk
+        .propose(call, permit, Intent::new(Command::Witness(witness)))
+        .await?;
+    let (send, receive) = mpsc::channel(QUEUE_MAX);
+    let desk = desk.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = write(&desk, &witnessed.state, &send) {
+            // The caller may be gone, and then nobody is there to be told.
+            let _ = send.blocking_send(Err(told(error)));
+        }
+    });
+    Ok(ReceiverStream::new(receive).boxed())
+}
+
+fn write(desk: &Desk, state: &State, to: &Sender) -> Result<(), BackupError> {
+    let rooms = &desk.rooms;
+    let header = header(state, rooms.node_id.0, SystemTime::now());
+    let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the caller has left");
+    let first = v1::SaveSnapshotResponse {
+        about: Some(about(&header)),
+        ..Default::default()
+    };
+    to.blocking_send(Ok(first)).map_err(|_| gone())?;
+    let saved = std::cell::Cell::new(0);
+    let pieces = Pieces {
+        to,
+        piece: Vec::with_capacity(PIECE_BYTES),
+        saved: &saved,
+    };
+    let copy = Copy {
+        state,
+        changes: &mut |from: Revision| Ok(rooms.archive.changes(from, LIMIT_MAX)?),
+        said: &mut |changes| saved.set(changes),
+    };
+    let sum = save(pieces, rooms.authority.root().as_ref(), &header, copy)?;
+    let last = v1::SaveSnapshotResponse {
+        saved_changes: saved.get(),
+        sha256: sum.to_vec(),
+        ..Default::default()
+    };
+    Ok(to.blocking_send(Ok(last)).map_err(|_| gone())?)
+}
+
+fn about(header: &Header) -> v1::save_snapshot_response::About {
+    v1::save_snapshot_response::About {
+        cluster: header.cluster.clone(),
+        cluster_id: header.cluster_id.clone(),
+        revision: header.revision,
+        tenants: header.tenants,
+        changes: header.changes,
+        node_id: header.node,
+        state_hash: header.state_hash.to_vec(),
+    }
+}
+
+fn told(error: BackupError) -> Status {
+    match error {
+        BackupError::Archive(error @ (ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. })) => {
+            error::retry(
+                Reason::ArchiveIncomplete,
+                error.to_string(),
+                super::desk::ARCHIVE_PAUSE,
+            )
+        }
+        other => status::internal("saving a snapshot", &other),
+    }
+}
+
+/// Cuts what is written into messages.
+struct Pieces<'a> {
+    to: &'a Sender,
+    piece: Vec<u8>,
+    saved: &'a std::cell::Cell<u64>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        let message = v1::SaveSnapshotResponse {
+            data: piece,
+            saved_changes: self.saved.get(),
+            ..Default::default()
+        };
+        let sent = self.to.blocking_send(Ok(message));
+        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the caller has left"))
+    }
+}

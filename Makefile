@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/reeve/target
 reeve := $(CARGO_TARGET_DIR)/debug/reeve
 
-.PHONY: help setup build demo dev test chaos coverage bench alerts deny buf docs
+.PHONY: help setup build demo dev test chaos sim coverage bench alerts deny buf docs
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -34,6 +34,9 @@ bench: ## the registry beside an etcd of this machine, as ratios; ARGS=--quick o
 
 chaos: build ## faults at random for MINUTES (10) from SEED; a round that fails says how to play it again
 	@MINUTES="$(MINUTES)" SEED="$(SEED)" cargo run --locked --quiet -p reeve-chaos --example chaos
+
+sim: ## days in a simulation: SEEDS (1000) of them from SEED (1); one that goes wrong says how to play it again
+	@SIM_SEEDS="$(or $(SEEDS),1000)" SIM_SEED="$(or $(SEED),1)" cargo test --locked --quiet --workspace --features reeve-registry/mutants --lib sim::seeds::whatever_happens -- --nocapture
 
 deny: ## licences, sources and bans of what is linked
 	@scripts/deny.sh

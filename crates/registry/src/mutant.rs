@@ -17,12 +17,20 @@ pub enum Mutant {
     RestoreLeader,
     /// Applying changes something that it should not.
     StrayState,
-    /// Who asks again under the same id is not recognised.
-    ForgetRequests,
+    /// A vote is given before it was flushed.
+    ForgetVote,
+    /// A request that comes again is carried out again.
+    ForgetRequest,
+    /// A linearizable read does not wait until what it must see is applied.
+    ReadBeforeApplied,
+    /// A snapshot lacks the end of what it says it holds.
+    ShortSnapshot,
+    /// A change of the group that a crash left half done stays so.
+    LeaveJoint,
 }
 
 impl Mutant {
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", not(test)))]
     fn name(self) -> &'static str {
         match self {
             Mutant::AnswerBeforeFlush => "answer_before_flush",
@@ -31,12 +39,22 @@ impl Mutant {
             Mutant::RestoreLeader => "restore_leader",
             Mutant::RestoreWithoutLeap => "restore_without_leap",
             Mutant::StrayState => "stray_state",
-            Mutant::ForgetRequests => "forget_requests",
+            Mutant::ForgetVote => "forget_vote",
+            Mutant::ForgetRequest => "forget_request",
+            Mutant::ReadBeforeApplied => "read_before_applied",
+            Mutant::ShortSnapshot => "short_snapshot",
+            Mutant::LeaveJoint => "leave_joint",
         }
     }
 
+    /// Whether the simulated node that runs on this thread carries it.
+    #[cfg(test)]
+    pub fn is_planted(self) -> bool {
+        simulated::PLANTED.get() == Some(self)
+    }
+
     /// Whether this process carries it.
-    #[cfg(feature = "mutants")]
+    #[cfg(all(feature = "mutants", not(test)))]
     pub fn is_planted(self) -> bool {
         static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
         let chosen = CHOSEN.get_or_init(|| std::env::var("REEVE_MUTANT").ok());
@@ -44,9 +62,19 @@ impl Mutant {
     }
 
     /// Never, in a build without the feature.
-    #[cfg(not(feature = "mutants"))]
+    #[cfg(not(any(test, feature = "mutants")))]
     pub const fn is_planted(self) -> bool {
         false
+    }
+}
+
+/// What a simulation plants, task by task.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static PLANTED: Cell<Option<super::Mutant>> = const { Cell::new(None) };
     }
 }
 

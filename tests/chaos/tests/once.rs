@@ -87,7 +87,7 @@ async fn a_change_is_done_once_and_its_maker_is_told_so_each_time() -> Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_that_forgets_requests_is_found() -> Result<()> {
     let fleet = registry()
-        .node_env("REEVE_MUTANT", "forget_requests")
+        .node_env("REEVE_MUTANT", "forget_request")
         .start()
         .await?;
     let found = play(&fleet).await.err().context("it was not noticed")?;

@@ -17,8 +17,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reeve_domain::State;
 use reeve_domain::digest::{Hash, hex};
-use tokio::time::Instant;
 
+use super::ground::time;
 use super::{Consensus, Fatal};
 use crate::files;
 
@@ -185,7 +185,7 @@ impl Consensus {
 
     /// The leader's loop.
     pub(super) async fn keep_comparing(self) {
-        let mut beat = tokio::time::interval(self.compare_period());
+        let mut beat = time::interval(self.compare_period());
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beat.tick().await;
         loop {
@@ -250,26 +250,26 @@ impl Consensus {
 
     /// Waits for the log to come to an index; gives up when it stands still.
     async fn comes_to(&self, index: u64) -> bool {
-        let (mut at, mut since) = (0, Instant::now());
+        let (mut at, mut since) = (0, time::now());
         while self.own_hash(index).is_none() {
             let applied = self.published().applied_index;
             if applied != at {
-                (at, since) = (applied, Instant::now());
+                (at, since) = (applied, time::now());
             } else if since.elapsed() > QUIET {
                 return false;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            time::sleep(LOOK_EVERY).await;
         }
         true
     }
 
     async fn until(&self, patience: Duration, holds: impl Fn() -> bool) -> bool {
-        let end = Instant::now() + patience;
-        while Instant::now() < end {
+        let end = time::now() + patience;
+        while time::now() < end {
             if holds() {
                 return true;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            time::sleep(LOOK_EVERY).await;
         }
         holds()
     }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::ground::time;
 
 /// Words of the leader that are kept until this node has applied what they speak of.
 const HEARD_MAX: usize = 64;
@@ -36,14 +39,14 @@ impl Freshness {
         Freshness {
             heard: Arc::default(),
             clocks: Arc::default(),
-            started: Instant::now(),
+            started: time::now(),
             start_ms: 1 + u64::from(rand::random::<u32>()),
         }
     }
 
     /// This node's clock, for the leader to send back.
     pub(super) fn clock_ms(&self) -> u64 {
-        self.start_ms + self.started.elapsed().as_millis() as u64
+        self.start_ms + (time::now() - self.started).as_millis() as u64
     }
 
     /// Another node's clock, as it last told it; 0 when it never did.
@@ -66,7 +69,7 @@ impl Freshness {
 
     /// The same, said by this node as the leader.
     pub(super) fn said(&self, term: u64, committed_index: u64, quorum_age_ms: u64) {
-        self.heard_at(term, committed_index, quorum_age_ms, Instant::now());
+        self.heard_at(term, committed_index, quorum_age_ms, time::now());
     }
 
     fn heard_at(&self, term: u64, committed_index: u64, quorum_age_ms: u64, at: Instant) {
@@ -88,7 +91,7 @@ impl Freshness {
 
     /// The bound for a node that has applied so far; none when it heard nothing that it has applied.
     pub(super) fn staleness(&self, applied_index: u64) -> Option<Duration> {
-        self.staleness_at(applied_index, Instant::now())
+        self.staleness_at(applied_index, time::now())
     }
 
     fn staleness_at(&self, applied_index: u64, now: Instant) -> Option<Duration> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Consensus;
+use super::ground::time;
 
 /// A change of the group takes two commits, so this is much.
 const CHANGE_MAX: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ impl Consensus {
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");
         }
-        if let Err(error) = self.0.log.save_mark() {
+        if let Err(error) = (self.0.save_mark)() {
             tracing::warn!(%error, "the durable mark was not written");
         }
     }
@@ -47,7 +48,7 @@ impl Consensus {
         let (mut leadership, me) = (self.leadership(), self.node_id());
         let handed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != me));
         let limit = Duration::from_millis(2 * self.0.settings.timing.election_max_ms);
-        if !matches!(tokio::time::timeout(limit, handed).await, Ok(Ok(_))) {
+        if !matches!(time::timeout(limit, handed).await, Ok(Ok(_))) {
             tracing::warn!("leadership was not handed over in time");
         }
     }

@@ -8,9 +8,9 @@ use reeve_proto::internal::v1::Envelope;
 use reeve_proto::internal::v1::peer_service_client::PeerServiceClient;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tonic::transport::Channel;
 
 use super::Dialer;
+use super::ground::{self, Wire};
 
 /// The largest message between nodes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -25,7 +25,7 @@ pub(super) enum Line {
 }
 
 /// Channels by node and use, each with the address it was dialled at.
-type Dialled = HashMap<(u64, Line), (String, Channel)>;
+type Dialled = HashMap<(u64, Line), (String, Wire)>;
 
 /// The channels of one node.
 #[derive(Clone)]
@@ -46,13 +46,13 @@ impl Links {
         }
     }
 
-    pub(super) fn client(&self, to: u64, address: &str, line: Line) -> PeerServiceClient<Channel> {
+    pub(super) fn client(&self, to: u64, address: &str, line: Line) -> PeerServiceClient<Wire> {
         let mut channels = self.channels.lock();
         let known = channels.get(&(to, line)).filter(|(dialed, _)| dialed == address);
         let channel = match known {
             Some((_, channel)) => channel.clone(),
             None => {
-                let channel = self.dialer.channel(to, address);
+                let channel = ground::dial(self.dialer.as_ref(), to, address);
                 channels.insert((to, line), (address.to_owned(), channel.clone()));
                 channel
             }

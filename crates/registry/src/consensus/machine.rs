@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::compare::Compare;
 use super::disk::Disk;
+use super::ground;
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
 use super::{AppliedSink, Fatal, Work};
@@ -130,7 +131,10 @@ impl Machine {
 
     /// Applies one command. What cannot be read must stop the node: to skip it would be to diverge.
     fn run(&mut self, index: u64, bytes: &[u8]) -> io::Result<Applied> {
-        let entry = decode(index, bytes).map_err(|why| self.stop(why))?;
+        let mut entry = decode(index, bytes).map_err(|why| self.stop(why))?;
+        if Mutant::ForgetRequest.is_planted() {
+            entry.request = None;
+        }
         // openraft does not notice when its worker panics: the node would lead on and answer nobody.
         let applied = catch_unwind(AssertUnwindSafe(|| apply(&mut self.state, &entry)));
         if Mutant::StrayState.is_planted() && index == 30 {
@@ -216,12 +220,17 @@ impl RaftStateMachine<C> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
+        let mut state = self.state.clone();
+        if Mutant::ShortSnapshot.is_planted() {
+            let end = state.regions.get_max().map(|(name, _)| name.clone());
+            end.and_then(|name| state.regions.remove(&name));
+        }
         Builder {
             meta: SnapshotMeta {
                 last_log_id: self.last,
                 last_membership: self.membership.clone(),
             },
-            state: self.state.clone(),
+            state,
             store: self.store.clone(),
             sink: self.sink.clone(),
         }
@@ -230,7 +239,7 @@ impl RaftStateMachine<C> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let began = Instant::now();
         let (store, announced) = (self.store.clone(), meta.last_log_id);
-        let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = ground::spawn_blocking(move || {
             // Only what was read whole may take the place of what is there.
             let (read, state) = store.load(&snapshot)?;
             if read.last_log_id != announced {
@@ -250,7 +259,7 @@ impl RaftStateMachine<C> for Machine {
         &mut self,
     ) -> io::Result<Option<openraft::alias::SnapshotOf<C, SnapshotFile>>> {
         let store = self.store.clone();
-        let newest = tokio::task::spawn_blocking(move || store.newest()).await;
+        let newest = ground::spawn_blocking(move || store.newest()).await;
         let newest = newest.map_err(io::Error::other)??;
         Ok(newest.map(|(meta, snapshot)| openraft::Snapshot { meta, snapshot }))
     }
@@ -284,7 +293,7 @@ impl RaftSnapshotBuilder<C> for Builder {
             self.store.clone(),
             self.sink.clone(),
         );
-        let written = tokio::task::spawn_blocking(move || {
+        let written = ground::spawn_blocking(move || {
             let revision = state.revision;
             store
                 .write(&meta, &state, || sink.make_durable(revision))

@@ -12,7 +12,9 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::{BasicNode, ChangeMembers, ServerState};
 use reeve_domain::State;
 
+use super::ground::time;
 use super::{Consensus, Unavailable};
+use crate::mutant::Mutant;
 
 const PERIOD: Duration = Duration::from_millis(300);
 /// Entries that a learner may lack when it becomes a voter.
@@ -82,6 +84,10 @@ pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
         return group.configs.last().cloned().map(Move::FinishJoint);
     }
     let voters = group.configs.first().cloned().unwrap_or_default();
+    if !voters.contains(&group.leader) {
+        // It was removed and leads a moment longer: what is left to do is the next leader's.
+        return None;
+    }
     let roll: BTreeSet<u64> = state.nodes.keys().map(|id| id.0).collect();
     if let Some(gone) = group.learners.difference(&roll).next() {
         return Some(Move::RemoveLearner(*gone));
@@ -202,7 +208,7 @@ impl Consensus {
 
     /// The leader's loop: one change at a time, until the group is what the roll says.
     pub(super) async fn reconcile(self) {
-        let mut beat = tokio::time::interval(PERIOD);
+        let mut beat = time::interval(PERIOD);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
@@ -213,6 +219,9 @@ impl Consensus {
             let Some(next) = next_move(&self.published().state, &self.group()) else {
                 continue;
             };
+            if matches!(next, Move::FinishJoint(_)) && Mutant::LeaveJoint.is_planted() {
+                continue;
+            }
             if self.is_leaving() && !matches!(next, Move::FinishJoint(_)) {
                 continue;
             }
@@ -302,6 +311,17 @@ mod tests {
             Some(Move::RemoveLearner(9))
         );
         assert_eq!(next_move(&State::default(), &group(&[1], &[9], &[])), None);
+    }
+
+    #[test]
+    fn a_leader_that_was_removed_changes_nothing_any_more() {
+        assert_eq!(next_move(&roll(&[2, 3, 4]), &group(&[2, 3], &[], &[])), None);
+        let mut joint = group(&[1, 2], &[], &[]);
+        joint.configs.push([2].into());
+        assert_eq!(
+            next_move(&roll(&[2]), &joint),
+            Some(Move::FinishJoint([2].into()))
+        );
     }
 
     #[test]

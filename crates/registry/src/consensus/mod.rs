@@ -10,6 +10,7 @@ mod compare;
 mod disk;
 mod folder;
 mod freshness;
+mod ground;
 mod leave;
 mod links;
 mod log;
@@ -33,16 +34,18 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
+use openraft::storage::RaftLogStorage;
 use openraft::{Config, Instant as _, SnapshotPolicy};
 use reeve_domain::{Applied, NodeId, Refusal, Revision, State};
 use reeve_proto::internal::v1 as wire;
 use reeve_proto::internal::v1::peer_service_server::PeerServiceServer;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -62,6 +65,7 @@ use crate::vault::Sealer;
 use compare::{Compare, Mark};
 use disk::Disk;
 use freshness::Freshness;
+use ground::time;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
 use machine::{Board, Machine};
 use propose::{Clock, Forwarder};
@@ -158,7 +162,7 @@ impl Leadership {
         Leadership {
             leader: metrics.current_leader,
             term: metrics.current_term,
-            quorum_acked: metrics.last_quorum_acked.map(|at| Instant::now() - at.elapsed()),
+            quorum_acked: metrics.last_quorum_acked.map(|at| time::now() - at.elapsed()),
             settled: settled.map(|id| id.index),
             alone: leads && voters.all(|id| id == metrics.id),
         }
@@ -167,7 +171,7 @@ impl Leadership {
     fn word(&self) -> Option<Word> {
         let quorum_age = match self.alone {
             true => Duration::ZERO,
-            false => self.quorum_acked?.elapsed(),
+            false => time::now() - self.quorum_acked?,
         };
         self.settled.map(|committed_index| Word {
             committed_index,
@@ -218,6 +222,11 @@ pub trait Handlers: Send + Sync {
 pub trait Dialer: Send + Sync {
     /// A lazy channel to a node that is said to be at this address.
     fn channel(&self, node: u64, address: &str) -> Channel;
+    /// In memory instead, to a node of the same simulation.
+    #[cfg(test)]
+    fn line(&self, _node: u64) -> Option<tests::sim::wire::Line> {
+        None
+    }
 }
 
 /// Ends the process when going on would lie.
@@ -264,7 +273,8 @@ struct Inner {
     board: Board,
     links: Links,
     snapshots: SnapshotStore,
-    log: log::LogStore,
+    save_mark: SaveMark,
+    flushing_for: FlushingFor,
     freshness: Freshness,
     leadership: watch::Receiver<Leadership>,
     forwarder: Forwarder,
@@ -278,6 +288,22 @@ struct Inner {
     leaving: CancellationToken,
     stop: CancellationToken,
     _folder: folder::Folder,
+}
+
+/// Writes down how far the log is known to be durable.
+type SaveMark = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;
+/// For how long a flush of the log has been under way.
+type FlushingFor = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// What a node has on its disk besides snapshots.
+struct Opened<L> {
+    folder: folder::Folder,
+    log: L,
+    /// The last entry that only a snapshot holds.
+    purged: Option<u64>,
+    save_mark: SaveMark,
+    flushing_for: FlushingFor,
+    disk: Disk,
 }
 
 /// How often the leader tells the others how fresh it is, and the durable mark is written.
@@ -307,15 +333,41 @@ impl Consensus {
         compare::check(&settings.data_dir)?;
         let folder = folder::Folder::take(&settings.data_dir, &settings.cluster, settings.node_id)?;
         let disk = Disk::open(settings.data_dir.clone(), settings.disk)?;
-        let board = Board::new();
-        let snapshots = SnapshotStore::open(
-            settings.data_dir.join("snapshots"),
-            &settings.cluster,
-            sealer.clone(),
-        )?;
-        let log = log::LogStore::open(&settings.data_dir, sealer, fatal.clone())?;
+        let log = log::LogStore::open(&settings.data_dir, sealer.clone(), fatal.clone())?;
         log.tell(timer(disk.clone(), sink.timer()));
         let purged = log.purged()?;
+        let (mark, flushing) = (log.clone(), log.clone());
+        let opened = Opened {
+            folder,
+            log,
+            purged,
+            save_mark: Arc::new(move || mark.save_mark()),
+            flushing_for: Arc::new(move || flushing.flushing_for()),
+            disk,
+        };
+        Consensus::begin(settings, opened, sealer, dialer, sink, handlers, fatal).await
+    }
+
+    /// Takes part with what is on a disk.
+    async fn begin<L: RaftLogStorage<types::C>>(
+        settings: Settings,
+        opened: Opened<L>,
+        sealer: Sealer,
+        dialer: Arc<dyn Dialer>,
+        sink: Arc<dyn AppliedSink>,
+        handlers: Arc<dyn Handlers>,
+        fatal: Fatal,
+    ) -> std::io::Result<Consensus> {
+        let Opened {
+            folder,
+            log,
+            purged,
+            save_mark,
+            flushing_for,
+            disk,
+        } = opened;
+        let board = Board::new();
+        let snapshots = SnapshotStore::open(settings.data_dir.join("snapshots"), &settings.cluster, sealer)?;
         let compare = Compare::start(&settings.data_dir, fatal.clone())?;
         let mut machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
         machine.compare_with(compare.clone());
@@ -327,7 +379,7 @@ impl Consensus {
         };
 
         let config = Arc::new(config(&settings).map_err(std::io::Error::other)?);
-        let raft = Raft::new(settings.node_id, config, factory, log.clone(), machine)
+        let raft = Raft::new(settings.node_id, config, factory, log, machine)
             .await
             .map_err(|error| std::io::Error::other(error.to_string()))?;
         let (forwarder, batches) = Forwarder::new();
@@ -340,7 +392,8 @@ impl Consensus {
             board,
             links,
             snapshots,
-            log,
+            save_mark,
+            flushing_for,
             freshness: Freshness::new(),
             leadership,
             forwarder,
@@ -368,9 +421,9 @@ impl Consensus {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Tasks hold a handle themselves: without a word to stop they would keep the folder for ever.
         let stop = self.0.stop.clone();
-        self.0.tasks.spawn(async move {
+        ground::spawn(self.0.tasks.track_future(async move {
             stop.run_until_cancelled(task).await;
-        });
+        }));
     }
 
     /// The door for other nodes.
@@ -432,10 +485,11 @@ impl Consensus {
         let mut client = self.0.links.client(leader, &address, Line::Forward);
         let envelope = Some(self.0.links.envelope_of(question));
         let answer = tokio::select! {
+            biased;
             answer = client.ask(wire::AskRequest { envelope }) => answer,
             // One that is frozen does not answer, and another may lead by now.
             _ = leadership.wait_for(|now| now.leader != Some(leader)) => return Err(Unavailable::NoLeader),
-            () = tokio::time::sleep(ASK_LIMIT) => return Err(Unavailable::NoLeader),
+            () = time::sleep(ASK_LIMIT) => return Err(Unavailable::NoLeader),
         };
         let answer = answer.map_err(|status| match status.code() {
             tonic::Code::Unavailable => Unavailable::NoLeader,
@@ -452,11 +506,11 @@ impl Consensus {
         let broken = |status: tonic::Status| Unavailable::Broken(status.message().to_owned());
         let silent = |_| Unavailable::Broken(format!("node {from} fell silent"));
         let asked = client.fetch_archive(wire::FetchArchiveRequest { envelope });
-        let answer = tokio::time::timeout(ASK_LIMIT, asked).await.map_err(silent)?;
+        let answer = time::timeout(ASK_LIMIT, asked).await.map_err(silent)?;
         let mut stream = answer.map_err(broken)?.into_inner();
         let mut found = Vec::new();
         loop {
-            let next = tokio::time::timeout(ASK_LIMIT, stream.message());
+            let next = time::timeout(ASK_LIMIT, stream.message());
             match next.await.map_err(silent)?.map_err(broken)? {
                 Some(item) => found.push(item.body),
                 None => return Ok(found),
@@ -494,12 +548,12 @@ impl Consensus {
 
     /// Tells the others how fresh the leader is, and writes the durable mark.
     async fn tell(self) {
-        let mut beat = tokio::time::interval(LEAD_PERIOD);
+        let mut beat = time::interval(LEAD_PERIOD);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
-            let log = self.0.log.clone();
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.save_mark()).await {
+            let save_mark = self.0.save_mark.clone();
+            if let Ok(Err(error)) = ground::spawn_blocking(move || save_mark()).await {
                 tracing::warn!(%error, "the durable mark was not written");
             }
             if self.is_leader() {
@@ -510,7 +564,7 @@ impl Consensus {
 
     /// Makes snapshots by age; by size openraft does.
     async fn keep_log_short(self) {
-        let mut beat = tokio::time::interval(SNAPSHOT_PERIOD);
+        let mut beat = time::interval(SNAPSHOT_PERIOD);
         beat.tick().await;
         loop {
             beat.tick().await;
@@ -548,7 +602,7 @@ impl Consensus {
             let disk = self.0.disk.clone();
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
-                if let Ok(Ok(heard)) = tokio::time::timeout(Duration::from_secs(1), client.lead(told)).await {
+                if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);

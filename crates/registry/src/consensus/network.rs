@@ -20,6 +20,7 @@ use reeve_proto::internal::v1 as wire;
 use sha2::{Digest, Sha256};
 use tonic::Code;
 
+use super::ground::{self, Wire, time};
 use super::links::{Line, Links, pack, unpack};
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Vote};
@@ -30,6 +31,9 @@ type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<C>;
 /// A stream that has sent more than it was answered for, and hears nothing for so long, is cut.
 const IDLE_MAX: Duration = Duration::from_millis(500);
 const SNAPSHOT_QUEUE: usize = 4;
+/// A snapshot of which nothing was taken for so long, and that nobody answered, is given up and sent anew. Without a
+/// limit one lost answer would keep a follower behind for as long as its leader leads.
+const SNAPSHOT_STILL_MAX: Duration = Duration::from_secs(60);
 
 /// Makes clients; channels are shared between them.
 pub(super) struct Factory {
@@ -75,7 +79,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn client(&self) -> wire::peer_service_client::PeerServiceClient<tonic::transport::Channel> {
+    fn client(&self) -> wire::peer_service_client::PeerServiceClient<Wire> {
         self.links.client(self.target, &self.address, self.line)
     }
 
@@ -84,7 +88,7 @@ impl Peer {
     where
         F: Future<Output = Result<T, tonic::Status>>,
     {
-        match tokio::time::timeout(limit, future).await {
+        match time::timeout(limit, future).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(status)) => Err(failed(&status)),
             Err(_) => Err(RPCError::Timeout(Timeout {
@@ -176,23 +180,34 @@ impl RaftNetworkV2<C> for Peer {
             .store
             .blocks(&snapshot.snapshot)
             .map_err(|e| unreachable(e.to_string()))?;
-        let feed = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let taken = Arc::new(AtomicU64::new(0));
+        let counter = taken.clone();
+        let feed = ground::spawn(async move {
             let gone = |_| io::Error::other("the receiver is gone");
             let request = wire::InstallSnapshotRequest {
                 envelope: first,
                 ..Default::default()
             };
-            sender.blocking_send(request).map_err(gone)?;
+            sender.send(request).await.map_err(gone)?;
             let (mut sum, mut offset) = (Sha256::new(), 0);
-            while let Some(block) = reader.next_block()? {
-                sum.update(&block);
+            loop {
+                let read = ground::spawn_blocking(move || {
+                    let block = reader.next_block();
+                    let hashed = block.as_ref().ok().and_then(Option::as_ref);
+                    hashed.inspect(|block| sum.update(block));
+                    (reader, sum, block)
+                });
+                let block;
+                (reader, sum, block) = read.await.map_err(io::Error::other)?;
+                let Some(block) = block? else { break };
                 let len = block.len() as u64;
                 let request = wire::InstallSnapshotRequest {
                     offset,
                     block: block.into(),
                     ..Default::default()
                 };
-                sender.blocking_send(request).map_err(gone)?;
+                sender.send(request).await.map_err(gone)?;
+                counter.fetch_add(1, Ordering::Relaxed);
                 offset += len;
             }
             let sha256 = sum.finalize().to_vec().into();
@@ -201,13 +216,15 @@ impl RaftNetworkV2<C> for Peer {
                 sha256,
                 ..Default::default()
             };
-            sender.blocking_send(request).map_err(gone)
+            sender.send(request).await.map_err(gone)
         });
         let mut client = self.client();
         let send = client.install_snapshot(tokio_stream::wrappers::ReceiverStream::new(receiver));
         let answer = tokio::select! {
+            biased;
             closed = cancel => return Err(StreamingError::Closed(closed)),
             answer = send => answer.map_err(|status| unreachable(status.message().to_owned()))?,
+            () = stands_still(&taken) => return Err(unreachable("nobody takes the snapshot".to_owned())),
         };
         match feed.await {
             Ok(Ok(())) => {}
@@ -232,10 +249,21 @@ impl RaftNetworkV2<C> for Peer {
     }
 }
 
+/// Waits until a count has not grown for a while.
+async fn stands_still(count: &AtomicU64) {
+    loop {
+        let before = count.load(Ordering::Relaxed);
+        time::sleep(SNAPSHOT_STILL_MAX).await;
+        if count.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
+}
+
 /// Replication over one bidirectional stream: requests go out as they come, answers come back in order.
 async fn pipeline<'s, S>(
     links: Links,
-    mut client: wire::peer_service_client::PeerServiceClient<tonic::transport::Channel>,
+    mut client: wire::peer_service_client::PeerServiceClient<Wire>,
     mut input: S,
 ) -> RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<C>>>>
 where
@@ -256,7 +284,7 @@ where
             envelope: Some(envelope),
         }))
     });
-    let answer = tokio::time::timeout(IDLE_MAX, client.append_stream(outbound)).await;
+    let answer = time::timeout(IDLE_MAX, client.append_stream(outbound)).await;
     let inbound = match answer {
         Ok(Ok(stream)) => stream.into_inner(),
         Ok(Err(status)) => return Err(failed(&status)),
@@ -269,7 +297,7 @@ where
     let answers = futures::stream::unfold(Some((inbound, sent, 0u64)), |state| async move {
         let (mut inbound, sent, received) = state?;
         loop {
-            let item = match tokio::time::timeout(IDLE_MAX, inbound.message()).await {
+            let item = match time::timeout(IDLE_MAX, inbound.message()).await {
                 Err(_) if sent.load(Ordering::Relaxed) <= received => continue,
                 Err(_) => Err(RPCError::Unreachable(Unreachable::from_string(
                     "the stream fell silent",

@@ -11,6 +11,7 @@ use reeve_proto::internal::v1::peer_service_server::PeerService;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::ground;
 use super::links::{pack, unpack};
 use super::propose::{Forwarded, Verdict};
 use super::types::{C, Vote};
@@ -184,13 +185,19 @@ impl PeerService for PeerServer {
 
         let mut writer = self.consensus.snapshots().writer(&meta).map_err(fatal)?;
         let (blocks, mut waiting) = tokio::sync::mpsc::channel::<bytes::Bytes>(BLOCKS_WAITING);
-        let written = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+        let written = ground::spawn(async move {
             let mut sum = Sha256::new();
-            while let Some(block) = waiting.blocking_recv() {
-                sum.update(&block);
-                writer.write_all(&block)?;
+            while let Some(block) = waiting.recv().await {
+                let write = ground::spawn_blocking(move || {
+                    sum.update(&block);
+                    let written = writer.write_all(&block);
+                    (writer, sum, written)
+                });
+                let done;
+                (writer, sum, done) = write.await.map_err(std::io::Error::other)?;
+                done?;
             }
-            Ok((writer, sum.finalize()))
+            Ok::<_, std::io::Error>((writer, sum.finalize()))
         });
         let mut offset = 0;
         let sha256 = loop {
@@ -215,7 +222,7 @@ impl PeerService for PeerServer {
         if sum.as_slice() != sha256.as_ref() {
             return Err(Status::data_loss("the snapshot was changed on the way"));
         }
-        let file = tokio::task::spawn_blocking(move || writer.finish()).await;
+        let file = ground::spawn_blocking(move || writer.finish()).await;
         let snapshot = file.map_err(fatal)?.map_err(fatal)?;
         let answer = self
             .consensus

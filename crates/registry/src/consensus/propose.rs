@@ -8,7 +8,7 @@
 //! given up and sent again: the domain answers a request that it has seen before with its first answer.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::ground::{self, time};
 use super::links::{Line, pack, unpack};
 use super::types::{Committed, Payload};
 use super::{Consensus, Unavailable};
-use crate::mutant::Mutant;
 
 /// Proposals in one batch.
 const BATCH_MAX: usize = 512;
@@ -66,9 +66,7 @@ pub(super) struct Clock(Arc<Mutex<u64>>);
 impl Clock {
     /// Now, but never before what was applied or given already.
     fn stamp(&self, applied: Stamp) -> Stamp {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64);
+        let now = ground::wall_ms();
         let mut last = self.0.lock();
         *last = now.max(*last).max(applied.0);
         Stamp(*last)
@@ -120,7 +118,7 @@ impl Batches {
             let rest = batch.split_off(fitting(&batch));
             let full = std::mem::replace(&mut batch, rest);
             let consensus = consensus.clone();
-            tokio::spawn(async move {
+            ground::spawn(async move {
                 send(&consensus, full).await;
                 drop(place);
             });
@@ -147,7 +145,8 @@ async fn send(consensus: &Consensus, batch: Vec<Queued>) {
         Some(leader) if leader != consensus.node_id() => {
             let call = call(consensus, leader, bytes);
             tokio::select! {
-                results = tokio::time::timeout(BATCH_LIMIT, call) => results.ok().flatten(),
+                biased;
+                results = time::timeout(BATCH_LIMIT, call) => results.ok().flatten(),
                 // Not every change of the watch is a change of the leader.
                 _ = leadership.wait_for(|now| now.leader != lead.leader) => None,
             }
@@ -189,7 +188,7 @@ impl Consensus {
                 }
             }
         };
-        match tokio::time::timeout_at(deadline, attempt).await {
+        match time::timeout_at(deadline, attempt).await {
             Ok(result) => result,
             Err(_) => Err(Unavailable::NoLeader),
         }
@@ -208,7 +207,7 @@ impl Consensus {
     }
 
     async fn wait_for_leader(&self) {
-        tokio::time::sleep(PAUSE).await;
+        time::sleep(PAUSE).await;
         let mut leadership = self.leadership();
         // The watch ends with the node; then the deadline ends the wait.
         let _ = leadership.wait_for(|lead| lead.leader.is_some()).await;
@@ -227,9 +226,6 @@ impl Consensus {
             return Verdict::Refused(refusal);
         }
         let mut entry = proposal.entry;
-        if Mutant::ForgetRequests.is_planted() {
-            entry.request = None;
-        }
         entry.stamp = self.clock().stamp(published.state.clock);
         let Ok(bytes) = rmp_serde::to_vec_named(&entry) else {
             return Verdict::Again;

@@ -9,6 +9,7 @@ use reeve_proto::internal::v1 as wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::ground::time;
 use super::links::Line;
 use super::machine::Published;
 use super::{Consensus, Unavailable};
@@ -78,10 +79,7 @@ impl Rounds {
         // Whoever comes while a round is under way waits for the next one: a round that began before the
         // question could miss what was acknowledged between.
         while self.0.recv_many(&mut waiters, WAITING_MAX).await > 0 {
-            let index = tokio::time::timeout(ROUND_LIMIT, consensus.round())
-                .await
-                .ok()
-                .flatten();
+            let index = time::timeout(ROUND_LIMIT, consensus.round()).await.ok().flatten();
             for waiter in waiters.drain(..) {
                 // Whoever asked may have reached its deadline.
                 let _ = waiter.send(index);
@@ -98,7 +96,7 @@ impl Consensus {
             Level::Bounded(max) => Ok(self.view(Some(max))),
             Level::AtLeast(revision) => {
                 let wait = self.wait_for_revision(revision);
-                match tokio::time::timeout_at(deadline, wait).await {
+                match time::timeout_at(deadline, wait).await {
                     Ok(()) => Ok(self.view(None)),
                     Err(_) => Err(Unavailable::NotCaughtUp { asked: revision }),
                 }
@@ -106,7 +104,7 @@ impl Consensus {
             Level::Linearizable if Mutant::ReadWithoutIndex.is_planted() => Ok(self.view(None)),
             Level::Linearizable => {
                 let linearize = self.linearize();
-                tokio::time::timeout_at(deadline, linearize)
+                time::timeout_at(deadline, linearize)
                     .await
                     .map_err(|_| Unavailable::NoLeader)?;
                 let published = self.published();
@@ -143,10 +141,12 @@ impl Consensus {
     async fn linearize(&self) {
         loop {
             if let Some(index) = self.read_queue().index().await {
-                self.wait_for_index(index).await;
+                if !Mutant::ReadBeforeApplied.is_planted() {
+                    self.wait_for_index(index).await;
+                }
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
+            time::sleep(PAUSE).await;
         }
     }
 
@@ -166,6 +166,7 @@ impl Consensus {
         let mut client = self.links().client(leader, &address, Line::Beat);
         let envelope = Some(self.links().envelope_of(bytes::Bytes::new()));
         tokio::select! {
+            biased;
             answer = client.read_index(wire::ReadIndexRequest { envelope }) => {
                 answer.ok().map(|answer| answer.into_inner().index)
             }

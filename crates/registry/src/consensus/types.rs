@@ -52,7 +52,7 @@ openraft::declare_raft_types!(
         R = Committed,
         NodeId = u64,
         Node = openraft::BasicNode,
-        AsyncRuntime = openraft_rt_tokio::TokioRuntime,
+        AsyncRuntime = super::ground::Runtime,
 );
 
 pub(super) type C = TypeConfig;

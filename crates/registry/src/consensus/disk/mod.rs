@@ -23,6 +23,7 @@ use reeve_domain::Refusal;
 use tokio::time::MissedTickBehavior;
 
 use super::Consensus;
+use super::ground::{self, time};
 use decide::{Decision, decide};
 use slowness::Slowness;
 use space::Space;
@@ -165,15 +166,15 @@ impl Consensus {
 
     /// Watches the disk, and leads only while it can be written to.
     pub(super) async fn keep_disk(self) {
-        let mut beat = tokio::time::interval(EVERY);
+        let mut beat = time::interval(EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
             let disk = self.0.disk.clone();
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || disk.look()).await {
+            if let Ok(Err(error)) = ground::spawn_blocking(move || disk.look()).await {
                 tracing::warn!(%error, "the disk cannot be looked at");
             }
-            self.0.disk.flushing_for(self.0.log.flushing_for());
+            self.0.disk.flushing_for((self.0.flushing_for)());
             if !self.is_leader() {
                 continue;
             }

@@ -112,6 +112,23 @@ pub(super) fn entry(actor: Actor, request: Option<&str>, command: Command) -> Fo
     }
 }
 
+/// The command that founds a cluster of one node.
+pub(super) fn founding(peer_address: &str) -> Command {
+    Command::Found(Found {
+        cluster: name("test"),
+        cluster_id: "c".into(),
+        root_ca_pem: String::new(),
+        issuing_chain_pem: String::new(),
+        issuing_key: sealed(),
+        audit_key: sealed(),
+        regions: vec![],
+        admin: "spiffe://test/person/ann".into(),
+        node: NodeId(1),
+        api_address: String::new(),
+        peer_address: peer_address.to_owned(),
+    })
+}
+
 impl Cluster {
     /// One founded node.
     pub(super) async fn founded(snapshot_entries: u64) -> Cluster {
@@ -124,19 +141,7 @@ impl Cluster {
         cluster.start(1).await;
         let address = cluster.addresses[&1].to_string();
         cluster.nodes[&1].consensus.initialize(&address).await.unwrap();
-        let found = Command::Found(Found {
-            cluster: name("test"),
-            cluster_id: "c".into(),
-            root_ca_pem: String::new(),
-            issuing_chain_pem: String::new(),
-            issuing_key: sealed(),
-            audit_key: sealed(),
-            regions: vec![],
-            admin: "spiffe://test/person/ann".into(),
-            node: NodeId(1),
-            api_address: String::new(),
-            peer_address: address,
-        });
+        let found = founding(&address);
         let said = cluster.say(1, entry(Actor::Founder, None, found)).await;
         assert_eq!(said.outcome, Ok(Answer::Done));
         cluster

@@ -1,7 +1,8 @@
-//! The store under openraft's own suite, and three nodes over real sockets.
+//! The store under openraft's own suite, three nodes over real sockets, and thousands of days in a simulation.
 
 mod cluster;
 mod crash;
 mod nodes;
+pub(super) mod sim;
 mod store;
 mod survivor;

@@ -130,6 +130,18 @@ async fn what_was_flushed_is_there_after_a_restart_and_nothing_is_in_clear() {
 }
 
 #[tokio::test]
+async fn what_is_read_for_another_node_never_begins_behind_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(&folder);
+    append(&mut log, 1..50).await;
+    log.purge(log_id(1, 1, 30)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(20, 50).await.unwrap(), Vec::new());
+    let entries = log.limited_get_log_entries(31, 50).await.unwrap();
+    assert_eq!(entries.first(), Some(&entry(31)));
+    assert_eq!(entries.len(), 19);
+}
+
+#[tokio::test]
 async fn a_log_that_ends_before_its_durable_mark_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     {

@@ -68,16 +68,6 @@ impl Mutant {
     }
 }
 
-/// What a simulation plants, task by task.
-#[cfg(test)]
-pub(crate) mod simulated {
-    use std::cell::Cell;
-
-    thread_local! {
-        pub(crate) static PLANTED: Cell<Option<super::Mutant>> = const { Cell::new(None) };
-    }
-}
-
 /// Refuses to run when a fault was asked for that this build cannot carry: a check that finds nothing would look well.
 pub fn check(asked: Option<&str>) -> Result<(), String> {
     match asked {
@@ -85,5 +75,15 @@ pub fn check(asked: Option<&str>) -> Result<(), String> {
             "REEVE_MUTANT asks for {name}, and this program carries no mutants; build it with the feature `mutants`"
         )),
         _ => Ok(()),
+    }
+}
+
+/// What a simulation plants, task by task.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static PLANTED: Cell<Option<super::Mutant>> = const { Cell::new(None) };
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -59,8 +60,11 @@ impl Trace {
             .context("strace (a Debian package) is missing")?;
         let mut said = String::new();
         let stderr = strace.stderr.take().context("strace has no standard error")?;
-        BufReader::new(stderr).read_line(&mut said)?;
+        let mut stderr = BufReader::new(stderr);
+        stderr.read_line(&mut said)?;
         ensure!(said.contains("attached"), "strace did not attach: {said}");
+        // It names each thread that begins later. If nobody read on, it would end there and let go of the process.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Ok(Trace {
             strace,
             out,
@@ -71,7 +75,12 @@ impl Trace {
     /// Lets go of the process, which goes on.
     pub fn end(mut self) -> Result<Vec<Call>> {
         interrupt(&self.strace);
-        self.strace.wait()?;
+        let ended = self.strace.wait()?;
+        let is_whole = ended.success() || ended.signal() == Some(Signal::INT.as_raw());
+        ensure!(
+            is_whole,
+            "strace ended before it was told to, with {ended}: calls are missing"
+        );
         Ok(parse(&std::fs::read_to_string(&self.out)?))
     }
 }

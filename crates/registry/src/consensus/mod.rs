@@ -23,6 +23,7 @@ mod plant;
 mod propose;
 mod read;
 mod recent;
+mod scrub;
 mod snapshot;
 mod survivor;
 mod tail;
@@ -51,6 +52,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 pub use disk::{DiskSettings, Health};
+pub use folder::Folder;
 pub use machine::Published;
 pub use membership::{NodeRole, NodeStatus, Status};
 pub use peer_server::PeerServer;
@@ -319,6 +321,19 @@ impl Consensus {
     /// that lost it must not vote: it may have voted before.
     pub fn make_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {
         folder::make(data_dir, cluster, node_id)
+    }
+
+    /// The file that says that a process uses the folder.
+    pub const LOCK: &str = folder::LOCK;
+
+    /// Takes a folder that no node runs on, whoever it is of, for as long as what comes back lives.
+    pub fn lock_folder(data_dir: &std::path::Path) -> std::io::Result<Folder> {
+        Folder::lock(data_dir)
+    }
+
+    /// Whose folder it is.
+    pub fn owner_of(data_dir: &std::path::Path) -> std::io::Result<u64> {
+        folder::owner(data_dir).map(|(_, id)| id)
     }
 
     /// Opens the data folder and takes part. A new node waits until somebody makes it a member.

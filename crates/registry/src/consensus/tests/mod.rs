@@ -2,6 +2,7 @@
 
 mod cluster;
 mod crash;
+mod flips;
 mod nodes;
 pub(super) mod sim;
 mod store;

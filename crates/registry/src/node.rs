@@ -43,6 +43,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if bootstrap.is_some() {
         Consensus::make_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     }
+    Consensus::check_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     let (rooms, answers) = build(&config, node_id, &credentials, root.clone()).await?;
     answers.open(rooms.authority.clone(), rooms.sightings.clone());
 

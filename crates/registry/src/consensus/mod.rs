@@ -326,6 +326,12 @@ impl Consensus {
     /// The file that says that a process uses the folder.
     pub const LOCK: &str = folder::LOCK;
 
+    /// Refuses a folder that is not this node's, or that another process uses, before anything in it is opened.
+    pub fn check_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {
+        compare::check(data_dir)?;
+        Folder::take(data_dir, cluster, node_id).map(drop)
+    }
+
     /// Takes a folder that no node runs on, whoever it is of, for as long as what comes back lives.
     pub fn lock_folder(data_dir: &std::path::Path) -> std::io::Result<Folder> {
         Folder::lock(data_dir)

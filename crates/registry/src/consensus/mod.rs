@@ -11,6 +11,7 @@ mod disk;
 mod folder;
 mod freshness;
 mod ground;
+mod incoming;
 mod leave;
 mod links;
 mod log;
@@ -68,6 +69,7 @@ use compare::{Compare, Mark};
 use disk::Disk;
 use freshness::Freshness;
 use ground::time;
+use incoming::Incoming;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
 use machine::{Board, Machine};
 use propose::{Clock, Forwarder};
@@ -275,6 +277,7 @@ struct Inner {
     board: Board,
     links: Links,
     snapshots: SnapshotStore,
+    incoming: Incoming,
     save_mark: SaveMark,
     flushing_for: FlushingFor,
     freshness: Freshness,
@@ -413,6 +416,7 @@ impl Consensus {
             board,
             links,
             snapshots,
+            incoming: Incoming::default(),
             save_mark,
             flushing_for,
             freshness: Freshness::new(),
@@ -674,6 +678,10 @@ impl Consensus {
 
     fn links(&self) -> &Links {
         &self.0.links
+    }
+
+    fn incoming(&self) -> &Incoming {
+        &self.0.incoming
     }
 
     fn snapshots(&self) -> &SnapshotStore {

@@ -22,11 +22,11 @@ use crate::damage::{Damages, Part};
 use crate::vault::Sealer;
 
 const MAGIC: &[u8; 8] = b"REEVESN1";
-/// Plain bytes in a block at the most.
-pub(super) const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Plain bytes in a block at the most. In this crate's own tests small States have several blocks, too.
+pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 const KEEP: usize = 2;
-/// After so many blocks the disk is given a rest: the log's flushes share it.
-const BLOCKS_AT_ONCE: u64 = 4;
+/// After so many bytes the disk is given a rest: the log's flushes share it.
+const BYTES_AT_ONCE: usize = 4 << 20;
 const REST: Duration = Duration::from_millis(5);
 
 /// Where a node keeps its snapshots.
@@ -145,6 +145,7 @@ impl SnapshotStore {
             out,
             block: Vec::new(),
             blocks: 0,
+            unsynced: 0,
         })
     }
 
@@ -207,7 +208,7 @@ impl SnapshotStore {
                 }
                 // A newer one has taken its place meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                checked => checked?,
+                checked => drop(checked?),
             }
         }
         Ok(any)
@@ -291,6 +292,7 @@ pub(super) struct Writer {
     out: Hashing,
     block: Vec<u8>,
     blocks: u64,
+    unsynced: usize,
 }
 
 impl Writer {
@@ -308,7 +310,9 @@ impl Writer {
         self.out.write_all(&sealed)?;
         self.block.clear();
         self.blocks += 1;
-        if self.blocks.is_multiple_of(BLOCKS_AT_ONCE) {
+        self.unsynced += sealed.len();
+        if self.unsynced >= BYTES_AT_ONCE {
+            self.unsynced = 0;
             self.out.to.flush()?;
             self.out.to.get_ref().sync_data()?;
             std::thread::sleep(REST);
@@ -350,6 +354,7 @@ impl Write for Writer {
 /// A snapshot being read; its bytes are those of the state.
 pub(super) struct Reader {
     path: PathBuf,
+    id: [u8; SUM_BYTES as usize],
     from: BufReader<File>,
     sealer: Sealer,
     block: Vec<u8>,
@@ -359,8 +364,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// What tells this file from every other one: its sum.
+    pub(super) fn id(&self) -> [u8; SUM_BYTES as usize] {
+        self.id
+    }
+
     fn open(store: &SnapshotStore, path: &Path) -> io::Result<(SnapshotMeta, Reader)> {
-        check_sum(store, path, |_| {})?;
+        let id = check_sum(store, path, |_| {})?;
         let mut from = BufReader::new(File::open(path)?);
         let mut magic = [0; 8];
         from.read_exact(&mut magic)?;
@@ -383,6 +393,7 @@ impl Reader {
         }
         let reader = Reader {
             path: path.to_owned(),
+            id,
             from,
             sealer: store.sealer.clone(),
             block: Vec::new(),
@@ -452,7 +463,11 @@ fn read_u32(from: &mut impl Read) -> io::Result<u32> {
 }
 
 /// Checks the sum over the whole file before any of it is believed.
-fn check_sum(store: &SnapshotStore, path: &Path, mut rest: impl FnMut(u64)) -> io::Result<()> {
+fn check_sum(
+    store: &SnapshotStore,
+    path: &Path,
+    mut rest: impl FnMut(u64),
+) -> io::Result<[u8; SUM_BYTES as usize]> {
     let len = fs::metadata(path)?.len();
     let mut left = len
         .checked_sub(SUM_BYTES)
@@ -472,7 +487,7 @@ fn check_sum(store: &SnapshotStore, path: &Path, mut rest: impl FnMut(u64)) -> i
         let place = odd_place(store, path).unwrap_or_else(|error| error.to_string());
         return Err(damaged(path, &format!("its sum does not match, {place}")));
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Where a file whose sum does not match is odd, as far as its blocks can tell.

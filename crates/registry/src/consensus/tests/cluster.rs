@@ -27,7 +27,6 @@ use crate::consensus::{
 };
 use crate::vault::Sealer;
 
-#[derive(Default)]
 pub(super) struct Plain;
 
 impl Dialer for Plain {

@@ -137,7 +137,7 @@ impl World {
     /// Sends it as a leader does.
     async fn send(&self, to: SocketAddr, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
         let mut factory = Factory {
-            links: Links::new(1, "test", Arc::new(Plain::default())),
+            links: Links::new(1, "test", Arc::new(Plain)),
             store: self.store.clone(),
         };
         let mut peer = factory

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use reeve_registry::{backup, config, join, mutant, node, telemetry};
+use reeve_registry::{backup, config, join, mutant, node, rejoin, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  reeve-registry --config n1/registry.toml\n  reeve-registry --config n2/registry.toml join --token-file n2.token\n  reeve-registry --config n1/registry.toml config print --provenance"
+    after_help = "Examples:\n  reeve-registry --config n1/registry.toml\n  reeve-registry --config n2/registry.toml join --token-file n2.token\n  reeve-registry --config n2/registry.toml rejoin --token-file n2.token\n  reeve-registry --config n1/registry.toml config print --provenance"
 )]
 struct Cli {
     /// Settings in TOML.
@@ -33,6 +33,12 @@ enum Verb {
     /// Get the first certificate with a join token.
     Join {
         /// The file that holds the token; tokens never belong on a command line.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// Come back as a new node: set all data aside, and join with a token. For a node whose data was lost or damaged.
+    Rejoin {
+        /// The file that holds a new token for a node.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
@@ -91,12 +97,30 @@ fn main() -> anyhow::Result<()> {
     let runtime = runtime(layered.config.worker_threads())?;
     match cli.verb {
         Some(Verb::Join { token_file }) => {
-            let id = runtime.block_on(join::join(&layered.config, &token_file))?;
-            println!("joined as node {id}");
+            let joined = runtime.block_on(join::join(&layered.config, &token_file))?;
+            println!("joined as node {}", joined.id);
+            Ok(())
+        }
+        Some(Verb::Rejoin { token_file }) => {
+            let done = runtime.block_on(rejoin::rejoin(&layered.config, &token_file))?;
+            tell_rejoined(&done);
             Ok(())
         }
         _ => runtime.block_on(node::run(layered.config)),
     }
+}
+
+fn tell_rejoined(done: &rejoin::Rejoined) {
+    let was = done
+        .was
+        .map(|was| format!(" (it was node {was})"))
+        .unwrap_or_default();
+    println!("joined as node {}{was}", done.id);
+    println!("what it had before is kept in {}", done.quarantine.display());
+    if let Some(was) = done.was.filter(|_| done.is_listed) {
+        println!("node {was} is still on the roll; an admin takes it off: reeve cluster remove-node {was}");
+    }
+    println!("start it as before");
 }
 
 /// One thread for everything when one is all there is: then nothing is handed from one to another.

@@ -26,22 +26,24 @@ use crate::rooms::Rooms;
 use crate::sink::Sink;
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
-use crate::{backup, edge, fill, found, http, join};
+use crate::{backup, edge, fill, found, http, join, rejoin, scrub};
 
 /// Runs until a signal, then hands over and drains.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    rejoin::check(&config.data_dir)?;
     let node_id = node_id(&config)?;
     renew::finish(&config.identity).context("identity: a renewal that was cut short cannot be finished")?;
     let credentials =
         Credentials::from_files(&config.identity.cert, &config.identity.key, &config.identity.ca)
             .context("identity: the certificate files cannot be used")?;
-    check_identity(&credentials, &config.cluster, node_id)?;
+    check_identity(&credentials, &config, node_id)?;
     let root: Arc<dyn KeyProvider> = Arc::new(RootKey::read(&config.keys.path).context("keys.path")?);
 
     let bootstrap = found::read(&config.data_dir)?;
     if bootstrap.is_some() {
         Consensus::make_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     }
+    Consensus::check_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     let (rooms, answers) = build(&config, node_id, &credentials, root.clone()).await?;
     answers.open(rooms.authority.clone(), rooms.sightings.clone());
 
@@ -54,6 +56,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;
     tasks.spawn(serve_http(config.listen.http, rooms.clone(), stop.clone()));
     tasks.spawn(fill::run(rooms.clone(), stop.clone()));
+    tasks.spawn(scrub::run(rooms.clone(), config.scrub, stop.clone()));
     telemetry::spawn(
         &rooms,
         credentials.clone(),
@@ -104,13 +107,25 @@ fn node_id(config: &Config) -> anyhow::Result<u64> {
                 "node_id: this node has not joined yet; run `reeve-registry --config … join --token-file …`"
             ),
         },
-        (set, Some(id)) if set != id => bail!("node_id: the configuration says {set}, joining gave {id}"),
+        (set, Some(id)) if set != id => match rejoin::former(&config.data_dir)?.contains(&set) {
+            true => {
+                warn!(
+                    set,
+                    id, "this node came back under a new id; the configuration still says the old one"
+                );
+                Ok(id)
+            }
+            false => bail!(
+                "node_id: the configuration says {set}, joining gave {id} ({} says so); set it to 0",
+                join::id_path(&config.data_dir).display()
+            ),
+        },
         (set, _) => Ok(set),
     }
 }
 
-fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> anyhow::Result<()> {
-    let spiffe = credentials.spiffe();
+fn check_identity(credentials: &Credentials, config: &Config, node_id: u64) -> anyhow::Result<()> {
+    let (spiffe, cluster) = (credentials.spiffe(), &config.cluster);
     if spiffe.cluster() != cluster {
         bail!(
             "cluster: the certificate is of cluster {}, the configuration says {cluster}",
@@ -119,7 +134,10 @@ fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> any
     }
     match spiffe.kind() {
         Kind::Node(id) if *id == node_id => Ok(()),
-        _ => bail!("node_id: the certificate is of {spiffe}, the configuration says node {node_id}"),
+        _ => bail!(
+            "node_id: the certificate is of {spiffe}, and the configuration or {} says node {node_id}",
+            join::id_path(&config.data_dir).display()
+        ),
     }
 }
 

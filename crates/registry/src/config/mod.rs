@@ -33,6 +33,7 @@ pub struct Config {
     pub keys: Keys,
     pub raft: Raft,
     pub disk: Disk,
+    pub scrub: Scrub,
     pub dial: Dial,
     pub seeds: Seeds,
     pub logs: Logs,
@@ -107,6 +108,25 @@ pub struct Disk {
     pub ballast_mb: u64,
     /// A flush of the log that takes longer is slow; after three in a row another node leads.
     pub slow_flush_ms: u64,
+}
+
+/// How everything on the disk is read again, to find what it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// Once after each start, and again after so long.
+    pub every_ms: u64,
+    /// Not faster than this.
+    pub mb_per_s: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Scrub {
+        Scrub {
+            every_ms: 86_400_000,
+            mb_per_s: 8,
+        }
+    }
 }
 
 impl Default for Disk {
@@ -315,6 +335,12 @@ impl Config {
         }
         if self.disk.slow_flush_ms == 0 {
             return Err(Error::field("disk.slow_flush_ms", "must be at least 1"));
+        }
+        if self.scrub.every_ms < 1_000 {
+            return Err(Error::field("scrub.every_ms", "must be at least 1000"));
+        }
+        if !(1..=10_000).contains(&self.scrub.mb_per_s) {
+            return Err(Error::field("scrub.mb_per_s", "must be 1 to 10000"));
         }
         if self.raft.snapshot_entries == 0 {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));

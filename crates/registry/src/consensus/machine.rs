@@ -293,10 +293,15 @@ impl RaftSnapshotBuilder<C> for Builder {
             self.store.clone(),
             self.sink.clone(),
         );
+        let is_behind = Mutant::ArchiveBehind.is_planted();
         let written = ground::spawn_blocking(move || {
             let revision = state.revision;
+            let make_durable = || match is_behind {
+                true => Ok(()),
+                false => sink.make_durable(revision),
+            };
             store
-                .write(&meta, &state, || sink.make_durable(revision))
+                .write(&meta, &state, make_durable)
                 .map(|snapshot| (meta, snapshot))
         });
         let (meta, snapshot) = written.await.map_err(io::Error::other)??;

@@ -253,7 +253,7 @@ impl Desk {
         let looked = tokio::task::spawn_blocking(look).await;
         let looked = looked.map_err(|error| status::internal("reading the archive", &error))?;
         looked.map_err(|error| match error {
-            ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. } => {
+            ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. } | ArchiveError::Unchecked => {
                 error::retry(Reason::ArchiveIncomplete, error.to_string(), ARCHIVE_PAUSE)
             }
             other => status::internal("reading the archive", &other),

@@ -1,8 +1,11 @@
 //! The store under openraft's own suite, three nodes over real sockets, and thousands of days in a simulation.
 
+mod behind;
 mod cluster;
 mod crash;
+mod flips;
 mod nodes;
 pub(super) mod sim;
 mod store;
 mod survivor;
+mod transfer;

@@ -17,8 +17,9 @@ use reeve_domain::operation::{Cancel, Direction, Outcome, Report, Timeout};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
 use reeve_domain::tenant::{Delete, Setting, Update};
+use reeve_domain::version::RaiseVersion;
 use reeve_domain::words::{Cidr, Claim};
-use reeve_domain::{Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Stamp, TenantId};
+use reeve_domain::{Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Stamp, TenantId, Versions};
 use world::{ADMIN, World, name, sealed};
 
 fn commands() -> Vec<Command> {
@@ -87,6 +88,7 @@ fn commands() -> Vec<Command> {
             node: Some(NodeAddresses {
                 api: "127.0.0.1:7410".into(),
                 peer: "127.0.0.1:7411".into(),
+                known: Versions { min: 1, max: 2 },
             }),
             expect: Expect::Node,
         }),
@@ -152,6 +154,13 @@ fn commands() -> Vec<Command> {
             tenant: Some(tenant),
             detail: "v1 slot a".into(),
         }),
+        Command::RaiseVersion(RaiseVersion {
+            to: 2,
+            known: BTreeMap::from([
+                (NodeId(1), Versions { min: 1, max: 2 }),
+                (NodeId(3), Versions { min: 1, max: 3 }),
+            ]),
+        }),
     ]
 }
 
@@ -211,7 +220,7 @@ fn every_released_command_is_read_as_it_was_written() {
     let files = std::fs::read_dir(folder).unwrap().count();
     assert_eq!(
         (words.len(), files),
-        (18, 18),
+        (19, 19),
         "a command without its golden file, or a file without its command"
     );
 }

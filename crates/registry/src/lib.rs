@@ -23,6 +23,7 @@ pub mod mutant;
 pub mod node;
 pub mod pilot;
 pub mod policy;
+pub mod release;
 pub mod rooms;
 pub mod sink;
 pub mod telemetry;

@@ -154,7 +154,10 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
         Command::Witness(witness) => Ok(self::witness(state, witness)),
         Command::RaiseVersion(order) => version::raise(state, &order).map(plain),
         #[cfg(feature = "mutants")]
-        Command::Rehearse(region) => group::create_region(state, region).map(plain),
+        Command::Rehearse(region) => {
+            let name = region.name.clone();
+            Ok((group::create_region(state, region)?, Answer::Region(name)))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! The log is `raft-log`, the state is in memory, snapshots are files of our own.
 
 mod compare;
+mod decode;
 mod disk;
 mod folder;
 mod freshness;

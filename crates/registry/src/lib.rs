@@ -16,6 +16,9 @@ pub mod edge;
 pub mod files;
 pub mod fill;
 pub mod found;
+#[cfg(test)]
+#[path = "../../domain/tests/gold/mod.rs"]
+mod gold;
 pub mod http;
 pub mod hub;
 pub mod join;

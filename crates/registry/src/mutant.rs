@@ -29,6 +29,8 @@ pub enum Mutant {
     LeaveJoint,
     /// A command is written whatever the nodes know.
     SkipVersionGate,
+    /// The cluster version rises without asking the others.
+    RaiseAlone,
 }
 
 impl Mutant {
@@ -47,6 +49,7 @@ impl Mutant {
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
             Mutant::SkipVersionGate => "skip_version_gate",
+            Mutant::RaiseAlone => "raise_alone",
         }
     }
 

@@ -273,6 +273,35 @@ async fn an_old_program_is_told_by_a_snapshot_too() -> Result<()> {
     fleet.shutdown().await
 }
 
+/// The check is checked: a leader that raises the version alone leaves the others behind, and is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_rises_before_all_can_follow_is_found() -> Result<()> {
+    let fleet = old().node_env("REEVE_MUTANT", "raise_alone").start().await?;
+    let (is_over, old_left) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(2)));
+    let mut watching = watch(&fleet, &old_left, &is_over);
+    change(&fleet, 1, NEW).await?;
+    let order = TransferLeaderRequest { to_node_id: 1 };
+    // It may lead already.
+    let leader = fleet.leader().await?;
+    if leader.id() != 1 {
+        leader.api().cluster().transfer_leader(order).await?;
+    }
+    for id in [2, 3] {
+        gives_up(
+            fleet.node(id)?,
+            &["this cluster is at version 2", "install the program"],
+        )
+        .await?;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let mut found = false;
+    while let Some(rose_early) = watching.join_next().await {
+        found |= rose_early?;
+    }
+    ensure!(found, "it was not noticed");
+    fleet.shutdown().await
+}
+
 /// What the gate prevents: two nodes of the new release write what the third cannot read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_meets_an_unknown_command_stops_and_goes_on_once_it_is_upgraded() -> Result<()> {

@@ -35,12 +35,17 @@ pub fn kept<T: Serialize + DeserializeOwned>(name: &str, value: &T) -> T {
         let lines: Vec<String> = bytes.chunks(BYTES_PER_LINE).map(digest::hex).collect();
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
     }
-    let golden = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{name} has no golden file"));
-    let golden = unhex(&golden);
+    let golden = bytes(name);
     let read: T = rmp_serde::from_slice(&golden).unwrap_or_else(|why| panic!("{name} is not read: {why}"));
     let again = rmp_serde::to_vec_named(&read).unwrap();
     assert_eq!(golden, again, "{name} is written in another way now");
     read
+}
+
+/// What a golden file holds.
+pub fn bytes(name: &str) -> Vec<u8> {
+    let text = std::fs::read_to_string(folder().join(format!("{name}.hex")));
+    unhex(&text.unwrap_or_else(|_| panic!("{name} has no golden file")))
 }
 
 /// The same for one value of each variant, and none is without.

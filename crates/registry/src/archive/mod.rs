@@ -17,6 +17,8 @@ mod store;
 mod worker;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

@@ -2,7 +2,9 @@
 
 mod cluster;
 mod crash;
+mod golden;
 mod nodes;
+mod release;
 pub(super) mod sim;
 mod store;
 mod survivor;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use reeve_chaos::steady::{Steady, create_region};
 use reeve_chaos::storm::{judge, registers, registry};
 use reeve_client::v1::{
@@ -27,6 +27,7 @@ const NEW: &str = "2";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How a node ends when it may not go on.
 const FATAL: i32 = 70;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Three nodes of the old release.
@@ -92,20 +93,21 @@ async fn gives_up(node: &Node, why: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What is new is refused, and the refusal names a node that is not upgraded.
+/// What is new is refused each time, and as soon as the node has heard of the others it names one that is not upgraded.
 async fn refuses_new(api: &Api, name: &str, behind: u64) -> Result<()> {
-    let refused = create_region(api, name).await.err().context("it was accepted")?;
-    ensure!(
-        reason(&refused) == Some(ErrorReason::ClusterVersionTooLow),
-        "{refused}"
-    );
     let expected = format!("node {behind} runs {}", env!("CARGO_PKG_VERSION"));
-    ensure!(
-        refused.message().contains("upgrade all nodes first") && refused.message().contains(&expected),
-        "{expected:?} is missing in: {}",
-        refused.message()
-    );
-    Ok(())
+    until("a refusal that names who is behind", PATIENCE, async || {
+        let Err(refused) = create_region(api, name).await else {
+            return Ok(Some(Err(anyhow!("it was accepted"))));
+        };
+        let is_ours = reason(&refused) == Some(ErrorReason::ClusterVersionTooLow)
+            && refused.message().contains("upgrade all nodes first");
+        if !is_ours {
+            return Ok(Some(Err(anyhow!("another refusal: {refused}"))));
+        }
+        Ok(refused.message().contains(&expected).then_some(Ok(())))
+    })
+    .await?
 }
 
 /// Looks at all nodes all the while: no version may rise while an old node is left. True when one did.
@@ -115,12 +117,16 @@ fn watch(fleet: &Fleet, old_left: &Arc<AtomicUsize>, is_over: &Arc<AtomicBool>) 
         let (old_left, is_over) = (old_left.clone(), is_over.clone());
         watching.spawn(async move {
             let mut rose_early = false;
-            while !is_over.load(Ordering::Relaxed) {
+            loop {
+                // The last look begins when all is over.
+                let is_last = is_over.load(Ordering::SeqCst);
                 let version = cluster(&node).await.map_or(0, |seen| seen.cluster_version);
                 rose_early |= version > 1 && old_left.load(Ordering::SeqCst) > 0;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if is_last {
+                    return rose_early;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            rose_early
         });
     }
     watching
@@ -293,7 +299,12 @@ async fn a_version_that_rises_before_all_can_follow_is_found() -> Result<()> {
         )
         .await?;
     }
-    is_over.store(true, Ordering::Relaxed);
+    until("the version to rise", PATIENCE, async || {
+        let version = cluster(fleet.node(1)?).await?.cluster_version;
+        Ok((version == 2).then_some(()))
+    })
+    .await?;
+    is_over.store(true, Ordering::SeqCst);
     let mut found = false;
     while let Some(rose_early) = watching.join_next().await {
         found |= rose_early?;

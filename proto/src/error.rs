@@ -38,6 +38,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::WrongState
         | Reason::OperationEnded
         | Reason::LastAdmin
+        | Reason::ClusterVersionTooLow
+        | Reason::ProgramVersionUnfit
         | Reason::Fenced => Code::FailedPrecondition,
         Reason::OperationInProgress | Reason::EtagMismatch => Code::Aborted,
         Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered | Reason::DiskFull => {
@@ -131,6 +133,8 @@ pub fn reason(refusal: &Refusal) -> Reason {
         Refusal::Fenced(_) => Reason::Fenced,
         Refusal::NodeNotFound(_) => Reason::NodeNotFound,
         Refusal::DiskFull(_) => Reason::DiskFull,
+        Refusal::ClusterVersionTooLow { .. } => Reason::ClusterVersionTooLow,
+        Refusal::ProgramVersionUnfit { .. } => Reason::ProgramVersionUnfit,
     }
 }
 

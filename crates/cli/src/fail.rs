@@ -217,6 +217,8 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::PrincipalNotFound | R::NodeNotFound => "look at the spelling",
         R::LastAdmin => "enrol another admin first",
         R::RateLimited | R::TooManyRequestsRemembered => "come back a little later",
+        R::ClusterVersionTooLow => "upgrade all nodes; `reeve cluster status` shows what they run",
+        R::ProgramVersionUnfit => "install the program that the other nodes run",
         R::DiskFull => "free space on those nodes; `reeve cluster status` shows them",
         R::NoLeader => "look at `reeve cluster status`, then say it again with the same --request-id",
         R::NotCaughtUp | R::Sealed | R::ArchiveIncomplete => {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use reeve_domain::Versions;
 use reeve_proto::{
     identity::{
         Credentials, JoinToken, KeyRequest, Tuning,
@@ -97,13 +98,14 @@ pub async fn enroll(nodes: &[String], token: &JoinToken, own: &KeyRequest) -> Re
     })
 }
 
-/// Joins a registry node that will be reachable under these addresses.
+/// Joins a registry node that will be reachable under these addresses, and knows these cluster versions.
 pub async fn join_node(
     nodes: &[String],
     token: &JoinToken,
     own: &KeyRequest,
     api_address: &str,
     peer_address: &str,
+    known: Versions,
 ) -> Result<(Joined, JoinNodeResponse), Error> {
     let order = JoinNodeRequest {
         token_id: token.id().to_owned(),
@@ -111,6 +113,8 @@ pub async fn join_node(
         csr_pem: own.csr_pem.clone(),
         api_address: api_address.to_owned(),
         peer_address: peer_address.to_owned(),
+        version_min: known.min,
+        version_max: known.max,
     };
     let answer = dial(nodes, token)?
         .cluster()

@@ -10,6 +10,7 @@ use crate::ids::{NodeId, Revision, Stamp, TenantId, TokenId};
 use crate::policy::{Role, Scope};
 use crate::refusal::Refusal;
 use crate::state::{Change, Node, State};
+use crate::version::Versions;
 use crate::words::Name;
 
 /// Somebody who may ask.
@@ -141,6 +142,8 @@ pub enum Expect {
 pub struct NodeAddresses {
     pub api: String,
     pub peer: String,
+    /// What its program knows.
+    pub known: Versions,
 }
 
 /// What a spent token brought.
@@ -181,7 +184,7 @@ pub fn redeem(state: &mut State, at: Stamp, order: RedeemToken) -> Result<(Chang
     }
 
     let node = match (token.role, order.node) {
-        (Role::Node, Some(addresses)) => Some(add_node(state, addresses)),
+        (Role::Node, Some(addresses)) => Some(add_node(state, addresses)?),
         (Role::Node, None) => return Err(Refusal::field("peer_address", "a node must say where it is")),
         _ => None,
     };
@@ -241,7 +244,11 @@ fn redeemed(state: &State, token: &JoinToken, node: Option<NodeId>) -> Redeemed 
     }
 }
 
-fn add_node(state: &mut State, addresses: NodeAddresses) -> NodeId {
+fn add_node(state: &mut State, addresses: NodeAddresses) -> Result<NodeId, Refusal> {
+    let (known, is) = (addresses.known, state.cluster.version);
+    if !known.holds(is) {
+        return Err(Refusal::ProgramVersionUnfit { known, is });
+    }
     let id = state.next_node;
     state.next_node = id.next();
     state.nodes.insert(
@@ -253,7 +260,7 @@ fn add_node(state: &mut State, addresses: NodeAddresses) -> NodeId {
             joined: state.clock,
         },
     );
-    id
+    Ok(id)
 }
 
 /// Writes a principal down, or gives one that comes back its new rights.

@@ -19,6 +19,7 @@ use crate::request::Remembered;
 use crate::resolve;
 use crate::state::{Change, ENDED_MAX, Node, State};
 use crate::tenant;
+use crate::version;
 
 /// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ fn check_standing(state: &State, entry: &Entry) -> Result<(), Refusal> {
         state.requests.check_room(entry.actor.name())?;
     }
     let founded = !state.cluster.id.is_empty();
+    if founded {
+        version::check(state, &entry.command)?;
+    }
     match &entry.actor {
         Actor::Founder if founded => Err(Refusal::AlreadyExists("the cluster".to_owned())),
         Actor::Founder => Ok(()),
@@ -148,6 +152,12 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
         Command::TimeoutStep(order) => operation::timeout(state, at, order).map(plain),
         Command::CancelOperation(order) => operation::cancel(state, at, order).map(plain),
         Command::Witness(witness) => Ok(self::witness(state, witness)),
+        Command::RaiseVersion(order) => version::raise(state, &order).map(plain),
+        #[cfg(feature = "mutants")]
+        Command::Rehearse(region) => {
+            let name = region.name.clone();
+            Ok((group::create_region(state, region)?, Answer::Region(name)))
+        }
     }
 }
 
@@ -157,7 +167,7 @@ fn found(state: &mut State, at: Stamp, order: Found) -> Result<Change, Refusal> 
     }
     state.cluster.name = order.cluster.to_string();
     state.cluster.id = order.cluster_id;
-    state.cluster.version = 1;
+    state.cluster.version = version::FOUNDING;
     state.cluster.root_ca_pem = order.root_ca_pem;
     state.cluster.issuing_chain_pem = order.issuing_chain_pem;
     state.cluster.issuing_key = Some(order.issuing_key);
@@ -295,6 +305,9 @@ fn action_of(command: &Command) -> (String, String) {
         Command::TimeoutStep(order) => ("step.timeout", format!("{} step {}", order.operation, order.step)),
         Command::CancelOperation(order) => ("operation.cancel", order.reason.clone()),
         Command::Witness(witness) => (witness.action.as_str(), witness.detail.clone()),
+        Command::RaiseVersion(order) => ("cluster.raise_version", format!("to {}", order.to)),
+        #[cfg(feature = "mutants")]
+        Command::Rehearse(_) => ("rehearse", String::new()),
     };
     (word.to_owned(), detail)
 }

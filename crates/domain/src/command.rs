@@ -8,6 +8,7 @@ use crate::ids::{NodeId, OperationId, TenantId, TokenId};
 use crate::operation::{Cancel, Report, Timeout};
 use crate::secret::Sealed;
 use crate::tenant::{Create, Delete, Update};
+use crate::version::RaiseVersion;
 use crate::words::Name;
 
 /// One command. A new feature is a new variant and a new function beside its noun.
@@ -51,6 +52,11 @@ pub enum Command {
     CancelOperation(Cancel),
     /// Nothing changes but the audit log: a secret is about to be read, a certificate to be issued.
     Witness(Witness),
+    /// From now on the commands of a later version may be proposed.
+    RaiseVersion(RaiseVersion),
+    /// What a later release might bring: a command that only rehearsals of an upgrade know.
+    #[cfg(feature = "mutants")]
+    Rehearse(Region),
 }
 
 /// The beginning of a cluster.

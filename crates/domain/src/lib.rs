@@ -25,6 +25,7 @@ pub mod restore;
 pub mod secret;
 pub mod state;
 pub mod tenant;
+pub mod version;
 pub mod words;
 
 pub use apply::{Applied, apply};
@@ -37,3 +38,4 @@ pub use refusal::Refusal;
 pub use resolve::Resolution;
 pub use state::State;
 pub use tenant::Tenant;
+pub use version::Versions;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{OperationId, TenantId};
+use crate::version::Versions;
 use crate::words::{Claim, Name};
 
 /// Why a command was turned away.
@@ -108,6 +109,31 @@ pub enum Refusal {
         "the disks of nodes {0} are full: nothing can be changed until there is room, reads go on; free space there"
     )]
     DiskFull(String),
+    /// Not every node is known to understand the command.
+    #[error(
+        "{command} needs cluster version {needs}, and this cluster is at {is}: upgrade all nodes first{behind}"
+    )]
+    ClusterVersionTooLow {
+        /// What was asked for.
+        command: String,
+        /// The version that it came with.
+        needs: u32,
+        /// The version of this cluster.
+        is: u32,
+        /// Who holds it back, when the node that answers knows.
+        behind: String,
+    },
+    /// A new node whose program cannot read this cluster's log.
+    #[error(
+        "the new node's program knows cluster versions {known}, and this cluster is at {is}: \
+         install the program that the other nodes run"
+    )]
+    ProgramVersionUnfit {
+        /// What it knows.
+        known: Versions,
+        /// The version of this cluster.
+        is: u32,
+    },
     /// The policy changed between asking and deciding.
     #[error("the policy has changed; ask again")]
     PolicyChanged,

@@ -1,15 +1,14 @@
 //! Every command that was ever released, as the bytes it had then. A file is added, never changed:
 //! `UPDATE=1` writes only those that are missing.
 
+mod gold;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use reeve_domain::access::{Expect, MintToken, NodeAddresses, RedeemToken};
 use reeve_domain::audit::Seed;
 use reeve_domain::command::{Found, Witness};
-use reeve_domain::digest;
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::ids::TokenId;
@@ -17,8 +16,9 @@ use reeve_domain::operation::{Cancel, Direction, Outcome, Report, Timeout};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
 use reeve_domain::tenant::{Delete, Setting, Update};
+use reeve_domain::version::{self, RaiseVersion};
 use reeve_domain::words::{Cidr, Claim};
-use reeve_domain::{Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Stamp, TenantId};
+use reeve_domain::{Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Stamp, TenantId, Versions};
 use world::{ADMIN, World, name, sealed};
 
 fn commands() -> Vec<Command> {
@@ -87,6 +87,7 @@ fn commands() -> Vec<Command> {
             node: Some(NodeAddresses {
                 api: "127.0.0.1:7410".into(),
                 peer: "127.0.0.1:7411".into(),
+                known: Versions { min: 1, max: 2 },
             }),
             expect: Expect::Node,
         }),
@@ -152,6 +153,13 @@ fn commands() -> Vec<Command> {
             tenant: Some(tenant),
             detail: "v1 slot a".into(),
         }),
+        Command::RaiseVersion(RaiseVersion {
+            to: 2,
+            known: BTreeMap::from([
+                (NodeId(1), Versions { min: 1, max: 2 }),
+                (NodeId(3), Versions { min: 1, max: 3 }),
+            ]),
+        }),
     ]
 }
 
@@ -177,43 +185,105 @@ fn entry(command: Command) -> Entry {
     }
 }
 
-fn word(command: &Command) -> String {
-    let text = format!("{command:?}");
-    text.split([' ', '(', '{']).next().unwrap().to_owned()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits
-        .chunks(2)
-        .map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap())
-        .collect()
-}
-
+/// A new command has its file, and one that went away is still read.
 #[test]
 fn every_released_command_is_read_as_it_was_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
     let mut words = BTreeSet::new();
     for command in commands() {
-        let path = folder.join(format!("{}.hex", word(&command)));
-        let bytes = rmp_serde::to_vec_named(&entry(command.clone())).unwrap();
-        if std::env::var_os("UPDATE").is_some() && !path.exists() {
-            std::fs::create_dir_all(&folder).unwrap();
-            let lines: Vec<String> = bytes.chunks(40).map(digest::hex).collect();
-            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-        }
-        let golden = unhex(&std::fs::read_to_string(&path).unwrap());
-        let read: Entry = rmp_serde::from_slice(&golden).unwrap();
-        assert_eq!(read, entry(command.clone()), "{}", path.display());
-        assert_eq!(golden, bytes, "{} is written in another way now", path.display());
-        words.insert(word(&command));
+        let word = version::name(&command).to_owned();
+        assert_eq!(word, gold::word(&command));
+        gold::check(&format!("v1/{word}"), &entry(command));
+        words.insert(word);
     }
-    let files = std::fs::read_dir(folder).unwrap().count();
-    assert_eq!(
-        (words.len(), files),
-        (18, 18),
-        "a command without its golden file, or a file without its command"
+    let known: BTreeSet<String> = gold::variants::<Command>()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(words, known, "a command without its golden file");
+    let files = std::fs::read_dir(gold::folder().join("v1")).unwrap().count();
+    assert_eq!(files, words.len(), "a golden file without its command");
+}
+
+/// Everything that may stand in an entry, with the cluster version since which it may: a new field or variant gets a
+/// line of its own, and whoever writes that line thinks about the version.
+#[test]
+fn every_field_and_variant_says_since_which_version_it_may_be_written() {
+    let path = gold::folder().join("since.txt");
+    let mut known: BTreeMap<String, u32> = BTreeMap::new();
+    for line in std::fs::read_to_string(&path).unwrap_or_default().lines() {
+        let (since, what) = line.split_once(' ').unwrap();
+        known.insert(what.to_owned(), since.parse().unwrap());
+    }
+    let mut written: BTreeMap<String, u32> = BTreeMap::new();
+    for command in commands() {
+        let since = version::since(&command);
+        for path in gold::paths(&entry(command)) {
+            let least = written.entry(path).or_insert(since);
+            *least = since.min(*least);
+        }
+    }
+    for variant in variants() {
+        written.entry(variant).or_insert(Versions::KNOWN.max);
+    }
+    if gold::updates() {
+        let newest = Versions::KNOWN.max;
+        written.keys().for_each(|what| {
+            known.entry(what.clone()).or_insert(newest);
+        });
+        let lines: Vec<String> = known
+            .iter()
+            .map(|(what, since)| format!("{since} {what}"))
+            .collect();
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    }
+    for (what, proposed) in &written {
+        let since = known
+            .get(what)
+            .unwrap_or_else(|| panic!("{what} has no line in since.txt"));
+        assert!(
+            since <= proposed,
+            "{what} is of version {since}, and version::since lets its command in at {proposed}"
+        );
+    }
+    let gone: Vec<&String> = known.keys().filter(|what| !written.contains_key(*what)).collect();
+    assert!(
+        gone.is_empty(),
+        "old logs hold {gone:?}, and nothing reads it any more"
     );
+}
+
+fn variants() -> Vec<String> {
+    fn of<T: serde::de::DeserializeOwned>(name: &str) -> Vec<String> {
+        let all = gold::variants::<T>().into_iter();
+        all.map(|variant| format!("{name}::{variant}")).collect()
+    }
+    [
+        of::<Command>("Command"),
+        of::<Actor>("Actor"),
+        of::<reeve_domain::access::Expect>("Expect"),
+        of::<Claim>("Claim"),
+        of::<Direction>("Direction"),
+        of::<Outcome>("Outcome"),
+        of::<Role>("Role"),
+        of::<Setting>("Setting"),
+        of::<reeve_domain::tenant::Class>("Class"),
+        // What applying leaves in State and in the archive.
+        of::<reeve_domain::Answer>("Answer"),
+        of::<reeve_domain::Event>("Event"),
+        of::<reeve_domain::Refusal>("Refusal"),
+        of::<reeve_domain::operation::Goal>("Goal"),
+        of::<reeve_domain::operation::Kind>("Kind"),
+        of::<reeve_domain::operation::Status>("operation::Status"),
+        of::<reeve_domain::operation::StepState>("StepState"),
+        of::<reeve_domain::operation::Addressee>("Addressee"),
+        of::<reeve_domain::operation::Wait>("Wait"),
+        of::<reeve_domain::group::MemberStatus>("MemberStatus"),
+        of::<reeve_domain::policy::Scope>("Scope"),
+        of::<reeve_domain::tenant::AccessMode>("AccessMode"),
+        of::<reeve_domain::tenant::Slot>("Slot"),
+        of::<reeve_domain::tenant::Status>("tenant::Status"),
+    ]
+    .concat()
 }
 
 #[test]

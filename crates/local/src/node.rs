@@ -86,6 +86,11 @@ impl Node {
         self.process.run_once(args.into()).await
     }
 
+    /// A variable of its environment, from its next start on.
+    pub fn set_env(&self, key: &str, value: &str) {
+        self.process.set_env(key, value);
+    }
+
     pub fn start(&self) -> Result<()> {
         self.process.start()
     }

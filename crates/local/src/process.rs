@@ -27,7 +27,7 @@ pub(crate) struct Process {
     args: Vec<OsString>,
     log: PathBuf,
     ledger: Arc<Ledger>,
-    env: Vec<(String, String)>,
+    env: Mutex<Vec<(String, String)>>,
     state: Mutex<State>,
 }
 
@@ -53,15 +53,22 @@ impl Process {
             args,
             log,
             ledger,
-            env: Vec::new(),
+            env: Mutex::default(),
             state: Mutex::default(),
         }
     }
 
     /// Variables that it is started with, beside this process's own.
     pub(crate) fn with_env(mut self, env: Vec<(String, String)>) -> Process {
-        self.env = env;
+        self.env = Mutex::new(env);
         self
+    }
+
+    /// Another value for one of them, from the next start on.
+    pub(crate) fn set_env(&self, key: &str, value: &str) {
+        let mut env = self.env.lock();
+        env.retain(|(known, _)| known != key);
+        env.push((key.to_owned(), value.to_owned()));
     }
 
     /// Starts it, in a process group of its own: a Ctrl-C at the terminal is for us to carry out.
@@ -107,7 +114,7 @@ impl Process {
         let mut command = Command::new(&self.program);
         command
             .args(args)
-            .envs(self.env.iter().map(|(key, value)| (key, value)))
+            .envs(self.env.lock().iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

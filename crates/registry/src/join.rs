@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::consensus::Consensus;
-use crate::files;
+use crate::{files, release};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -59,6 +59,8 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<Joined> 
         csr_pem: request.csr_pem.clone(),
         api_address: config.api_address(),
         peer_address: config.peer_address(),
+        version_min: release::known().min,
+        version_max: release::known().max,
     };
     let answer = ask(config, &token, order).await?;
     if answer.cluster != config.cluster {

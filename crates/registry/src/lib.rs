@@ -17,6 +17,9 @@ pub mod edge;
 pub mod files;
 pub mod fill;
 pub mod found;
+#[cfg(test)]
+#[path = "../../domain/tests/gold/mod.rs"]
+mod gold;
 pub mod http;
 pub mod hub;
 pub mod join;
@@ -25,6 +28,8 @@ pub mod node;
 pub mod pilot;
 pub mod policy;
 pub mod rejoin;
+
+pub mod release;
 pub mod rooms;
 pub mod scrub;
 pub mod sink;

@@ -29,6 +29,11 @@ pub enum Mutant {
     LeaveJoint,
     /// A snapshot gets its name before the archive that it rests on is on the disk.
     ArchiveBehind,
+
+    /// A command is written whatever the nodes know.
+    SkipVersionGate,
+    /// The cluster version rises without asking the others.
+    RaiseAlone,
 }
 
 impl Mutant {
@@ -47,6 +52,9 @@ impl Mutant {
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
             Mutant::ArchiveBehind => "archive_behind",
+
+            Mutant::SkipVersionGate => "skip_version_gate",
+            Mutant::RaiseAlone => "raise_alone",
         }
     }
 

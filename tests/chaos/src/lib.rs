@@ -16,6 +16,7 @@ pub mod invariants;
 pub mod linear;
 pub mod metrics;
 pub mod registers;
+pub mod steady;
 pub mod storm;
 pub mod trace;
 pub mod workload;

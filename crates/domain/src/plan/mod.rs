@@ -1,6 +1,7 @@
 //! What the leader's loops should propose, and what they wait for: functions of state, sightings and time.
 
 pub mod operations;
+pub mod raise;
 
 use std::collections::BTreeMap;
 

@@ -20,6 +20,8 @@ mod suspect;
 mod worker;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

@@ -19,10 +19,10 @@ use super::{BackupError, Header, check, open};
 use crate::archive::{Archive, Change};
 use crate::authority::issue_alone;
 use crate::consensus::plant;
-use crate::files;
 use crate::mutant::Mutant;
 use crate::node::ArchiveCipher;
 use crate::vault::{KeyProvider, RootKey, open_or_make};
+use crate::{files, release};
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -72,6 +72,7 @@ pub async fn restore(order: &Order) -> Result<Made, BackupError> {
         return Err(BackupError::Odd("nothing is in it".to_owned()));
     };
     let header = inside.header;
+    release::check(state.cluster.version).map_err(BackupError::Odd)?;
     let admin = SpiffeId::new(&header.cluster, Kind::Person(order.admin.clone()));
     let admin = admin.map_err(|error| BackupError::Odd(format!("admin {:?}: {error}", order.admin)))?;
     let restored = begin_anew(&mut state, &header, &report.sum, &admin, order)?;

@@ -292,8 +292,8 @@ impl Shared {
             .sealer
             .open(&place(id.index), sealed)
             .map_err(|e| corrupt(e.to_string()))?;
-        let payload: EntryPayload<_, _, _> =
-            rmp_serde::from_slice(&plain).map_err(|e| corrupt(e.to_string()))?;
+        let payload: EntryPayload<_, _, _> = rmp_serde::from_slice(&plain)
+            .map_err(|e| corrupt(format!("{e} (or a later release wrote it)")))?;
         Ok(Entry { log_id: id, payload })
     }
 }

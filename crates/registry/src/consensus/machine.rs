@@ -9,17 +9,18 @@ use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
-use reeve_domain::entry::FORMAT;
-use reeve_domain::{Applied, Entry, State, apply};
+use reeve_domain::{Applied, State, apply};
 use tokio::sync::watch;
 
 use super::compare::Compare;
+use super::decode::decode;
 use super::disk::Disk;
 use super::ground;
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
 use super::{AppliedSink, Fatal, Work};
 use crate::mutant::Mutant;
+use crate::release;
 
 /// The state as readers see it.
 #[derive(Clone, Debug, Default)]
@@ -52,23 +53,6 @@ impl Board {
         }));
         self.applied.send_replace(applied_index);
     }
-}
-
-fn unknown(index: u64, why: &str) -> String {
-    format!(
-        "log entry {index} holds a command that this program does not know ({why}); \
-         run a newer version on this node"
-    )
-}
-
-/// Reads one command, or says why this program cannot.
-pub(super) fn decode(index: u64, bytes: &[u8]) -> Result<Entry, String> {
-    let entry: Entry = rmp_serde::from_slice(bytes).map_err(|error| unknown(index, &error.to_string()))?;
-    if entry.format != FORMAT {
-        let why = format!("its format is {}, known is {FORMAT}", entry.format);
-        return Err(unknown(index, &why));
-    }
-    Ok(entry)
 }
 
 /// openraft's state machine over the domain's State.
@@ -104,7 +88,9 @@ impl Machine {
             compare: None,
             disk: None,
         };
-        if let Some((meta, state)) = machine.store.best(purged)? {
+        let best = machine.store.best(purged);
+        if let Some((meta, state)) = best.map_err(|error| machine.stop_if_unknown(error))? {
+            release::check(state.cluster.version).map_err(|why| machine.stop(why))?;
             machine.take_over(meta, state);
         }
         Ok(machine)
@@ -140,11 +126,23 @@ impl Machine {
         if Mutant::StrayState.is_planted() && index == 30 {
             self.state.cluster.id.push('?');
         }
-        applied.map_err(|_| {
+        let applied = applied.map_err(|_| {
             self.stop(format!(
                 "log entry {index} could not be applied: the program panicked"
             ))
-        })
+        })?;
+        // A raise ends here who cannot follow, before anybody sees a State that this program might not understand.
+        release::check(self.state.cluster.version)
+            .map_err(|why| self.stop(format!("log entry {index}: {why}")))?;
+        Ok(applied)
+    }
+
+    /// A State of another release is no damage: the process ends as it does for an unknown entry.
+    fn stop_if_unknown(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::Unsupported {
+            self.fatal.raise(&error.to_string());
+        }
+        error
     }
 
     /// Tells the others in this process what was applied.
@@ -246,10 +244,13 @@ impl RaftStateMachine<C> for Machine {
                 let why = "the snapshot is not the one that was announced";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
+            release::check(state.cluster.version)
+                .map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
             store.take_in(&snapshot, &read)?;
             Ok((read, state))
         });
-        let (read, state) = loaded.await.map_err(io::Error::other)??;
+        let loaded = loaded.await.map_err(io::Error::other)?;
+        let (read, state) = loaded.map_err(|error| self.stop_if_unknown(error))?;
         self.take_over(read, state);
         self.sink.timer()(Work::SnapshotInstall, began.elapsed());
         Ok(())

@@ -7,6 +7,7 @@
 //! The log is `raft-log`, the state is in memory, snapshots are files of our own.
 
 mod compare;
+mod decode;
 mod disk;
 mod folder;
 mod freshness;
@@ -29,6 +30,7 @@ mod snapshot;
 mod survivor;
 mod tail;
 mod types;
+mod versions;
 mod wal;
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ pub use propose::Forwarded;
 pub use read::{Level, View};
 pub use survivor::{Survivor, read as read_survivor};
 pub use types::Committed;
+pub use versions::Program;
 
 use crate::mutant::Mutant;
 use crate::vault::Sealer;
@@ -76,6 +79,7 @@ use propose::{Clock, Forwarder};
 use read::ReadQueue;
 use snapshot::SnapshotStore;
 use types::{Metrics, Raft};
+use versions::Programs;
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -281,6 +285,7 @@ struct Inner {
     save_mark: SaveMark,
     flushing_for: FlushingFor,
     freshness: Freshness,
+    programs: Programs,
     leadership: watch::Receiver<Leadership>,
     forwarder: Forwarder,
     reads: ReadQueue,
@@ -420,6 +425,7 @@ impl Consensus {
             save_mark,
             flushing_for,
             freshness: Freshness::new(),
+            programs: Programs::default(),
             leadership,
             forwarder,
             reads,
@@ -608,6 +614,7 @@ impl Consensus {
         self.0
             .freshness
             .said(metrics.current_term, word.committed_index, quorum_age_ms);
+        let known = self.known_to_tell();
         for (id, node) in metrics
             .membership_config
             .nodes()
@@ -622,14 +629,16 @@ impl Consensus {
                 clock_ms: self.0.freshness.clock_of(*id),
                 compare_index: self.0.compare.wanted(),
                 odd_index: self.0.compare.odd_at(*id),
+                known: known.clone(),
             };
             let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
-            let disk = self.0.disk.clone();
+            let (disk, programs) = (self.0.disk.clone(), self.0.programs.clone());
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
                 if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
+                    programs.heard(id, &heard);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);
                     disk.heard(id, Health { full, slow });
                     if let Ok(hash) = heard.compared_hash.as_ref().try_into() {
@@ -643,6 +652,10 @@ impl Consensus {
 
     fn disk(&self) -> &Disk {
         &self.0.disk
+    }
+
+    fn programs(&self) -> &Programs {
+        &self.0.programs
     }
 
     fn compare(&self) -> &Compare {

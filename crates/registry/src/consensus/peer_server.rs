@@ -273,11 +273,16 @@ impl PeerService for PeerServer {
             .freshness()
             .heard(told.term, told.committed_index, told.quorum_age_ms, told.clock_ms);
         self.consensus.hear_compare(told.compare_index, told.odd_index);
+        self.consensus.programs().told(told.known);
         let own = self.consensus.compare().own();
+        let known = crate::release::known();
         let disk = self.consensus.disk().health();
         Ok(Response::new(wire::LeadResponse {
             disk_full: disk.full,
             disk_slow: disk.slow,
+            version_min: known.min,
+            version_max: known.max,
+            program: crate::release::program(),
             clock_ms: self.consensus.freshness().clock_ms(),
             compared_index: own.map(|mark| mark.index).unwrap_or_default(),
             compared_hash: own.map(|mark| mark.hash.to_vec().into()).unwrap_or_default(),

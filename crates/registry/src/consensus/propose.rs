@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
+use reeve_domain::version::entry_format;
 use reeve_domain::{Entry, Refusal, Stamp};
 use reeve_proto::internal::v1 as wire;
 use serde::{Deserialize, Serialize};
@@ -173,17 +174,15 @@ impl Consensus {
     /// Proposes an entry and waits until it is applied, here or at the leader.
     pub async fn propose(&self, proposal: Forwarded, deadline: Instant) -> Result<Committed, Unavailable> {
         let packed = pack(&proposal).map_err(|status| Unavailable::Broken(status.message().to_owned()))?;
+        if let Err(refusal) = self.check_version(&self.published().state, &proposal.entry.command) {
+            // Here already: a leader of an older release could not even read it.
+            return Ok(self.refused(refusal));
+        }
         let attempt = async {
             loop {
                 match self.try_propose(&proposal, &packed).await {
                     Some(Verdict::Committed(committed)) => return Ok(committed),
-                    Some(Verdict::Refused(refusal)) => {
-                        let revision = self.published().state.revision;
-                        return Ok(Committed {
-                            revision,
-                            outcome: Err(refusal),
-                        });
-                    }
+                    Some(Verdict::Refused(refusal)) => return Ok(self.refused(refusal)),
                     Some(Verdict::Again) | None => self.wait_for_leader().await,
                 }
             }
@@ -191,6 +190,13 @@ impl Consensus {
         match time::timeout_at(deadline, attempt).await {
             Ok(result) => result,
             Err(_) => Err(Unavailable::NoLeader),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Committed {
+        Committed {
+            revision: self.published().state.revision,
+            outcome: Err(refusal),
         }
     }
 
@@ -222,10 +228,12 @@ impl Consensus {
             return Verdict::Refused(full);
         }
         let published = self.published();
-        if let Err(refusal) = self.handlers().admit(&published.state, &proposal) {
+        let allowed = self.check_version(&published.state, &proposal.entry.command);
+        if let Err(refusal) = allowed.and_then(|()| self.handlers().admit(&published.state, &proposal)) {
             return Verdict::Refused(refusal);
         }
         let mut entry = proposal.entry;
+        entry.format = entry_format(published.state.cluster.version);
         entry.stamp = self.clock().stamp(published.state.clock);
         let Ok(bytes) = rmp_serde::to_vec_named(&entry) else {
             return Verdict::Again;

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::folder::REJOIN;
+
+use super::decode::unknown_state;
 use super::types::SnapshotMeta;
 use crate::damage::{Damages, Part};
 use crate::vault::Sealer;
@@ -223,13 +225,30 @@ impl SnapshotStore {
     pub(super) fn load(&self, file: &SnapshotFile) -> io::Result<(SnapshotMeta, State)> {
         let (meta, mut reader) = Reader::open(self, &file.path)?;
         let state: State =
-            rmp_serde::from_read(&mut reader).map_err(|error| damaged(&file.path, &error.to_string()))?;
+            rmp_serde::from_read(&mut reader).map_err(|error| self.unread(&file.path, &error))?;
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest)?;
         if !rest.is_empty() {
             return Err(damaged(&file.path, "bytes are left over"));
         }
         Ok((meta, state))
+    }
+
+    /// The sum over the file is right and its blocks open: what cannot be read then is of another release.
+    fn unread(&self, path: &Path, error: &rmp_serde::decode::Error) -> io::Error {
+        use rmp_serde::decode::Error;
+        if matches!(error, Error::InvalidMarkerRead(_) | Error::InvalidDataRead(_)) {
+            return damaged(path, &error.to_string());
+        }
+        let seen = Reader::open(self, path).ok();
+        let Some(seen) = seen.and_then(|(_, reader)| rmp_serde::from_read(reader).ok()) else {
+            return damaged(path, &error.to_string());
+        };
+        let why = unknown_state(&seen, &error.to_string());
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("snapshot {}: {why}", path.display()),
+        )
     }
 
     /// Gives a whole snapshot its place among the others, for good.

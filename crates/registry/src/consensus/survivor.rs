@@ -9,12 +9,13 @@ use std::path::Path;
 use openraft::EntryPayload;
 use reeve_domain::{Applied, State, apply};
 
+use super::decode::decode;
 use super::folder::{self, Folder};
 use super::log::LogStore;
-use super::machine::decode;
 use super::snapshot::SnapshotStore;
 use super::{Fatal, compare};
 use crate::mutant::Mutant;
+use crate::release;
 use crate::vault::Sealer;
 
 /// Entries read at once.
@@ -73,6 +74,7 @@ pub fn read(
             };
             let entry = decode(index, &payload.0).map_err(io::Error::other)?;
             heard(apply(&mut state, &entry))?;
+            release::check(state.cluster.version).map_err(io::Error::other)?;
         }
         if from < to {
             let why = format!("log entry {from} is missing");

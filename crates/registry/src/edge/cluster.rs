@@ -2,7 +2,7 @@
 
 use reeve_domain::access::{Expect, NodeAddresses};
 use reeve_domain::command::Witness;
-use reeve_domain::{Command, NodeId, Refusal, State};
+use reeve_domain::{Command, NodeId, Refusal, State, Versions};
 use reeve_proto::convert::BadField;
 use reeve_proto::error::{self, Reason};
 use reeve_proto::v1;
@@ -65,6 +65,10 @@ impl ClusterService for Cluster {
         let addresses = NodeAddresses {
             api: api.clone(),
             peer: peer.clone(),
+            known: Versions {
+                min: wire.version_min,
+                max: wire.version_max,
+            },
         };
         let joined = join::redeem(&self.desk, &call, shown.at(addresses)).await?;
         let principal = &joined.redeemed.principal;

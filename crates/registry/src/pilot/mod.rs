@@ -7,6 +7,7 @@
 
 mod operations;
 mod sightings;
+mod version;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use crate::Rooms;
 /// Starts all loops; they end with the token.
 pub fn spawn(rooms: &Rooms, tasks: &TaskTracker, stop: &CancellationToken) {
     tasks.spawn(operations::run(rooms.clone(), stop.clone()));
+    tasks.spawn(version::run(rooms.clone(), stop.clone()));
     tasks.spawn(sightings::refresh(rooms.sightings.clone(), stop.clone()));
 }
 

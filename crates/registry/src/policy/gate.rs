@@ -107,7 +107,7 @@ impl Gate {
 fn needs(command: &Command) -> Needs<'_> {
     match command {
         Command::Found(_) => Needs::Founding,
-        Command::TimeoutStep(_) => Needs::Pilot,
+        Command::TimeoutStep(_) | Command::RaiseVersion(_) => Needs::Pilot,
         Command::RedeemToken(_) => Needs::Token,
         Command::CreateRegion(_) | Command::FenceGroup { .. } | Command::UnfenceGroup { .. } => {
             Needs::Action(Action::ChangeGroup, None)
@@ -124,6 +124,8 @@ fn needs(command: &Command) -> Needs<'_> {
         Command::ReportMember(order) => Needs::Agent(&order.agent),
         Command::ReportStep(report) => Needs::Agent(&report.agent),
         Command::Witness(witness) => witnessed(witness),
+        #[cfg(feature = "mutants")]
+        Command::Rehearse(_) => Needs::Action(Action::ChangeGroup, None),
     }
 }
 

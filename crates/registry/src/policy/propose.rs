@@ -66,6 +66,11 @@ pub async fn propose(
 ) -> Result<Committed, Unavailable> {
     let deadline = Instant::now() + patience;
     let intent = intent.into();
+    #[cfg(feature = "mutants")]
+    let intent = Intent {
+        command: crate::release::rehearsed(intent.command),
+        ..intent
+    };
     if !gate::covers(&permit, &intent.command) {
         return Err(Unavailable::Broken(
             "a permit was shown for another command".to_owned(),

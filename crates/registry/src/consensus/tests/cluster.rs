@@ -271,6 +271,7 @@ impl Cluster {
             node: Some(NodeAddresses {
                 api: String::new(),
                 peer: self.addresses[&id].to_string(),
+                known: reeve_domain::Versions::KNOWN,
             }),
             expect: Expect::Node,
         });

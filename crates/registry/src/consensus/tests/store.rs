@@ -232,7 +232,12 @@ async fn a_command_of_a_later_format_stops_the_node() {
         let applied = machine.apply(futures::stream::iter([Ok((entry, None))])).await;
         assert_eq!(applied.is_err(), stops, "format {format}");
     }
-    assert!(told.lock().contains("run a newer version"), "{}", told.lock());
+    assert!(
+        told.lock()
+            .contains("layout 2 of an entry, with command CreateRegion"),
+        "{}",
+        told.lock()
+    );
 }
 
 #[tokio::test]

@@ -96,6 +96,8 @@ async fn a_token_opens_only_the_door_it_was_made_for() {
         csr_pem: request().csr_pem,
         api_address: "127.0.0.1:1".into(),
         peer_address: "127.0.0.1:2".into(),
+        version_min: 1,
+        version_max: 1,
     });
     assert_eq!(reason(&refused.await.unwrap_err()), "TOKEN_INVALID");
 }

@@ -77,6 +77,7 @@ pub async fn join(world: &World) {
         node: Some(NodeAddresses {
             api: String::new(),
             peer: format!("simulated:{}", serial + 2),
+            known: reeve_domain::Versions::KNOWN,
         }),
         expect: Expect::Node,
     });

@@ -1,0 +1,274 @@
+//! What State, answers and events were written as: one golden file for each variant, and one State that holds some of
+//! everything.
+
+mod gold;
+mod world;
+
+use reeve_domain::access::{Expect, NodeAddresses, RedeemToken, Redeemed};
+use reeve_domain::group::{Endpoint, Region};
+use reeve_domain::ids::{PlacementNumber, TokenId};
+use reeve_domain::operation::Outcome;
+use reeve_domain::policy::Role;
+use reeve_domain::restore::Leap;
+use reeve_domain::tenant::Status;
+use reeve_domain::words::{Claim, Slug};
+use reeve_domain::{
+    Actor, Answer, Command, Epoch, Event, NodeId, OperationId, Refusal, Resolution, Revision, State,
+    TenantId, Versions,
+};
+use world::{World, name};
+
+/// A cluster in the middle of everything.
+fn busy() -> State {
+    let mut world = World::with_regions(&["vn", "eu"]);
+    // One tenant is served, one is coming, one is gone, one turned back and is stuck.
+    for (serial, slug, region) in [
+        (1, "cho-ray", "vn"),
+        (2, "bach-mai", "eu"),
+        (3, "hue", "vn"),
+        (4, "da-nang", "eu"),
+    ] {
+        world.create(serial, slug, region, Some(&format!("{slug}.ehr.vn")));
+    }
+    for serial in [1, 3] {
+        while world.report(&world.operation(serial), Outcome::Done).is_some() {}
+    }
+    world.report(&world.operation(2), Outcome::Done);
+    world.cancel(&world.operation(4));
+    world.report(&world.operation(4), Outcome::Retry);
+    world.delete(5, "hue", "hue");
+    while world.report(&world.operation(5), Outcome::Done).is_some() {}
+    let tenant = TenantId::from_random(1);
+    world.ask(
+        "r-1",
+        1,
+        Command::SuspendTenant {
+            tenant: tenant.clone(),
+            etag: String::new(),
+        },
+    );
+    world.ask(
+        "r-2",
+        2,
+        Command::ResumeTenant {
+            tenant: tenant.clone(),
+            etag: String::new(),
+        },
+    );
+    world.ask(
+        "r-3",
+        3,
+        Command::CreateRegion(Region {
+            name: name("eu"),
+            display_name: String::new(),
+        }),
+    );
+    world.say(Command::FenceGroup { group: name("eu-1") });
+    world.up("vn-1", false);
+    world.mint("00000000000b", Role::Node, "node", None);
+    let order = RedeemToken {
+        id: TokenId::parse("00000000000b").unwrap(),
+        secret_hash: [9; 32],
+        csr_hash: [1; 32],
+        node: Some(NodeAddresses {
+            api: "127.0.0.1:7410".into(),
+            peer: "127.0.0.1:7411".into(),
+            known: Versions::KNOWN,
+        }),
+        expect: Expect::Node,
+    };
+    world.say_as(Actor::Joiner, Command::RedeemToken(order));
+    world.mint("00000000000c", Role::Service, "portal", None);
+    world.witness(&tenant);
+    world.state.leaps.push(Leap {
+        from: Revision(2),
+        to: Revision(3),
+    });
+    world.state
+}
+
+/// A new noun of State is written down here, too.
+#[test]
+fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
+    let (now, state) = (busy(), gold::kept("state.v1/busy", &busy()));
+    let new: Vec<String> = gold::paths(&now)
+        .difference(&gold::paths(&state))
+        .cloned()
+        .collect();
+    assert!(
+        new.is_empty(),
+        "no golden State holds {new:?}; add one beside `busy`, and think of the cluster version"
+    );
+    let State {
+        revision,
+        clock,
+        cluster,
+        policy_rev,
+        nodes,
+        next_node,
+        regions,
+        groups,
+        tenants,
+        tombstones,
+        claims,
+        placed,
+        operations,
+        open,
+        ended,
+        principals,
+        tokens,
+        requests,
+        heads,
+        leaps,
+    } = &state;
+    let counts = [
+        nodes.len(),
+        regions.len(),
+        groups.len(),
+        tenants.len(),
+        tombstones.len(),
+        claims.len(),
+        placed.len(),
+        operations.len(),
+        open.len(),
+        ended.len(),
+        principals.len(),
+        tokens.len(),
+        heads.len(),
+        leaps.len(),
+    ];
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert!(revision.0 > 0 && clock.0 > 0 && *policy_rev > 0 && next_node.0 > 1 && cluster.version > 0);
+    assert_ne!(requests, &Default::default());
+    gold::check("state.v1/empty", &State::default());
+}
+
+#[test]
+fn every_event_is_read_as_it_was_written() {
+    let (tenant, operation) = (TenantId::from_random(1), OperationId::from_random(2));
+    let resolution = Resolution {
+        tenant: tenant.clone(),
+        slug: Slug::parse("cho-ray").unwrap(),
+        status: Status::Active,
+        region: name("vn"),
+        group: name("vn-1"),
+        epoch: Epoch(3),
+        number: PlacementNumber(2),
+        role: "t_1_a".into(),
+        credential_version: 4,
+        write: vec![Endpoint {
+            network: "default".into(),
+            host: "vn-1.db".into(),
+            port: 5432,
+        }],
+        schema_version: 6,
+        claims: vec![Claim::Slug(Slug::parse("cho-ray").unwrap())],
+        modified: Revision(7),
+    };
+    gold::check_all(
+        "event.v1",
+        &[
+            Event::Resolves(resolution),
+            Event::Gone(tenant),
+            Event::Operation(operation),
+            Event::Group(name("vn-1")),
+            Event::Access("spiffe://hospital/svc/portal".into()),
+            Event::Node,
+        ],
+    );
+}
+
+#[test]
+fn every_answer_is_read_as_it_was_written() {
+    let (tenant, operation) = (TenantId::from_random(1), OperationId::from_random(2));
+    gold::check_all(
+        "answer.v1",
+        &[
+            Answer::Done,
+            Answer::Tenant(tenant.clone()),
+            Answer::Operation { operation, tenant },
+            Answer::Token(TokenId::parse("00000000000b").unwrap()),
+            Answer::Redeemed(Redeemed {
+                principal: "spiffe://hospital/agent/vn-1".into(),
+                role: Role::Agent,
+                name: name("vn-1"),
+                region: Some(name("vn")),
+                group: Some(name("vn-1")),
+                node: Some(NodeId(3)),
+            }),
+            Answer::Region(name("vn")),
+            Answer::Group(name("vn-1")),
+            Answer::Principal("spiffe://hospital/svc/portal".into()),
+            Answer::Witnessed {
+                shard: "fleet".into(),
+                sequence: 9,
+            },
+        ],
+    );
+}
+
+#[test]
+fn every_refusal_is_read_as_it_was_written() {
+    let (tenant, operation) = (TenantId::from_random(1), OperationId::from_random(2));
+    let text = || "x".to_owned();
+    gold::check_all(
+        "refusal.v1",
+        &[
+            Refusal::RequestIdReused,
+            Refusal::TooManyRequestsRemembered,
+            Refusal::field("slug", "is empty"),
+            Refusal::TenantNotFound(text()),
+            Refusal::WrongState {
+                tenant: text(),
+                state: text(),
+                next: text(),
+            },
+            Refusal::ClaimTaken(Claim::Slug(Slug::parse("hue").unwrap())),
+            Refusal::RegionUnknown(name("vn")),
+            Refusal::NoCapacity {
+                region: name("vn"),
+                class: text(),
+            },
+            Refusal::GroupNotFound(text()),
+            Refusal::OperationNotFound(text()),
+            Refusal::OperationInProgress {
+                tenant,
+                operation: operation.clone(),
+            },
+            Refusal::OperationEnded(operation),
+            Refusal::EtagMismatch(text()),
+            Refusal::ConfirmationMissing(text()),
+            Refusal::AlreadyExists(text()),
+            Refusal::TokenInvalid,
+            Refusal::TokenExpired,
+            Refusal::TokenUsed,
+            Refusal::Unauthenticated(text()),
+            Refusal::PrincipalRevoked(text()),
+            Refusal::PrincipalNotFound(text()),
+            Refusal::LastAdmin(text()),
+            Refusal::Fenced(text()),
+            Refusal::NodeNotFound(9),
+            Refusal::DiskFull(text()),
+            Refusal::ClusterVersionTooLow {
+                command: text(),
+                needs: 2,
+                is: 1,
+                behind: text(),
+            },
+            Refusal::ProgramVersionUnfit {
+                known: Versions { min: 1, max: 1 },
+                is: 2,
+            },
+            Refusal::PolicyChanged,
+        ],
+    );
+}
+
+#[test]
+fn every_actor_is_read_as_it_was_written() {
+    let principal = Actor::Principal(world::ADMIN.into());
+    gold::check_all(
+        "actor.v1",
+        &[Actor::Founder, Actor::Pilot, Actor::Joiner, principal],
+    );
+}

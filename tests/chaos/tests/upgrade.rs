@@ -1,0 +1,360 @@
+//! A registry is upgraded node by node, and nothing is lost on the way: what is new waits until every node can follow,
+//! and a node that cannot follow stops instead of guessing.
+//!
+//! Both releases are this program: `REEVE_PRETEND_VERSION` says which cluster versions it knows, and with them whether
+//! it can read and propose the one command that came with version 2 (a region whose name begins with `next-` is made
+//! with it). Everything else about another release is not simulated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use reeve_chaos::steady::{Steady, create_region};
+use reeve_chaos::storm::{judge, registers, registry};
+use reeve_client::v1::{
+    ErrorReason, GetClusterRequest, GetClusterResponse, ReadLevel, Role, TailRecordsRequest,
+    TransferLeaderRequest, read_level,
+};
+use reeve_client::{Api, Error, reason};
+use reeve_local::{Builder, Fleet, Node, until};
+use reeve_proto::identity::KeyRequest;
+use tokio::task::JoinSet;
+
+const RELEASE: &str = "REEVE_PRETEND_VERSION";
+const OLD: &str = "1";
+const NEW: &str = "2";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How a node ends when it may not go on.
+const FATAL: i32 = 70;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// Three nodes of the old release.
+fn old() -> Builder {
+    registry().node_env(RELEASE, OLD)
+}
+
+async fn cluster(node: &Node) -> Result<GetClusterResponse> {
+    let level = Some(read_level::Level::Stale(Default::default()));
+    let asked = GetClusterRequest {
+        read: Some(ReadLevel { level }),
+    };
+    Ok(node.api().cluster().get_cluster(asked).await?.into_inner())
+}
+
+/// Stops a node in peace and starts it as another release.
+async fn change(fleet: &Fleet, id: u64, release: &str) -> Result<()> {
+    let node = fleet.node(id)?;
+    node.stop().await?;
+    node.set_env(RELEASE, release);
+    node.start()?;
+    fleet.wait_whole().await
+}
+
+async fn raised(fleet: &Fleet) -> Result<()> {
+    until("version 2 on every node", PATIENCE, async || {
+        let mut versions = Vec::new();
+        for node in fleet.nodes() {
+            versions.push(cluster(node).await?.cluster_version);
+        }
+        Ok(versions.iter().all(|version| *version == 2).then_some(()))
+    })
+    .await
+}
+
+/// Every node has come to the same State.
+async fn same_everywhere(fleet: &Fleet) -> Result<()> {
+    until("the same State on every node", PATIENCE, async || {
+        let mut seen = Vec::new();
+        for node in fleet.nodes() {
+            let cluster = cluster(node).await?;
+            seen.push((cluster.applied_index, cluster.state_hash));
+        }
+        Ok(seen.windows(2).all(|pair| pair[0] == pair[1]).then_some(()))
+    })
+    .await
+}
+
+/// The node ends with the status of a node that may not go on, and its log says why.
+async fn gives_up(node: &Node, why: &[&str]) -> Result<()> {
+    until("the end of a node", PATIENCE, async || {
+        Ok((!node.is_running()).then_some(()))
+    })
+    .await?;
+    let code = node.exit_code();
+    ensure!(code == Some(FATAL), "node {} ended with {code:?}", node.id());
+    let log = std::fs::read_to_string(node.log())?;
+    let last = log.lines().rev().find(|line| line.contains("cannot go on"));
+    let last = last.context("its log does not say that it cannot go on")?;
+    for part in why {
+        ensure!(last.contains(part), "{part:?} is missing in: {last}");
+    }
+    Ok(())
+}
+
+/// What is new is refused each time, and as soon as the node has heard of the others it names one that is not upgraded.
+async fn refuses_new(api: &Api, name: &str, behind: u64) -> Result<()> {
+    let expected = format!("node {behind} runs {}", env!("CARGO_PKG_VERSION"));
+    until("a refusal that names who is behind", PATIENCE, async || {
+        let Err(refused) = create_region(api, name).await else {
+            return Ok(Some(Err(anyhow!("it was accepted"))));
+        };
+        let is_ours = reason(&refused) == Some(ErrorReason::ClusterVersionTooLow)
+            && refused.message().contains("upgrade all nodes first");
+        if !is_ours {
+            return Ok(Some(Err(anyhow!("another refusal: {refused}"))));
+        }
+        Ok(refused.message().contains(&expected).then_some(Ok(())))
+    })
+    .await?
+}
+
+/// Looks at all nodes all the while: no version may rise while an old node is left. True when one did.
+fn watch(fleet: &Fleet, old_left: &Arc<AtomicUsize>, is_over: &Arc<AtomicBool>) -> JoinSet<bool> {
+    let mut watching = JoinSet::new();
+    for node in fleet.nodes().to_vec() {
+        let (old_left, is_over) = (old_left.clone(), is_over.clone());
+        watching.spawn(async move {
+            let mut rose_early = false;
+            loop {
+                // The last look begins when all is over.
+                let is_last = is_over.load(Ordering::SeqCst);
+                let version = cluster(&node).await.map_or(0, |seen| seen.cluster_version);
+                rose_early |= version > 1 && old_left.load(Ordering::SeqCst) > 0;
+                if is_last {
+                    return rose_early;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+    }
+    watching
+}
+
+/// How often the audit log says that the version rose.
+async fn raises(api: &Api) -> Result<usize> {
+    let all = TailRecordsRequest::default();
+    let mut records = api.audit().tail_records(all).await?.into_inner();
+    let mut count = 0;
+    while let Some(told) = records.message().await? {
+        let record = told.record.context("no record")?;
+        let shown = reeve_domain::audit::decode(&record.canonical).context("a record that cannot be read")?;
+        count += usize::from(shown.action == "cluster.raise_version" && shown.actor == "pilot");
+    }
+    Ok(count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_last() -> Result<()> {
+    let fleet = old().start().await?;
+    let mut registers = registers(&fleet).await?;
+    registers.begin(&fleet).await?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let old_left = Arc::new(AtomicUsize::new(3));
+    let mut players = registers.play(&fleet, 6, 11, &is_over);
+    let mut watching = watch(&fleet, &old_left, &is_over);
+    let steady = Steady::begin(&fleet);
+
+    for id in 1..=3 {
+        if id == 3 {
+            old_left.store(0, Ordering::SeqCst);
+        }
+        let before = steady.acknowledged();
+        change(&fleet, id, NEW).await?;
+        if id < 3 {
+            refuses_new(&fleet.node(id)?.api(), "next-too-early", 3).await?;
+            until("more writes", PATIENCE, async || {
+                Ok((steady.acknowledged() > before).then_some(()))
+            })
+            .await?;
+            tokio::time::sleep(BETWEEN).await;
+        }
+    }
+    raised(&fleet).await?;
+    for node in fleet.nodes() {
+        create_region(&node.api(), &format!("next-of-{}", node.id())).await?;
+    }
+
+    let written = steady.end(&fleet).await?;
+    is_over.store(true, Ordering::Relaxed);
+    while let Some(ended) = players.join_next().await {
+        ended?;
+    }
+    while let Some(rose_early) = watching.join_next().await {
+        ensure!(!rose_early?, "the version rose while an old node was left");
+    }
+    judge(&registers.end(&fleet).await?)?;
+    same_everywhere(&fleet).await?;
+    let raises = raises(fleet.api()).await?;
+    ensure!(raises == 1, "the version rose {raises} times");
+    println!("{written} acknowledged writes, all there");
+    fleet.shutdown().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn until_the_version_rises_the_way_back_is_open() -> Result<()> {
+    let fleet = old().start().await?;
+    let steady = Steady::begin(&fleet);
+    for (id, release) in [(1, NEW), (2, NEW), (2, OLD), (1, OLD)] {
+        change(&fleet, id, release).await?;
+        ensure!(cluster(fleet.node(id)?).await?.cluster_version == 1);
+    }
+    steady.end(&fleet).await?;
+    same_everywhere(&fleet).await?;
+    ensure!(raises(fleet.api()).await? == 0);
+    fleet.shutdown().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_the_version_rose_an_old_program_stays_out() -> Result<()> {
+    let fleet = registry().node_env(RELEASE, NEW).start().await?;
+    raised(&fleet).await?;
+    create_region(fleet.api(), "next-one").await?;
+    let node = fleet.node(2)?;
+    node.stop().await?;
+    node.set_env(RELEASE, OLD);
+    let why = [
+        "this cluster is at version 2",
+        env!("CARGO_PKG_VERSION"),
+        "install the program",
+    ];
+    // Twice: it says the same each time, and nothing of its folder is the worse for it.
+    for _ in 0..2 {
+        node.start()?;
+        gives_up(node, &why).await?;
+    }
+    create_region(fleet.api(), "next-without-it").await?;
+
+    let token = fleet.token(Role::Node, "", "", &[]).await?;
+    let own = KeyRequest::generate()?;
+    let (addresses, too_old) = (fleet.addresses(), reeve_domain::Versions { min: 1, max: 1 });
+    let joined =
+        reeve_client::join::join_node(&addresses, &token, &own, "127.0.0.1:1", "127.0.0.1:2", too_old);
+    let refused: Error = joined.await.err().context("an old program was let in")?;
+    ensure!(
+        refused.reason() == Some(ErrorReason::ProgramVersionUnfit),
+        "{refused}"
+    );
+
+    change(&fleet, 2, NEW).await?;
+    same_everywhere(&fleet).await?;
+    fleet.shutdown().await
+}
+
+/// The same through a snapshot: the log that raised it is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_program_is_told_by_a_snapshot_too() -> Result<()> {
+    let settings = toml::toml! {
+        [raft]
+        snapshot_entries = 20
+        trailing_entries = 5
+    };
+    let fleet = registry()
+        .node_env(RELEASE, NEW)
+        .node_settings(settings)
+        .start()
+        .await?;
+    raised(&fleet).await?;
+    let node = fleet.node(3)?;
+    let snapshots = node.data_dir().join("snapshots");
+    let mut written = 0;
+    until("a snapshot behind the raise", PATIENCE, async || {
+        written += 1;
+        create_region(fleet.api(), &format!("next-{written}")).await?;
+        let made = std::fs::read_dir(&snapshots)?.count();
+        Ok((made >= 2).then_some(()))
+    })
+    .await?;
+    node.stop().await?;
+    node.set_env(RELEASE, OLD);
+    node.start()?;
+    gives_up(node, &["this cluster is at version 2", "install the program"]).await?;
+    ensure!(
+        !std::fs::read_dir(&snapshots)?.any(|file| file.is_ok_and(|file| file.path().extension().is_some())),
+        "a good snapshot was set aside"
+    );
+    change(&fleet, 3, NEW).await?;
+    same_everywhere(&fleet).await?;
+    fleet.shutdown().await
+}
+
+/// The check is checked: a leader that raises the version alone leaves the others behind, and is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_rises_before_all_can_follow_is_found() -> Result<()> {
+    let fleet = old().node_env("REEVE_MUTANT", "raise_alone").start().await?;
+    let (is_over, old_left) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(2)));
+    let mut watching = watch(&fleet, &old_left, &is_over);
+    change(&fleet, 1, NEW).await?;
+    let order = TransferLeaderRequest { to_node_id: 1 };
+    // It may lead already.
+    let leader = fleet.leader().await?;
+    if leader.id() != 1 {
+        leader.api().cluster().transfer_leader(order).await?;
+    }
+    for id in [2, 3] {
+        gives_up(
+            fleet.node(id)?,
+            &["this cluster is at version 2", "install the program"],
+        )
+        .await?;
+    }
+    until("the version to rise", PATIENCE, async || {
+        let version = cluster(fleet.node(1)?).await?.cluster_version;
+        Ok((version == 2).then_some(()))
+    })
+    .await?;
+    is_over.store(true, Ordering::SeqCst);
+    let mut found = false;
+    while let Some(rose_early) = watching.join_next().await {
+        found |= rose_early?;
+    }
+    ensure!(found, "it was not noticed");
+    fleet.shutdown().await
+}
+
+/// What the gate prevents: two nodes of the new release write what the third cannot read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_meets_an_unknown_command_stops_and_goes_on_once_it_is_upgraded() -> Result<()> {
+    let fleet = old()
+        .node_env("REEVE_MUTANT", "skip_version_gate")
+        .start()
+        .await?;
+    for id in [1, 2] {
+        change(&fleet, id, NEW).await?;
+    }
+    let (new, old) = (fleet.node(1)?, fleet.node(3)?);
+    if fleet.leader().await?.id() == 3 {
+        let order = TransferLeaderRequest { to_node_id: 1 };
+        old.api().cluster().transfer_leader(order).await?;
+        until("another leader", PATIENCE, async || {
+            Ok((fleet.leader().await?.id() != 3).then_some(()))
+        })
+        .await?;
+    }
+    // Those who can read it refuse it all the same: it came too early.
+    let refused = create_region(&new.api(), "next-too-early").await.err();
+    ensure!(
+        refused.as_ref().and_then(reason) == Some(ErrorReason::ClusterVersionTooLow),
+        "{refused:?}"
+    );
+    let why = [
+        "log entry ",
+        "command Rehearse",
+        env!("CARGO_PKG_VERSION"),
+        "does not know",
+        "install the program",
+    ];
+    gives_up(old, &why).await?;
+    create_region(&new.api(), "the-others-go-on").await?;
+    old.start()?;
+    gives_up(old, &why).await?;
+
+    old.set_env(RELEASE, NEW);
+    old.start()?;
+    fleet.wait_whole().await?;
+    raised(&fleet).await?;
+    create_region(&old.api(), "next-in-time").await?;
+    same_everywhere(&fleet).await?;
+    fleet.shutdown().await
+}

@@ -27,6 +27,10 @@ pub enum Mutant {
     ShortSnapshot,
     /// A change of the group that a crash left half done stays so.
     LeaveJoint,
+    /// The first change under a new leader has the revision of the one before it.
+    ReuseRevision,
+    /// A node says of its view that it is no older than this moment, whenever it last heard of the leader.
+    UnderstateAge,
 }
 
 impl Mutant {
@@ -44,6 +48,8 @@ impl Mutant {
             Mutant::ReadBeforeApplied => "read_before_applied",
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
+            Mutant::ReuseRevision => "reuse_revision",
+            Mutant::UnderstateAge => "understate_age",
         }
     }
 

@@ -114,6 +114,11 @@ impl Node {
         self.process.hang_up();
     }
 
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Its certificate chain, as a file.
     pub fn certificate(&self) -> PathBuf {
         self.config.with_file_name("node.crt")

@@ -72,3 +72,18 @@ async fn replace_all_nodes_one_by_one() -> Result<()> {
 async fn rolling_restart() -> Result<()> {
     scenarios::rolling_restart::play().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hot_key() -> Result<()> {
+    scenarios::hot_key::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_file_handles() -> Result<()> {
+    scenarios::no_file_handles::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_process() -> Result<()> {
+    scenarios::second_process::play().await
+}

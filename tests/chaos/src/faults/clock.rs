@@ -75,13 +75,14 @@ impl Clocks {
 
 /// False when this world's clocks cannot be set.
 pub async fn strike(world: &mut World, who: Who, jump: Jump, long: Duration) -> Result<bool> {
-    let id = world.id(who).await?;
     let Some(clocks) = &world.clocks else {
         return Ok(false);
     };
     let ids: Vec<u64> = world.fleet.nodes().iter().map(|node| node.id()).collect();
     ids.iter().try_for_each(|id| clocks.set(*id, 2 * HOUR_S))?;
     tokio::time::sleep(HEARD).await;
+    let id = world.id(who).await?;
+    let clocks = world.clocks.as_ref().context("its clocks are gone")?;
     let hours = match jump {
         Jump::Ahead => 3,
         Jump::Back => 1,

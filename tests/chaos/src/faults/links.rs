@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rand::Rng;
 use reeve_local::Mode;
 
 use crate::world::{Who, World};
@@ -30,10 +31,13 @@ pub async fn stutter(world: &mut World, long: Duration) {
     while Instant::now() < end {
         set_everywhere(world, STUTTER);
         tokio::time::sleep(BREAK_EVERY).await;
-        let broken = world.fleet.nodes().iter().map(|node| node.id());
-        let broken: Vec<u64> = broken.filter(|_| rand::random_bool(0.2)).collect();
-        for id in broken {
-            world.fleet.hops().set_around(&format!("n{id}"), Mode::Cut);
+        for node in world.fleet.nodes() {
+            if world.chance.random_ratio(1, 5) {
+                world
+                    .fleet
+                    .hops()
+                    .set_around(&format!("n{}", node.id()), Mode::Cut);
+            }
         }
         // The connections see it before the next word.
         tokio::time::sleep(Duration::from_millis(5)).await;

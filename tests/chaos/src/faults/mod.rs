@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod disk_stall;
 pub mod follower_frozen;
+pub mod handles;
 pub mod kill;
 pub mod leader_killed;
 pub mod links;
@@ -42,6 +43,7 @@ pub enum Fault {
     Freeze(Who),
     FillDisk(Who),
     StallDisk(Who),
+    NoHandles(Who),
     Clock(Who, clock::Jump),
     Replace(Who),
     RollingRestart,
@@ -69,7 +71,7 @@ pub const PLAIN: [Fault; 16] = [
 ];
 
 /// The rest, for a world that has what they need.
-pub const FURTHER: [Fault; 17] = [
+pub const FURTHER: [Fault; 19] = [
     Fault::Cut(Follower),
     Fault::HearsNobody(Follower),
     Fault::ReachesNobody(Follower),
@@ -79,6 +81,8 @@ pub const FURTHER: [Fault; 17] = [
     Fault::FillDisk(Follower),
     Fault::StallDisk(Leader),
     Fault::StallDisk(Follower),
+    Fault::NoHandles(Leader),
+    Fault::NoHandles(Follower),
     Fault::Clock(Leader, clock::Jump::Ahead),
     Fault::Clock(Leader, clock::Jump::Back),
     Fault::Clock(Follower, clock::Jump::Ahead),
@@ -106,6 +110,7 @@ pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<b
         Fault::Freeze(who) => links::freeze(world, who, long).await?,
         Fault::FillDisk(who) => return disk::strike(world, who, long).await,
         Fault::StallDisk(who) => disk_stall::strike(world, who, long).await?,
+        Fault::NoHandles(who) => handles::strike(world, who, long).await?,
         Fault::Clock(who, jump) => return clock::strike(world, who, jump, long).await,
         Fault::Replace(who) => return membership::replace(world, who).await,
         Fault::RollingRestart => restart::rolling(&world.fleet).await?,

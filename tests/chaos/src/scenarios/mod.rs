@@ -8,13 +8,16 @@ pub mod disk_stall;
 pub mod flapping;
 pub mod full_stop_and_power_cut;
 pub mod half_open;
+pub mod hot_key;
 pub mod kill_majority_then_all;
 pub mod lossy;
 pub mod membership_change_with_leader_killed_between_steps;
+pub mod no_file_handles;
 pub mod one_way;
 pub mod remove_leader;
 pub mod replace_all_nodes_one_by_one;
 pub mod rolling_restart;
+pub mod second_process;
 
 use anyhow::{Result, ensure};
 

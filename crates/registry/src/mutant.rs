@@ -29,11 +29,14 @@ pub enum Mutant {
     LeaveJoint,
     /// A snapshot gets its name before the archive that it rests on is on the disk.
     ArchiveBehind,
-
     /// A command is written whatever the nodes know.
     SkipVersionGate,
     /// The cluster version rises without asking the others.
     RaiseAlone,
+    /// The first change under a new leader has the revision of the one before it.
+    ReuseRevision,
+    /// A node says of its view that it is no older than this moment, whenever it last heard of the leader.
+    UnderstateAge,
 }
 
 impl Mutant {
@@ -52,9 +55,10 @@ impl Mutant {
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
             Mutant::ArchiveBehind => "archive_behind",
-
             Mutant::SkipVersionGate => "skip_version_gate",
             Mutant::RaiseAlone => "raise_alone",
+            Mutant::ReuseRevision => "reuse_revision",
+            Mutant::UnderstateAge => "understate_age",
         }
     }
 

@@ -4,11 +4,15 @@
 //! cluster ◄─ faults         a real fleet, and what is done to it
 //! workload ─► history       what was asked, and what was answered
 //! trace                 the system calls of a process, and faults put into them
+//! world                 a registry with clocks and disks of its own, for the faults that need them
+//! scenarios ─► storm    a fault after the other, as a story or by chance, while clients play
+//! callers               services none of whose calls may fail
 //! registers ─► linear   clients of a few values, and whether some order explains what they were told
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
 //! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
 
+pub mod callers;
 pub mod cluster;
 pub mod faults;
 pub mod history;
@@ -16,7 +20,9 @@ pub mod invariants;
 pub mod linear;
 pub mod metrics;
 pub mod registers;
+pub mod scenarios;
 pub mod steady;
 pub mod storm;
 pub mod trace;
 pub mod workload;
+pub mod world;

@@ -161,4 +161,28 @@ mod tests {
         assert_eq!((calls[1].path.as_str(), calls[1].is_ok), ("/d/wal/a.wal", false));
         assert_eq!(calls[1].ended - calls[1].began, 10);
     }
+
+    #[test]
+    fn a_trace_goes_on_when_its_process_begins_others() {
+        const OTHERS: usize = 30;
+        let folder = tempfile::tempdir().unwrap();
+        let (go, said) = (folder.path().join("go"), folder.path().join("said"));
+        let script = format!(
+            "while [ ! -e {} ]; do :; done; for i in $(seq {OTHERS}); do (echo $i >>{}); done; exec sleep 60",
+            go.display(),
+            said.display()
+        );
+        let mut shell = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let trace = Trace::attach(shell.id() as i32, "write", &[]).unwrap();
+        std::fs::write(go, "").unwrap();
+        let lines = || std::fs::read_to_string(&said).map_or(0, |text| text.lines().count());
+        while lines() < OTHERS {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let calls = trace.end().unwrap();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        let seen = calls.iter().filter(|call| call.path.ends_with("said")).count();
+        assert_eq!(seen, OTHERS);
+    }
 }

@@ -177,7 +177,12 @@ impl RaftStateMachine<C> for Machine {
             let (entry, responder) = next?;
             let index = entry.log_id.index;
             let committed = match entry.payload {
-                EntryPayload::Blank => self.nothing(),
+                EntryPayload::Blank => {
+                    if Mutant::ReuseRevision.is_planted() {
+                        self.state.revision.0 = self.state.revision.0.saturating_sub(1);
+                    }
+                    self.nothing()
+                }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                     self.nothing()

@@ -26,6 +26,7 @@ pub mod policy;
 pub mod rooms;
 pub mod sink;
 pub mod telemetry;
+pub mod threads;
 pub mod vault;
 
 pub use rooms::Rooms;

@@ -5,6 +5,8 @@ mod docs;
 mod hand;
 mod joining;
 mod life;
+mod limits;
+mod listing;
 mod metrics;
 mod refusals;
 mod secrets;

@@ -11,9 +11,11 @@
 
 pub mod cluster;
 pub mod faults;
+pub mod flood;
 pub mod history;
 pub mod invariants;
 pub mod linear;
+pub mod memory;
 pub mod metrics;
 pub mod registers;
 pub mod storm;

@@ -27,6 +27,10 @@ pub enum Mutant {
     ShortSnapshot,
     /// A change of the group that a crash left half done stays so.
     LeaveJoint,
+    /// Now and then watchers hear that there was a change, and not what it was.
+    WatchGap,
+    /// A bookmark says that more was delivered than was.
+    BookmarkAhead,
 }
 
 impl Mutant {
@@ -44,6 +48,8 @@ impl Mutant {
             Mutant::ReadBeforeApplied => "read_before_applied",
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
+            Mutant::WatchGap => "watch_gap",
+            Mutant::BookmarkAhead => "bookmark_ahead",
         }
     }
 

@@ -4,6 +4,7 @@
 //! cluster ◄─ faults         a real fleet, and what is done to it
 //! workload ─► history       what was asked, and what was answered
 //! trace                 the system calls of a process, and faults put into them
+//! changes, watchers ─► judge  what watchers were told (watching)
 //! registers ─► linear   clients of a few values, and whether some order explains what they were told
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
@@ -20,4 +21,5 @@ pub mod metrics;
 pub mod registers;
 pub mod storm;
 pub mod trace;
+pub mod watching;
 pub mod workload;

@@ -22,6 +22,7 @@ use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
 use crate::edge::{parse, status};
 use crate::hub::{Batch, HubItem, HubStream};
+use crate::mutant::Mutant;
 use crate::policy::{self, Standing};
 
 const BOOKMARK_DEFAULT: Duration = Duration::from_secs(1);
@@ -246,6 +247,9 @@ impl Watcher {
         let mut freshness = reading.freshness;
         // Never ahead of what was delivered: a stream resumes from here.
         freshness.revision = cursor.0;
+        if Mutant::BookmarkAhead.is_planted() {
+            freshness.revision += 5;
+        }
         Ok(watch_response::Event::Bookmark(watch_response::Bookmark {
             freshness: Some(freshness),
         }))

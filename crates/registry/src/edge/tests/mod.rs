@@ -9,7 +9,9 @@ mod limits;
 mod listing;
 mod metrics;
 mod refusals;
+
 mod secrets;
+mod slow;
 mod watching;
 mod world;
 mod yardstick;

@@ -3,6 +3,7 @@
 mod cluster;
 mod crash;
 mod nodes;
+mod reads;
 pub(super) mod sim;
 mod store;
 mod survivor;

@@ -34,6 +34,7 @@ pub mod rooms;
 pub mod scrub;
 pub mod sink;
 pub mod telemetry;
+pub mod threads;
 pub mod vault;
 
 pub use rooms::Rooms;

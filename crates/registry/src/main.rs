@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use reeve_registry::threads::Threads;
 use reeve_registry::{backup, config, join, mutant, node, rejoin, telemetry};
 
 #[global_allocator]
@@ -94,19 +95,23 @@ fn main() -> anyhow::Result<()> {
     telemetry::init(&layered.config.logs)?;
     // Only the first call counts, and there is only one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = runtime(layered.config.worker_threads())?;
+    let config = layered.config;
+    let threads = Threads::begin(config.worker_threads(), config.runtime.consensus_thread)?;
     match cli.verb {
         Some(Verb::Join { token_file }) => {
-            let joined = runtime.block_on(join::join(&layered.config, &token_file))?;
+            let joined = threads.run(join::join(&config, &token_file))?;
             println!("joined as node {}", joined.id);
             Ok(())
         }
         Some(Verb::Rejoin { token_file }) => {
-            let done = runtime.block_on(rejoin::rejoin(&layered.config, &token_file))?;
+            let done = threads.run(rejoin::rejoin(&config, &token_file))?;
             tell_rejoined(&done);
             Ok(())
         }
-        _ => runtime.block_on(node::run(layered.config)),
+        _ => {
+            let consensus = threads.of_consensus();
+            threads.run(node::run(config, consensus))
+        }
     }
 }
 
@@ -121,15 +126,4 @@ fn tell_rejoined(done: &rejoin::Rejoined) {
         println!("node {was} is still on the roll; an admin takes it off: reeve cluster remove-node {was}");
     }
     println!("start it as before");
-}
-
-/// One thread for everything when one is all there is: then nothing is handed from one to another.
-fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    match threads {
-        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        more => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(more)
-            .enable_all()
-            .build(),
-    }
 }

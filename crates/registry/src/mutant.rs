@@ -37,6 +37,10 @@ pub enum Mutant {
     ReuseRevision,
     /// A node says of its view that it is no older than this moment, whenever it last heard of the leader.
     UnderstateAge,
+    /// Now and then watchers hear that there was a change, and not what it was.
+    WatchGap,
+    /// A bookmark says that more was delivered than was.
+    BookmarkAhead,
 }
 
 impl Mutant {
@@ -59,6 +63,8 @@ impl Mutant {
             Mutant::RaiseAlone => "raise_alone",
             Mutant::ReuseRevision => "reuse_revision",
             Mutant::UnderstateAge => "understate_age",
+            Mutant::WatchGap => "watch_gap",
+            Mutant::BookmarkAhead => "bookmark_ahead",
         }
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use reeve_domain::NodeId;
 use reeve_proto::identity::{
-    ClientAuth, Credentials, Expect, Kind, Tuning, channel, connector, incoming, server_config,
+    Bounds, ClientAuth, Credentials, Expect, Kind, Tuning, channel, connector, incoming, server_config,
 };
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,8 +29,8 @@ use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
 use crate::{backup, edge, fill, found, http, join, rejoin, scrub};
 
-/// Runs until a signal, then hands over and drains.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+/// Runs until a signal, then hands over and drains. Consensus and the door for peers run on `home`.
+pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
     rejoin::check(&config.data_dir)?;
     let node_id = node_id(&config)?;
     renew::finish(&config.identity).context("identity: a renewal that was cut short cannot be finished")?;
@@ -44,12 +45,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Consensus::make_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     }
     Consensus::check_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
-    let (rooms, answers) = build(&config, node_id, &credentials, root.clone()).await?;
+    let (rooms, answers) = {
+        let (config, credentials, root) = (config.clone(), credentials.clone(), root.clone());
+        let built = home.spawn(async move { build(&config, node_id, &credentials, root).await });
+        built.await.context("the rooms could not be built")??
+    };
     answers.open(rooms.authority.clone(), rooms.sightings.clone());
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    serve_peers(&config, &rooms, &credentials, &tasks, &stop).await?;
+    let door = serve_peers(
+        config.listen.peer,
+        rooms.clone(),
+        credentials.clone(),
+        tasks.clone(),
+        stop.clone(),
+    );
+    home.spawn(door).await.context("listen.peer")??;
     if let Some(bootstrap) = bootstrap {
         found::found(&rooms.consensus, root.as_ref(), bootstrap, &config.data_dir).await?;
     }
@@ -219,23 +231,23 @@ async fn build(
 
 /// Peers: node certificates only.
 async fn serve_peers(
-    config: &Config,
-    rooms: &Rooms,
-    credentials: &Credentials,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    listen: std::net::SocketAddr,
+    rooms: Rooms,
+    credentials: Credentials,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen.peer)
+    let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| format!("listen.peer: cannot listen at {}", config.listen.peer))?;
-    let tls = server_config(credentials, ClientAuth::NodesOnly)?;
-    let connections = incoming(listener, tls, credentials);
+        .with_context(|| format!("listen.peer: cannot listen at {listen}"))?;
+    let tls = server_config(&credentials, ClientAuth::NodesOnly)?;
+    let connections = incoming(listener, tls, &credentials, Bounds::default());
     let server = Server::builder()
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .add_service(rooms.consensus.peer_service(true));
-    let until = stop.clone().cancelled_owned();
+    let until = stop.cancelled_owned();
     tasks.spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(connections, until).await {
             warn!(%error, "the peer door is closed");
@@ -256,14 +268,15 @@ async fn serve_api(
         .await
         .with_context(|| format!("listen.api: cannot listen at {}", config.listen.api))?;
     let tls = server_config(credentials, ClientAuth::Optional)?;
-    let connections = incoming(listener, tls, credentials);
+    let connections = incoming(listener, tls, credentials, config.limits.bounds());
     let options = edge::Options {
         empty: config.bench.empty,
-        ..edge::Options::default()
+        limits: config.limits,
     };
     let routes = edge::routes(rooms.clone(), options)?;
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(config.limits.streams_per_connection)
         .max_connection_age(Duration::from_secs(1800))
         .add_routes(routes);
     let until = stop.clone().cancelled_owned();

@@ -7,6 +7,7 @@
 //! world                 a registry with clocks and disks of its own, for the faults that need them
 //! scenarios ─► storm    a fault after the other, as a story or by chance, while clients play
 //! callers               services none of whose calls may fail
+//! changes, watchers ─► judge  what watchers were told (watching)
 //! registers ─► linear   clients of a few values, and whether some order explains what they were told
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
@@ -15,14 +16,17 @@
 pub mod callers;
 pub mod cluster;
 pub mod faults;
+pub mod flood;
 pub mod history;
 pub mod invariants;
 pub mod linear;
+pub mod memory;
 pub mod metrics;
 pub mod registers;
 pub mod scenarios;
 pub mod steady;
 pub mod storm;
 pub mod trace;
+pub mod watching;
 pub mod workload;
 pub mod world;

@@ -5,6 +5,7 @@
 //! ```
 
 mod layers;
+mod limits;
 mod print;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{ENV_PREFIX, Layered, load};
+pub use limits::{Limits, Rate, Rates};
 
 /// All settings of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,7 @@ pub struct Config {
     pub seeds: Seeds,
     pub logs: Logs,
     pub runtime: Runtime,
+    pub limits: Limits,
     pub backup: Backup,
     pub bench: Bench,
 }
@@ -198,6 +201,8 @@ pub enum LogFormat {
 pub struct Runtime {
     /// 0: one on two cores or fewer, else half of the cores.
     pub worker_threads: usize,
+    /// Whether consensus and the door for peers have a thread besides those, so that heartbeats live through a flood of calls.
+    pub consensus_thread: bool,
     /// How long a stopping node waits for open calls.
     pub drain_ms: u64,
 }
@@ -256,6 +261,7 @@ impl Default for Runtime {
     fn default() -> Runtime {
         Runtime {
             worker_threads: 0,
+            consensus_thread: true,
             drain_ms: 5_000,
         }
     }
@@ -346,6 +352,7 @@ impl Config {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));
         }
         self.backup.validate()?;
+        self.limits.validate()?;
         for seed in &self.seeds.api {
             host_port("seeds.api", seed)?;
         }

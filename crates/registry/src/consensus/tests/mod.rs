@@ -6,6 +6,7 @@ mod crash;
 mod flips;
 mod golden;
 mod nodes;
+mod reads;
 mod release;
 pub(super) mod sim;
 mod store;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use reeve_registry::threads::Threads;
-use reeve_registry::{backup, config, join, mutant, node, rejoin, telemetry};
+use reeve_registry::{backup, config, join, mutant, node, rejoin, release, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -78,6 +78,8 @@ fn offline(verb: backup::offline::Verb) -> anyhow::Result<()> {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     mutant::check(std::env::var("REEVE_MUTANT").ok().as_deref()).map_err(anyhow::Error::msg)?;
+    release::check_pretence(std::env::var("REEVE_PRETEND_VERSION").ok().as_deref())
+        .map_err(anyhow::Error::msg)?;
     if let Some(Verb::Snapshot { verb }) = cli.verb {
         return offline(verb);
     }

@@ -167,8 +167,6 @@ async fn build(
     credentials: &Credentials,
     root: Arc<dyn KeyProvider>,
 ) -> anyhow::Result<(Rooms, Arc<Answers>)> {
-    std::fs::create_dir_all(&config.data_dir).context("data_dir")?;
-    Consensus::check_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     let disk = disk(config);
     Consensus::make_room(&config.data_dir, disk).context("data_dir")?;
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;

@@ -35,6 +35,21 @@ pub fn known() -> Versions {
     })
 }
 
+/// Refuses to run when a release was asked for that this build cannot stand in for.
+pub fn check_pretence(asked: Option<&str>) -> Result<(), String> {
+    match asked {
+        Some(_) if cfg!(not(feature = "mutants")) => Err(
+            "REEVE_PRETEND_VERSION asks for another release, and this program is only itself; \
+             build it with the feature `mutants`"
+                .to_owned(),
+        ),
+        Some(text) if text.parse::<u32>().is_err() => Err(format!(
+            "REEVE_PRETEND_VERSION is {text:?}; it must be a cluster version"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Why this program cannot take part in a cluster at a version. One that is not founded yet has none.
 pub fn check(version: u32) -> Result<(), String> {
     match version == 0 || known().holds(version) {
@@ -73,6 +88,8 @@ mod tests {
 
     #[test]
     fn a_cluster_that_this_program_does_not_know_is_named_with_what_to_do() {
+        assert_eq!(check_pretence(None), Ok(()));
+        assert!(check_pretence(Some("next")).is_err());
         assert_eq!(check(0), Ok(()));
         assert_eq!(check(Versions::KNOWN.max), Ok(()));
         let why = check(Versions::KNOWN.max + 1).unwrap_err();

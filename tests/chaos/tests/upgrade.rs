@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use reeve_chaos::registers::Registers;
 use reeve_chaos::steady::{Steady, create_region};
-use reeve_chaos::storm::{judge, registers, registry};
+use reeve_chaos::storm::Played;
+use reeve_chaos::world::registry;
 use reeve_client::v1::{
     ErrorReason, GetClusterRequest, GetClusterResponse, ReadLevel, Role, TailRecordsRequest,
     TransferLeaderRequest, read_level,
@@ -24,6 +26,7 @@ use tokio::task::JoinSet;
 const RELEASE: &str = "REEVE_PRETEND_VERSION";
 const OLD: &str = "1";
 const NEW: &str = "2";
+const REGISTERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How a node ends when it may not go on.
 const FATAL: i32 = 70;
@@ -148,11 +151,11 @@ async fn raises(api: &Api) -> Result<usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_last() -> Result<()> {
     let fleet = old().start().await?;
-    let mut registers = registers(&fleet).await?;
+    let mut registers = Registers::make(&fleet, REGISTERS).await?;
     registers.begin(&fleet).await?;
     let is_over = Arc::new(AtomicBool::new(false));
     let old_left = Arc::new(AtomicUsize::new(3));
-    let mut players = registers.play(&fleet, 6, 11, &is_over);
+    let mut players = registers.play(6, 11, &is_over);
     let mut watching = watch(&fleet, &old_left, &is_over);
     let steady = Steady::begin(&fleet);
 
@@ -184,7 +187,11 @@ async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_las
     while let Some(rose_early) = watching.join_next().await {
         ensure!(!rose_early?, "the version rose while an old node was left");
     }
-    judge(&registers.end(&fleet).await?)?;
+    let played = Played {
+        seen: registers.end(&fleet).await?,
+        glances: registers.glances(),
+    };
+    played.judge()?;
     same_everywhere(&fleet).await?;
     let raises = raises(fleet.api()).await?;
     ensure!(raises == 1, "the version rose {raises} times");

@@ -4,14 +4,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use reeve_chaos::faults::registry::{ALL, Fault, hurt};
+use reeve_chaos::faults::kill::Crowd;
+use reeve_chaos::faults::{Fault, strike};
 use reeve_chaos::watching::changes::Changes;
 use reeve_chaos::watching::judge::judge;
 use reeve_chaos::watching::watchers::Watchers;
 use reeve_chaos::watching::{Heard, Stream};
+use reeve_chaos::world::Who::{Follower, Leader};
+use reeve_chaos::world::World;
 use reeve_local::{Builder, Fleet};
 
 const SEED: u64 = 11;
+const FAULTS: [Fault; 6] = [
+    Fault::Kill(Crowd::Leader),
+    Fault::Kill(Crowd::All),
+    Fault::Pause(Leader),
+    Fault::Isolate(Leader),
+    Fault::Freeze(Follower),
+    Fault::SlowEverybody,
+];
 const HURT: Duration = Duration::from_millis(900);
 const BETWEEN: Duration = Duration::from_millis(500);
 
@@ -37,20 +48,20 @@ async fn fall_behind(fleet: &Fleet) -> Result<()> {
 }
 
 /// Changes and faults, and watchers of every temper; what the watchers heard, and whether it fits together.
-async fn play(fleet: &Fleet, faults: &[Fault], seed: u64) -> Result<(Vec<Stream>, Result<()>)> {
-    let mut changes = Changes::prepare(fleet, seed).await?;
-    let watchers = Watchers::begin(fleet, 1, seed);
+async fn play(world: &mut World, faults: &[Fault], seed: u64) -> Result<(Vec<Stream>, Result<()>)> {
+    let mut changes = Changes::prepare(&world.fleet, seed).await?;
+    let watchers = Watchers::begin(&world.fleet, 1, seed);
     let is_over = AtomicBool::new(false);
     let hurting = async {
         tokio::time::sleep(BETWEEN).await;
         for fault in faults {
-            hurt(fleet, *fault, HURT).await?;
+            strike(world, *fault, HURT).await?;
             tokio::time::sleep(BETWEEN).await;
         }
         if !faults.is_empty() {
-            fall_behind(fleet).await?;
+            fall_behind(&world.fleet).await?;
         }
-        fleet.wait_whole().await?;
+        world.fleet.wait_whole().await?;
         is_over.store(true, Ordering::Relaxed);
         anyhow::Ok(())
     };
@@ -72,8 +83,8 @@ fn count(streams: &[Stream], is_wanted: impl Fn(&Heard) -> bool) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watchers_are_told_everything_once_and_in_order_while_the_nodes_are_hurt() -> Result<()> {
-    let fleet = registry().start().await?;
-    let (streams, judged) = play(&fleet, &ALL, SEED).await?;
+    let mut world = World::start(registry(), SEED).await?;
+    let (streams, judged) = play(&mut world, &FAULTS, SEED).await?;
     let deltas = count(&streams, |heard| matches!(heard, Heard::Delta(..)));
     let bookmarks = count(&streams, |heard| matches!(heard, Heard::Bookmark(_)));
     let compacted = count(&streams, |heard| matches!(heard, Heard::Compacted(_)));
@@ -89,13 +100,13 @@ async fn watchers_are_told_everything_once_and_in_order_while_the_nodes_are_hurt
     ensure!(deltas > 500 && bookmarks > 50, "too little was heard to judge");
     ensure!(resumed > 30, "too few streams were resumed");
     ensure!(compacted > 0, "nobody met the end of a history");
-    fleet.shutdown().await
+    world.shutdown().await
 }
 
 /// The judge is judged: nodes with a planted fault are found, without any other fault.
 async fn must_be_found(mutant: &str, property: &str) -> Result<()> {
-    let fleet = registry().node_env("REEVE_MUTANT", mutant).start().await?;
-    let (_, judged) = play(&fleet, &[], SEED).await?;
+    let mut world = World::start(registry().node_env("REEVE_MUTANT", mutant), SEED).await?;
+    let (_, judged) = play(&mut world, &[], SEED).await?;
     let found = judged.err().with_context(|| format!("{mutant} was not found"))?;
     let found = format!("{found:#}");
     println!("{mutant}: {found}");
@@ -103,7 +114,7 @@ async fn must_be_found(mutant: &str, property: &str) -> Result<()> {
         found.contains(property),
         "{mutant} was found by another property: {found}"
     );
-    fleet.shutdown().await
+    world.shutdown().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -325,11 +325,6 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 const SNAPSHOT_PERIOD: Duration = Duration::from_secs(6 * 3600);
 
 impl Consensus {
-    /// Says whose the folder is when it is another's, or in use: before anything in it is opened.
-    pub fn check_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {
-        folder::Folder::take(data_dir, cluster, node_id).map(drop)
-    }
-
     /// Gives a node its data folder, before its first start. A folder that is not there later was lost, and a node
     /// that lost it must not vote: it may have voted before.
     pub fn make_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {

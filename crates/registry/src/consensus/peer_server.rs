@@ -273,7 +273,9 @@ impl PeerService for PeerServer {
             .freshness()
             .heard(told.term, told.committed_index, told.quorum_age_ms, told.clock_ms);
         self.consensus.hear_compare(told.compare_index, told.odd_index);
-        self.consensus.programs().told(told.known);
+        self.consensus
+            .programs()
+            .told(told.known, &self.consensus.published().state);
         let own = self.consensus.compare().own();
         let known = crate::release::known();
         let disk = self.consensus.disk().health();

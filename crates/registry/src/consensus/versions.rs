@@ -52,8 +52,12 @@ impl Programs {
     }
 
     /// The leader told what it heard.
-    pub(super) fn told(&self, all: Vec<wire::Known>) {
-        for one in all {
+    pub(super) fn told(&self, all: Vec<wire::Known>, state: &State) {
+        let on_the_roll = |one: &wire::Known| state.nodes.contains_key(&NodeId(one.node));
+        self.0
+            .lock()
+            .retain(|id, _| state.nodes.contains_key(&NodeId(*id)));
+        for one in all.into_iter().filter(on_the_roll) {
             let known = Versions {
                 min: one.version_min,
                 max: one.version_max,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use reeve_domain::Command;
-use reeve_domain::plan::raise::{Verdict, plan};
+use reeve_domain::plan::raise::{Reason, Verdict, plan};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::{Rooms, policy};
 
@@ -16,22 +16,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn run(rooms: Rooms, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waits = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => round(&rooms).await,
+            _ = ticks.tick() => round(&rooms, &mut waits).await,
         }
     }
 }
 
-async fn round(rooms: &Rooms) {
+/// `waits` is what was last said to hold the version: it is said once.
+async fn round(rooms: &Rooms, waits: &mut Option<Reason>) {
     if !rooms.consensus.is_leader() {
+        *waits = None;
         return;
     }
     let published = rooms.consensus.published();
     let order = match plan(&published.state, &rooms.consensus.versions_lately()) {
         Verdict::Current => return,
-        Verdict::Wait(reason) => return debug!(%reason, "the cluster version waits"),
+        Verdict::Wait(reason) if waits.as_ref() == Some(&reason) => return,
+        Verdict::Wait(reason) => {
+            info!(%reason, "the cluster version waits");
+            *waits = Some(reason);
+            return;
+        }
         Verdict::Raise(order) => order,
     };
     let permit = match policy::for_pilot(&rooms.consensus).await {

@@ -5,7 +5,7 @@ const ERRORS: &str = include_str!("../../../../../docs/errors.md");
 
 /// Every reason of the descriptor, found by its number.
 fn reasons() -> impl Iterator<Item = ErrorReason> {
-    (1..1_000).map_while(|number| ErrorReason::try_from(number).ok())
+    (1..1_000).filter_map(|number| ErrorReason::try_from(number).ok())
 }
 
 #[test]

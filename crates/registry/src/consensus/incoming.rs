@@ -137,6 +137,12 @@ impl Incoming {
         file.map_err(failed)?.map_err(failed)
     }
 
+    /// Whether a transfer is under way.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.slot.try_lock().is_err()
+    }
+
     async fn take_turn(&self) -> Turn {
         let is_over = CancellationToken::new();
         std::mem::replace(&mut *self.turn.lock(), is_over.clone()).cancel();

@@ -25,7 +25,8 @@ use crate::vault::Sealer;
 
 const MAGIC: &[u8; 8] = b"REEVESN1";
 /// Plain bytes in a block at the most. In this crate's own tests small States have several blocks, too.
-pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 512 } else { 1 << 20 };
+const HEADER_BYTES_MAX: usize = 1 << 20;
 const KEEP: usize = 2;
 /// After so many bytes the disk is given a rest: the log's flushes share it.
 const BYTES_AT_ONCE: usize = 4 << 20;
@@ -397,7 +398,7 @@ impl Reader {
             return Err(damaged(path, "it does not begin as a snapshot"));
         }
         let len = read_u32(&mut from)? as usize;
-        if len > BLOCK_BYTES_MAX * 2 {
+        if len > HEADER_BYTES_MAX {
             return Err(damaged(path, "its header is too long"));
         }
         let mut header = vec![0; len];

@@ -331,6 +331,18 @@ async fn behind(world: &World, long: Duration) {
         }
     }
     ways.iter().for_each(|(a, b)| world.net().mend(*a, *b));
+    // What it lacks comes as a snapshot, and the way breaks in the middle of it.
+    let receives = || {
+        let node = world.consensus(away);
+        node.is_some_and(|node| node.incoming().is_busy())
+    };
+    if chance(60) && world.until_often(Duration::from_secs(4), receives).await {
+        sleep(Duration::from_millis(drawn(0..30))).await;
+        tell(format!("the way of a snapshot to node {away} breaks"));
+        others
+            .iter()
+            .for_each(|other| world.net().break_streams(*other, away));
+    }
 }
 
 fn two(world: &World) -> Option<(u64, u64)> {

@@ -154,7 +154,7 @@ async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_las
     let old_left = Arc::new(AtomicUsize::new(3));
     let mut players = registers.play(&fleet, 6, 11, &is_over);
     let mut watching = watch(&fleet, &old_left, &is_over);
-    let steady = Steady::begin(&fleet);
+    let steady = Steady::begin(&fleet)?;
 
     for id in 1..=3 {
         if id == 3 {
@@ -195,7 +195,7 @@ async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_las
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn until_the_version_rises_the_way_back_is_open() -> Result<()> {
     let fleet = old().start().await?;
-    let steady = Steady::begin(&fleet);
+    let steady = Steady::begin(&fleet)?;
     for (id, release) in [(1, NEW), (2, NEW), (2, OLD), (1, OLD)] {
         change(&fleet, id, release).await?;
         ensure!(cluster(fleet.node(id)?).await?.cluster_version == 1);
@@ -276,6 +276,27 @@ async fn an_old_program_is_told_by_a_snapshot_too() -> Result<()> {
     );
     change(&fleet, 3, NEW).await?;
     same_everywhere(&fleet).await?;
+    fleet.shutdown().await
+}
+
+/// The check is checked: readers find a node that does not ask how far the others are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_misses_what_was_acknowledged_is_found() -> Result<()> {
+    const ENOUGH: usize = 300;
+    let fleet = registry()
+        .node_env("REEVE_MUTANT", "read_without_index")
+        .start()
+        .await?;
+    let steady = Steady::begin(&fleet)?;
+    until("many writes", PATIENCE, async || {
+        Ok((steady.acknowledged() > ENOUGH).then_some(()))
+    })
+    .await?;
+    let found = steady.end(&fleet).await.err().context("it was not noticed")?;
+    ensure!(
+        found.to_string().contains("a linearizable read missed"),
+        "{found:#}"
+    );
     fleet.shutdown().await
 }
 

@@ -5,6 +5,7 @@
 //! workload ─► history       what was asked, and what was answered
 //! trace                 the system calls of a process, and faults put into them
 //! registers ─► linear   clients of a few values, and whether some order explains what they were told
+//! release ◄─ steady         nodes of two releases, and clients that forgive nothing
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
 //! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
@@ -16,6 +17,7 @@ pub mod invariants;
 pub mod linear;
 pub mod metrics;
 pub mod registers;
+pub mod release;
 pub mod steady;
 pub mod storm;
 pub mod trace;

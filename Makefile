@@ -33,6 +33,7 @@ bench: ## the registry beside an etcd of this machine, as ratios; ARGS=--quick o
 	@scripts/bench.sh $(ARGS)
 
 chaos: build ## faults at random for MINUTES (10) from SEED; a round that fails says how to play it again
+	@scripts/setup.sh test
 	@MINUTES="$(MINUTES)" SEED="$(SEED)" cargo run --locked --quiet -p reeve-chaos --example chaos
 
 sim: ## days in a simulation: SEEDS (1000) of them from SEED (1); one that goes wrong says how to play it again

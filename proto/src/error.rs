@@ -56,10 +56,19 @@ pub fn code(reason: Reason) -> Code {
     }
 }
 
+/// When to come back after a refusal that says so itself in no other way. Whatever is exhausted says it always.
+fn pause(reason: Reason) -> Option<Duration> {
+    let exhausted = code(reason) == Code::ResourceExhausted;
+    exhausted.then_some(match reason {
+        Reason::NoCapacity | Reason::TooManyRequestsRemembered => Duration::from_secs(60),
+        Reason::DiskFull => Duration::from_secs(10),
+        _ => Duration::from_secs(1),
+    })
+}
+
 /// A status with its reason and whatever names the thing at hand.
 pub fn status(reason: Reason, message: impl Into<String>, metadata: &[(&str, &str)]) -> Status {
-    let details = ErrorDetails::with_error_info(word(reason), DOMAIN, owned(metadata));
-    Status::with_error_details(code(reason), message, details)
+    said(reason, message, pause(reason), metadata)
 }
 
 /// A field that cannot be read: what was wrong and what would be right.
@@ -73,8 +82,29 @@ pub fn field(field: &str, why: impl ToString) -> Status {
 
 /// Come back after a pause.
 pub fn retry(reason: Reason, message: impl Into<String>, after: Duration) -> Status {
-    let mut details = ErrorDetails::with_error_info(word(reason), DOMAIN, HashMap::new());
-    details.set_retry_info(Some(after));
+    retry_with(reason, message, after, &[])
+}
+
+/// Come back after a pause, with whatever names the thing at hand.
+pub fn retry_with(
+    reason: Reason,
+    message: impl Into<String>,
+    after: Duration,
+    metadata: &[(&str, &str)],
+) -> Status {
+    said(reason, message, Some(after), metadata)
+}
+
+fn said(
+    reason: Reason,
+    message: impl Into<String>,
+    after: Option<Duration>,
+    metadata: &[(&str, &str)],
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(word(reason), DOMAIN, owned(metadata));
+    if after.is_some() {
+        details.set_retry_info(after);
+    }
     Status::with_error_details(code(reason), message, details)
 }
 
@@ -95,12 +125,6 @@ pub fn refusal(refusal: &Refusal) -> Status {
             message,
             &[("operation", operation.as_str())],
         ),
-        Refusal::TooManyRequestsRemembered => retry(
-            Reason::TooManyRequestsRemembered,
-            message,
-            Duration::from_secs(60),
-        ),
-        Refusal::DiskFull(_) => retry(Reason::DiskFull, message, Duration::from_secs(10)),
         _ => status(reason(refusal), message, &[]),
     }
 }
@@ -215,5 +239,21 @@ mod tests {
             assert_eq!(info(&status).reason, reason(&given));
         }
         assert_eq!(from_word("NONSENSE"), None);
+    }
+
+    #[test]
+    fn whatever_is_exhausted_says_when_to_come_back() {
+        let reasons = (1..1_000).map_while(|number| Reason::try_from(number).ok());
+        let exhausted: Vec<_> = reasons
+            .filter(|reason| code(*reason) == Code::ResourceExhausted)
+            .collect();
+        assert!(exhausted.len() >= 4, "{exhausted:?}");
+        for reason in exhausted {
+            let said = info(&status(reason, "x", &[]));
+            assert!(
+                said.retry_after.is_some_and(|after| !after.is_zero()),
+                "{reason:?}"
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod convert;
 pub mod error;
 pub mod identity;
 mod rpc;
+pub mod seats;
 
 pub use rpc::Rpc;
 

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! list (INITIAL*, INITIAL_DONE) ─► follow (DELTA | BOOKMARK) ─┬─ silent, broken, LAGGED ─► resume after the last revision
-//!                                                             └─ COMPACTED ─► list again
+//!                                                             └─ COMPACTED ─► list again, some time later
 //! ```
+//! A node that comes back loses its watchers and their place in its history all at once. So whoever can resume does so
+//! first, and whoever must list again waits for a while of its own.
 
 use std::{
     sync::Arc,
@@ -19,6 +21,7 @@ use reeve_proto::{
     },
 };
 use tokio::sync::watch::Sender;
+use tonic::Code;
 use tracing::{debug, warn};
 
 use crate::{
@@ -32,6 +35,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Those who must list again spread over this. Meanwhile what is remembered holds for its lease.
+const RELIST_SPREAD: Duration = Duration::from_secs(2);
 
 /// What the watch works for.
 pub(crate) struct Watch {
@@ -58,9 +63,9 @@ impl Watch {
         let mut pause = PAUSE_MIN;
         loop {
             let begun = Instant::now();
-            match self.follow().await {
-                Ended::Resume => {}
-                Ended::Pause(error) => debug!(%error, "the watch broke off and will resume"),
+            let ended = self.follow().await;
+            if let Ended::Pause(error) = &ended {
+                debug!(%error, "the watch broke off and will resume");
             }
             // A stream that lived for a while is forgiven; the pause keeps even a LAGGED loop civil.
             pause = if begun.elapsed() > PAUSE_MAX {
@@ -68,7 +73,8 @@ impl Watch {
             } else {
                 (pause * 2).min(PAUSE_MAX)
             };
-            tokio::time::sleep(pause.mul_f64(rand::random())).await;
+            let lists_again = *self.ready.borrow() && self.cache.watched() == 0;
+            tokio::time::sleep(away(&ended, lists_again, pause, rand::random())).await;
         }
     }
 
@@ -94,7 +100,13 @@ impl Watch {
             let message = match tokio::time::timeout(SILENCE_MAX, stream.message()).await {
                 Ok(Ok(Some(message))) => message,
                 Ok(Ok(None)) => return Ended::Resume,
-                Ok(Err(status)) => return Ended::Pause(status.into()),
+                Ok(Err(status)) => {
+                    if let (Some(node), Code::Unavailable) = (node, status.code()) {
+                        // It said that it cannot: another one may.
+                        self.channel.blame(node);
+                    }
+                    return Ended::Pause(status.into());
+                }
                 Err(_) => {
                     if let Some(node) = node {
                         warn!(node = self.channel.addr(node), "the watch fell silent");
@@ -151,8 +163,49 @@ impl Watch {
     }
 }
 
+/// How long to stay away, by full jitter: those who were cut off together do not come back together.
+fn away(ended: &Ended, lists_again: bool, backoff: Duration, chance: f64) -> Duration {
+    let asked = match ended {
+        Ended::Pause(Error::Busy { pause, .. }) => *pause,
+        Ended::Pause(_) | Ended::Resume => Duration::ZERO,
+    };
+    let most = match lists_again {
+        true => backoff.max(RELIST_SPREAD),
+        false => backoff,
+    };
+    asked + most.mul_f64(chance)
+}
+
 /// Up to when a node's word reaches: its own clock minus how far behind it may be. None: it does not know.
 pub(crate) fn vouched(freshness: &Freshness, now: Instant) -> Option<(u64, Instant)> {
     let staleness = Duration::try_from(freshness.staleness?).ok()?;
     Some((freshness.revision, now.checked_sub(staleness)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_proto::error::{self, Reason};
+
+    #[test]
+    fn those_who_must_list_again_are_spread_out_and_the_others_resume_soon() {
+        let soon = |chance| away(&Ended::Resume, false, PAUSE_MIN, chance);
+        let late = |chance| away(&Ended::Resume, true, PAUSE_MIN, chance);
+        assert_eq!((soon(0.0), late(0.0)), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((soon(1.0), late(1.0)), (PAUSE_MIN, RELIST_SPREAD));
+        assert_eq!(late(0.25), RELIST_SPREAD / 4);
+        assert_eq!(
+            away(&Ended::Resume, true, PAUSE_MAX, 1.0),
+            PAUSE_MAX,
+            "a longer backoff stays as long"
+        );
+    }
+
+    #[test]
+    fn a_node_that_says_when_to_come_back_is_obeyed() {
+        let asked = Duration::from_secs(2);
+        let busy = Ended::Pause(error::retry(Reason::RateLimited, "full", asked).into());
+        assert_eq!(away(&busy, false, PAUSE_MIN, 0.0), asked);
+        assert_eq!(away(&busy, false, PAUSE_MIN, 1.0), asked + PAUSE_MIN);
+    }
 }

@@ -114,6 +114,21 @@ impl Node {
         self.process.resume();
     }
 
+    /// SIGHUP: it renews its certificate now.
+    pub fn renew_certificate(&self) {
+        self.process.hang_up();
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its certificate chain, as a file.
+    pub fn certificate(&self) -> PathBuf {
+        self.config.with_file_name("node.crt")
+    }
+
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }

@@ -1,6 +1,6 @@
 //! Who listens where: drawn once, and kept with a fleet that shall come back at the same addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const PORTS_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Plan {
     pub(crate) cluster: String,
     pub(crate) nodes: Vec<NodePlan>,
+    /// Nodes that may be added: the others know already where they would reach them.
+    #[serde(default)]
+    pub(crate) spares: VecDeque<NodePlan>,
     pub(crate) agents: Vec<AgentPlan>,
 }
 
@@ -50,31 +53,37 @@ pub(crate) struct AgentPlan {
 
 impl Plan {
     /// Draws free ports for a new fleet: one agent with one PostgreSQL in each region.
-    pub(crate) fn draw(cluster: &str, nodes: u64, regions: &[String]) -> Result<Plan> {
+    pub(crate) fn draw(cluster: &str, nodes: u64, spares: u64, regions: &[String]) -> Result<Plan> {
+        let all = nodes + spares;
         ensure!(
-            (1..=NODES_MAX).contains(&nodes),
-            "{nodes} nodes: between 1 and {NODES_MAX} are possible"
+            nodes > 0 && all <= NODES_MAX,
+            "{nodes} nodes and {spares} to be added: between 1 and {NODES_MAX} are possible"
         );
-        let per_node = usize::try_from(4 + nodes - 1)?;
+        let per_node = usize::try_from(4 + all - 1)?;
         let per_agent = usize::try_from(3 + nodes)?;
-        let count = usize::try_from(nodes)? * per_node + regions.len() * per_agent;
+        let count = usize::try_from(all)? * per_node + regions.len() * per_agent;
         let mut free = ports::free(count)?.into_iter();
         let mut next = || free.next().context("ports ran out");
         let mut plan = Plan {
             cluster: cluster.to_owned(),
             nodes: Vec::new(),
+            spares: VecDeque::new(),
             agents: Vec::new(),
         };
-        for id in 1..=nodes {
-            let others = (1..=nodes).filter(|other| *other != id);
-            plan.nodes.push(NodePlan {
+        for id in 1..=all {
+            let others = (1..=all).filter(|other| *other != id);
+            let node = NodePlan {
                 id,
                 api: next()?,
                 peer: next()?,
                 http: next()?,
                 client_hop: next()?,
                 peer_hops: others.map(|other| Ok((other, next()?))).collect::<Result<_>>()?,
-            });
+            };
+            match id <= nodes {
+                true => plan.nodes.push(node),
+                false => plan.spares.push_back(node),
+            }
         }
         for region in regions {
             plan.agents.push(AgentPlan {
@@ -92,7 +101,7 @@ impl Plan {
     /// Takes the hops out: everybody is reached where it listens.
     pub(crate) fn direct(mut self) -> Plan {
         let api_of = self.api_ports();
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().chain(&mut self.spares) {
             node.client_hop = node.api;
             node.peer_hops.clear();
         }
@@ -136,31 +145,49 @@ impl Plan {
     /// Opens a hop for every link that has one.
     pub(crate) async fn open_hops(&self) -> Result<Hops> {
         let mut hops = Hops::default();
-        let peer_of: BTreeMap<u64, u16> = self.nodes.iter().map(|node| (node.id, node.peer)).collect();
         let api_of = self.api_ports();
-        let mut links = Vec::new();
-        for node in &self.nodes {
-            links.push((format!("client->n{}", node.id), node.client_hop, node.api));
-            for (other, port) in &node.peer_hops {
-                links.push((format!("n{}->n{other}", node.id), *port, peer_of[other]));
-            }
-        }
+        let mut links: Vec<Link> = self.nodes.iter().flat_map(|node| self.links_from(node)).collect();
         for agent in &self.agents {
             let name = &agent.name;
             links.push((format!("client->pg {name}"), agent.client_hop, agent.postgres));
             for (id, port) in &agent.node_hops {
-                links.push((format!("agent {name}->n{id}"), *port, api_of[id]));
+                let Some(api) = api_of.get(id) else { continue };
+                links.push((format!("agent {name}->n{id}"), *port, *api));
             }
         }
-        for (name, port, target) in links.into_iter().filter(|(_, port, target)| port != target) {
-            hops.add(Hop::open(&name, port, target).await?);
-        }
+        open(&mut hops, links).await?;
         Ok(hops)
+    }
+
+    /// Makes a node of the next spare one, with hops to the others and from them.
+    pub(crate) async fn take_spare(&mut self, hops: &mut Hops) -> Result<NodePlan> {
+        let node = self.spares.pop_front().context(
+            "no further node was planned for; ask for more with Builder::spares before the fleet is made",
+        )?;
+        self.nodes.push(node.clone());
+        let towards = self.nodes.iter().filter(|other| other.id != node.id);
+        let links = towards.filter_map(|other| link(other, &node));
+        let links = links.chain(self.links_from(&node)).collect();
+        open(hops, links).await?;
+        Ok(node)
+    }
+
+    /// Forgets a node that is gone for good.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.nodes.retain(|node| node.id != id);
+    }
+
+    /// The way to its API, and the ways from it to the others that are there.
+    fn links_from(&self, node: &NodePlan) -> Vec<Link> {
+        let client = (format!("client->n{}", node.id), node.client_hop, node.api);
+        let others = self.nodes.iter().filter(|other| other.id != node.id);
+        let peers = others.filter_map(|other| link(node, other));
+        [client].into_iter().chain(peers).collect()
     }
 
     fn ports(&self) -> Vec<u16> {
         let mut ports = Vec::new();
-        for node in &self.nodes {
+        for node in self.nodes.iter().chain(&self.spares) {
             ports.extend([node.api, node.peer, node.http, node.client_hop]);
             ports.extend(node.peer_hops.values());
         }
@@ -170,6 +197,21 @@ impl Plan {
         }
         ports
     }
+}
+
+/// A hop's name, where it listens and where it leads.
+type Link = (String, u16, u16);
+
+fn link(from: &NodePlan, to: &NodePlan) -> Option<Link> {
+    let port = from.peer_hops.get(&to.id)?;
+    Some((format!("n{}->n{}", from.id, to.id), *port, to.peer))
+}
+
+async fn open(hops: &mut Hops, links: Vec<Link>) -> Result<()> {
+    for (name, port, target) in links.into_iter().filter(|(_, port, target)| port != target) {
+        hops.add(Hop::open(&name, port, target).await?);
+    }
+    Ok(())
 }
 
 impl NodePlan {
@@ -190,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_link_has_a_hop_and_every_port_is_its_own() {
-        let plan = Plan::draw("dev", 3, &["vn".to_owned(), "eu".to_owned()]).unwrap();
+        let plan = Plan::draw("dev", 3, 0, &["vn".to_owned(), "eu".to_owned()]).unwrap();
         let mut ports = plan.ports();
         let count = ports.len();
         ports.sort_unstable();
@@ -211,24 +253,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_direct_plan_has_no_hop_and_dials_the_doors_themselves() {
-        let plan = Plan::draw("dev", 3, &["vn".to_owned()]).unwrap().direct();
+        let plan = Plan::draw("dev", 3, 0, &["vn".to_owned()]).unwrap().direct();
         assert_eq!(plan.nodes[1].address(), local(plan.nodes[1].api));
         assert_eq!(plan.agents[0].node_hops[&3], plan.nodes[2].api);
         assert_eq!(plan.open_hops().await.unwrap().names().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_spare_node_gets_hops_both_ways_and_one_that_is_gone_loses_them() {
+        let mut plan = Plan::draw("dev", 2, 1, &[]).unwrap();
+        let mut hops = plan.open_hops().await.unwrap();
+        assert_eq!(hops.names().count(), 4);
+        let node = plan.take_spare(&mut hops).await.unwrap();
+        assert_eq!(node.id, 3);
+        for name in ["n1->n3", "n3->n1", "n2->n3", "n3->n2", "client->n3"] {
+            assert!(hops.get(name).is_ok(), "{name}");
+        }
+        assert!(plan.take_spare(&mut hops).await.is_err(), "no more were planned");
+        plan.forget(1);
+        hops.drop_around("n1");
+        assert_eq!(hops.names().count(), 4);
     }
 
     #[test]
     fn a_plan_comes_back_as_it_was_saved() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Plan::load(dir.path()).unwrap().is_none());
-        let plan = Plan::draw("dev", 1, &["vn".to_owned()]).unwrap();
+        let plan = Plan::draw("dev", 1, 0, &["vn".to_owned()]).unwrap();
         plan.save(dir.path()).unwrap();
         assert_eq!(Plan::load(dir.path()).unwrap().unwrap().ports(), plan.ports());
     }
 
     #[test]
     fn nonsense_is_refused() {
-        assert!(Plan::draw("dev", 0, &["vn".to_owned()]).is_err());
-        assert!(Plan::draw("dev", 99, &["vn".to_owned()]).is_err());
+        assert!(Plan::draw("dev", 0, 2, &["vn".to_owned()]).is_err());
+        assert!(Plan::draw("dev", 99, 0, &["vn".to_owned()]).is_err());
     }
 }

@@ -205,6 +205,10 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(seen) = self.pid().and_then(Seen::of) {
             seen.signal(signal);

@@ -63,6 +63,29 @@ async fn a_fleet_with_a_folder_comes_back_from_it() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_grows_and_shrinks_and_comes_back_as_it_was_left() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let no_regions: [&str; 0] = [];
+    let start = || {
+        let builder = Fleet::builder().nodes(2).spares(1).regions(no_regions);
+        builder.dir(dir.path().join("fleet")).start()
+    };
+    let mut fleet = start().await?;
+    let added = fleet.add_node().await?.id();
+    fleet.wait_whole().await?;
+    ensure!(added == 3 && !fleet.can_grow(), "node {added} came");
+    ensure!(fleet.add_node().await.is_err(), "nobody planned for a fourth one");
+    fleet.remove_node(1).await?;
+    fleet.wait_whole().await?;
+    ensure!(fleet.node(1).is_err() && fleet.hops().get("n2->n1").is_err());
+    fleet.shutdown().await?;
+    let fleet = start().await?;
+    let ids: Vec<u64> = fleet.nodes().iter().map(|node| node.id()).collect();
+    ensure!(ids == [2, 3], "{ids:?} came back");
+    fleet.shutdown().await
+}
+
 async fn identity(fleet: &Fleet) -> Result<(String, Vec<String>)> {
     let cluster = fleet
         .api()

@@ -17,18 +17,41 @@ use crate::{files, release};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Joins, and says under which id.
-pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<u64> {
-    if let Some(id) = known_id(&config.data_dir)? {
-        bail!("this node has joined already, as node {id}");
-    }
+/// Key and request, in the data folder until the answer is there.
+pub const REQUEST: [&str; 2] = ["join.key", "join.csr"];
+
+/// Who this node is from now on.
+pub struct Joined {
+    pub id: u64,
+    /// The nodes that were on the roll then.
+    pub roll: Vec<u64>,
+}
+
+/// Holds to it what can be held before anybody is asked.
+pub fn check(config: &Config, token_file: &Path) -> anyhow::Result<()> {
+    read_token(config, token_file).map(drop)
+}
+
+fn read_token(config: &Config, token_file: &Path) -> anyhow::Result<JoinToken> {
     let text = std::fs::read_to_string(token_file)
         .with_context(|| format!("cannot read the join token in {}", token_file.display()))?;
     let token = JoinToken::parse(Zeroizing::new(text).trim())
         .context("the join token cannot be read; copy it whole")?;
     if config.seeds.api.is_empty() {
-        bail!("seeds.api: must name at least one node to ask, as host:port");
+        bail!(
+            "seeds.api: must name at least one node to ask, as host:port; \
+             in the configuration, or with --set 'seeds.api=[\"HOST:PORT\"]'"
+        );
     }
+    Ok(token)
+}
+
+/// Joins, and says under which id.
+pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<Joined> {
+    if let Some(id) = known_id(&config.data_dir)? {
+        bail!("this node has joined already, as node {id}");
+    }
+    let token = read_token(config, token_file)?;
     let request = request(&config.data_dir)?;
     let order = JoinNodeRequest {
         token_id: token.id().to_owned(),
@@ -64,7 +87,10 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<u64> {
     }
     let spiffe = credentials.spiffe();
     tracing::info!(%spiffe, "joined");
-    Ok(answer.node_id)
+    Ok(Joined {
+        id: answer.node_id,
+        roll: answer.nodes.iter().map(|node| node.id).collect(),
+    })
 }
 
 /// The id that joining gave.
@@ -73,19 +99,20 @@ pub fn known_id(data_dir: &Path) -> anyhow::Result<Option<u64>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path)?;
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
     text.trim()
         .parse()
         .map(Some)
-        .with_context(|| format!("{} holds no node id", path.display()))
+        .with_context(|| format!("{} holds no node id, but {text:?}", path.display()))
 }
 
-fn id_path(data_dir: &Path) -> PathBuf {
+pub(crate) fn id_path(data_dir: &Path) -> PathBuf {
     data_dir.join("node_id")
 }
 
 fn request_paths(data_dir: &Path) -> [PathBuf; 2] {
-    [data_dir.join("join.key"), data_dir.join("join.csr")]
+    REQUEST.map(|name| data_dir.join(name))
 }
 
 fn request(data_dir: &Path) -> anyhow::Result<KeyRequest> {

@@ -12,6 +12,7 @@ pub mod authority;
 pub mod backup;
 pub mod config;
 pub mod consensus;
+pub mod damage;
 pub mod edge;
 pub mod files;
 pub mod fill;
@@ -26,10 +27,14 @@ pub mod mutant;
 pub mod node;
 pub mod pilot;
 pub mod policy;
+pub mod rejoin;
+
 pub mod release;
 pub mod rooms;
+pub mod scrub;
 pub mod sink;
 pub mod telemetry;
+pub mod threads;
 pub mod vault;
 
 pub use rooms::Rooms;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use reeve_registry::{backup, config, join, mutant, node, release, telemetry};
+use reeve_registry::threads::Threads;
+use reeve_registry::{backup, config, join, mutant, node, rejoin, release, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  reeve-registry --config n1/registry.toml\n  reeve-registry --config n2/registry.toml join --token-file n2.token\n  reeve-registry --config n1/registry.toml config print --provenance"
+    after_help = "Examples:\n  reeve-registry --config n1/registry.toml\n  reeve-registry --config n2/registry.toml join --token-file n2.token\n  reeve-registry --config n2/registry.toml rejoin --token-file n2.token\n  reeve-registry --config n1/registry.toml config print --provenance"
 )]
 struct Cli {
     /// Settings in TOML.
@@ -33,6 +34,12 @@ enum Verb {
     /// Get the first certificate with a join token.
     Join {
         /// The file that holds the token; tokens never belong on a command line.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// Come back as a new node: set all data aside, and join with a token. For a node whose data was lost or damaged.
+    Rejoin {
+        /// The file that holds a new token for a node.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
@@ -90,24 +97,35 @@ fn main() -> anyhow::Result<()> {
     telemetry::init(&layered.config.logs)?;
     // Only the first call counts, and there is only one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = runtime(layered.config.worker_threads())?;
+    let config = layered.config;
+    let threads = Threads::begin(config.worker_threads(), config.runtime.consensus_thread)?;
     match cli.verb {
         Some(Verb::Join { token_file }) => {
-            let id = runtime.block_on(join::join(&layered.config, &token_file))?;
-            println!("joined as node {id}");
+            let joined = threads.run(join::join(&config, &token_file))?;
+            println!("joined as node {}", joined.id);
             Ok(())
         }
-        _ => runtime.block_on(node::run(layered.config)),
+        Some(Verb::Rejoin { token_file }) => {
+            let done = threads.run(rejoin::rejoin(&config, &token_file))?;
+            tell_rejoined(&done);
+            Ok(())
+        }
+        _ => {
+            let consensus = threads.of_consensus();
+            threads.run(node::run(config, consensus))
+        }
     }
 }
 
-/// One thread for everything when one is all there is: then nothing is handed from one to another.
-fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    match threads {
-        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        more => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(more)
-            .enable_all()
-            .build(),
+fn tell_rejoined(done: &rejoin::Rejoined) {
+    let was = done
+        .was
+        .map(|was| format!(" (it was node {was})"))
+        .unwrap_or_default();
+    println!("joined as node {}{was}", done.id);
+    println!("what it had before is kept in {}", done.quarantine.display());
+    if let Some(was) = done.was.filter(|_| done.is_listed) {
+        println!("node {was} is still on the roll; an admin takes it off: reeve cluster remove-node {was}");
     }
+    println!("start it as before");
 }

@@ -27,10 +27,20 @@ pub enum Mutant {
     ShortSnapshot,
     /// A change of the group that a crash left half done stays so.
     LeaveJoint,
+    /// A snapshot gets its name before the archive that it rests on is on the disk.
+    ArchiveBehind,
     /// A command is written whatever the nodes know.
     SkipVersionGate,
     /// The cluster version rises without asking the others.
     RaiseAlone,
+    /// The first change under a new leader has the revision of the one before it.
+    ReuseRevision,
+    /// A node says of its view that it is no older than this moment, whenever it last heard of the leader.
+    UnderstateAge,
+    /// Now and then watchers hear that there was a change, and not what it was.
+    WatchGap,
+    /// A bookmark says that more was delivered than was.
+    BookmarkAhead,
 }
 
 impl Mutant {
@@ -48,8 +58,13 @@ impl Mutant {
             Mutant::ReadBeforeApplied => "read_before_applied",
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
+            Mutant::ArchiveBehind => "archive_behind",
             Mutant::SkipVersionGate => "skip_version_gate",
             Mutant::RaiseAlone => "raise_alone",
+            Mutant::ReuseRevision => "reuse_revision",
+            Mutant::UnderstateAge => "understate_age",
+            Mutant::WatchGap => "watch_gap",
+            Mutant::BookmarkAhead => "bookmark_ahead",
         }
     }
 

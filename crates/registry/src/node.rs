@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use reeve_domain::NodeId;
 use reeve_proto::identity::{
-    ClientAuth, Credentials, Expect, Kind, Tuning, channel, connector, incoming, server_config,
+    Bounds, ClientAuth, Credentials, Expect, Kind, Tuning, channel, connector, incoming, server_config,
 };
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,34 +27,48 @@ use crate::rooms::Rooms;
 use crate::sink::Sink;
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
-use crate::{backup, edge, fill, found, http, join};
+use crate::{backup, edge, fill, found, http, join, rejoin, scrub};
 
-/// Runs until a signal, then hands over and drains.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+/// Runs until a signal, then hands over and drains. Consensus and the door for peers run on `home`.
+pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
+    rejoin::check(&config.data_dir)?;
     let node_id = node_id(&config)?;
     renew::finish(&config.identity).context("identity: a renewal that was cut short cannot be finished")?;
     let credentials =
         Credentials::from_files(&config.identity.cert, &config.identity.key, &config.identity.ca)
             .context("identity: the certificate files cannot be used")?;
-    check_identity(&credentials, &config.cluster, node_id)?;
+    check_identity(&credentials, &config, node_id)?;
     let root: Arc<dyn KeyProvider> = Arc::new(RootKey::read(&config.keys.path).context("keys.path")?);
 
     let bootstrap = found::read(&config.data_dir)?;
     if bootstrap.is_some() {
         Consensus::make_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
     }
-    let (rooms, answers) = build(&config, node_id, &credentials, root.clone()).await?;
+    Consensus::check_folder(&config.data_dir, &config.cluster, node_id).context("data_dir")?;
+    let (rooms, answers) = {
+        let (config, credentials, root) = (config.clone(), credentials.clone(), root.clone());
+        let built = home.spawn(async move { build(&config, node_id, &credentials, root).await });
+        built.await.context("the rooms could not be built")??
+    };
     answers.open(rooms.authority.clone(), rooms.sightings.clone());
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    serve_peers(&config, &rooms, &credentials, &tasks, &stop).await?;
+    let door = serve_peers(
+        config.listen.peer,
+        rooms.clone(),
+        credentials.clone(),
+        tasks.clone(),
+        stop.clone(),
+    );
+    home.spawn(door).await.context("listen.peer")??;
     if let Some(bootstrap) = bootstrap {
         found::found(&rooms.consensus, root.as_ref(), bootstrap, &config.data_dir).await?;
     }
     serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;
     tasks.spawn(serve_http(config.listen.http, rooms.clone(), stop.clone()));
     tasks.spawn(fill::run(rooms.clone(), stop.clone()));
+    tasks.spawn(scrub::run(rooms.clone(), config.scrub, stop.clone()));
     telemetry::spawn(
         &rooms,
         credentials.clone(),
@@ -104,13 +119,25 @@ fn node_id(config: &Config) -> anyhow::Result<u64> {
                 "node_id: this node has not joined yet; run `reeve-registry --config … join --token-file …`"
             ),
         },
-        (set, Some(id)) if set != id => bail!("node_id: the configuration says {set}, joining gave {id}"),
+        (set, Some(id)) if set != id => match rejoin::former(&config.data_dir)?.contains(&set) {
+            true => {
+                warn!(
+                    set,
+                    id, "this node came back under a new id; the configuration still says the old one"
+                );
+                Ok(id)
+            }
+            false => bail!(
+                "node_id: the configuration says {set}, joining gave {id} ({} says so); set it to 0",
+                join::id_path(&config.data_dir).display()
+            ),
+        },
         (set, _) => Ok(set),
     }
 }
 
-fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> anyhow::Result<()> {
-    let spiffe = credentials.spiffe();
+fn check_identity(credentials: &Credentials, config: &Config, node_id: u64) -> anyhow::Result<()> {
+    let (spiffe, cluster) = (credentials.spiffe(), &config.cluster);
     if spiffe.cluster() != cluster {
         bail!(
             "cluster: the certificate is of cluster {}, the configuration says {cluster}",
@@ -119,7 +146,10 @@ fn check_identity(credentials: &Credentials, cluster: &str, node_id: u64) -> any
     }
     match spiffe.kind() {
         Kind::Node(id) if *id == node_id => Ok(()),
-        _ => bail!("node_id: the certificate is of {spiffe}, the configuration says node {node_id}"),
+        _ => bail!(
+            "node_id: the certificate is of {spiffe}, and the configuration or {} says node {node_id}",
+            join::id_path(&config.data_dir).display()
+        ),
     }
 }
 
@@ -137,7 +167,6 @@ async fn build(
     credentials: &Credentials,
     root: Arc<dyn KeyProvider>,
 ) -> anyhow::Result<(Rooms, Arc<Answers>)> {
-    std::fs::create_dir_all(&config.data_dir).context("data_dir")?;
     let disk = disk(config);
     Consensus::make_room(&config.data_dir, disk).context("data_dir")?;
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
@@ -200,23 +229,23 @@ async fn build(
 
 /// Peers: node certificates only.
 async fn serve_peers(
-    config: &Config,
-    rooms: &Rooms,
-    credentials: &Credentials,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    listen: std::net::SocketAddr,
+    rooms: Rooms,
+    credentials: Credentials,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen.peer)
+    let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| format!("listen.peer: cannot listen at {}", config.listen.peer))?;
-    let tls = server_config(credentials, ClientAuth::NodesOnly)?;
-    let connections = incoming(listener, tls, credentials);
+        .with_context(|| format!("listen.peer: cannot listen at {listen}"))?;
+    let tls = server_config(&credentials, ClientAuth::NodesOnly)?;
+    let connections = incoming(listener, tls, &credentials, Bounds::default());
     let server = Server::builder()
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .add_service(rooms.consensus.peer_service(true));
-    let until = stop.clone().cancelled_owned();
+    let until = stop.cancelled_owned();
     tasks.spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(connections, until).await {
             warn!(%error, "the peer door is closed");
@@ -237,14 +266,15 @@ async fn serve_api(
         .await
         .with_context(|| format!("listen.api: cannot listen at {}", config.listen.api))?;
     let tls = server_config(credentials, ClientAuth::Optional)?;
-    let connections = incoming(listener, tls, credentials);
+    let connections = incoming(listener, tls, credentials, config.limits.bounds());
     let options = edge::Options {
         empty: config.bench.empty,
-        ..edge::Options::default()
+        limits: config.limits,
     };
     let routes = edge::routes(rooms.clone(), options)?;
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(config.limits.streams_per_connection)
         .max_connection_age(Duration::from_secs(1800))
         .add_routes(routes);
     let until = stop.clone().cancelled_owned();

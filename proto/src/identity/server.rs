@@ -1,10 +1,11 @@
 //! The answering side: who may shake hands, and who a connection turned out to be.
 //!
 //! ```text
-//! listener ─ accept ─► handshake task (3 s, counted) ─► TlsConn {Peer} ─► tonic
+//! listener ─ accept ─► place (counted) ─► handshake (in turn, 3 s) ─► TlsConn {Peer} ─► tonic
 //! ```
 
 use std::{
+    future::Future,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -22,7 +23,8 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
+    time::Sleep,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,13 +32,17 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::{
-    certificate::Certificate, credentials::Credentials, provider, spiffe::SpiffeId, verify::Callers,
+    certificate::Certificate,
+    credentials::Credentials,
+    doorkeeper::{Bounds, Doorkeeper, Held},
+    provider,
+    spiffe::SpiffeId,
+    verify::Callers,
 };
+use crate::seats::Full;
 
-/// Handshakes under way at one listener; further callers wait in the kernel's backlog.
-pub const HANDSHAKES_MAX: usize = 256;
-/// A handshake that takes longer is dropped.
-pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(3);
+/// A connection that came when the door was full is closed after this; until then its calls are told so.
+const TOLD_FOR: Duration = Duration::from_secs(2);
 const READY_CONNECTIONS_MAX: usize = 64;
 /// Between two tries when the process has no descriptor left for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -57,6 +63,8 @@ pub struct Peer {
     pub spiffe: Option<SpiffeId>,
     pub cert_sha256: Option<[u8; 32]>,
     pub addr: SocketAddr,
+    /// What was full when this connection came: it is only told so.
+    pub excess: Option<Full>,
 }
 
 /// TLS for a listener. Certificate, roots and revocations are read from `credentials` at each handshake.
@@ -87,12 +95,14 @@ pub fn incoming(
     listener: TcpListener,
     config: Arc<ServerConfig>,
     credentials: &Credentials,
+    bounds: Bounds,
 ) -> impl Stream<Item = io::Result<TlsConn>> + Send + use<> {
     let (ready, connections) = mpsc::channel(READY_CONNECTIONS_MAX);
     tokio::spawn(accept_loop(
         listener,
         TlsAcceptor::from(config),
         credentials.clone(),
+        Doorkeeper::new(bounds),
         ready,
     ));
     ReceiverStream::new(connections)
@@ -100,23 +110,29 @@ pub fn incoming(
 
 type Ready = mpsc::Sender<io::Result<TlsConn>>;
 
-async fn accept_loop(listener: TcpListener, tls: TlsAcceptor, credentials: Credentials, ready: Ready) {
-    let seats = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+async fn accept_loop(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    credentials: Credentials,
+    keeper: Doorkeeper,
+    ready: Ready,
+) {
     loop {
         let accepted = tokio::select! {
             () = ready.closed() => return,
-            accepted = next(&listener, &seats) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, addr, seat)) => {
-                let (tls, credentials, ready) = (tls.clone(), credentials.clone(), ready.clone());
+            Ok((tcp, addr)) => {
+                let Some(held) = keeper.admit(addr.ip()) else {
+                    continue;
+                };
+                let (tls, credentials) = (tls.clone(), credentials.clone());
+                let (keeper, ready) = (keeper.clone(), ready.clone());
                 tokio::spawn(async move {
-                    match handshake(tcp, addr, tls, credentials).await {
-                        Ok(connection) => {
-                            drop(seat);
-                            // A failed send means that the server is gone, and so is its caller.
-                            ready.send(Ok(connection)).await.ok();
-                        }
+                    match handshake(tcp, addr, held, tls, credentials, &keeper).await {
+                        // A failed send means that the server is gone, and so is its caller.
+                        Ok(connection) => drop(ready.send(Ok(connection)).await),
                         Err(error) => debug!(%addr, %error, "handshake refused"),
                     }
                 });
@@ -129,23 +145,16 @@ async fn accept_loop(listener: TcpListener, tls: TlsAcceptor, credentials: Crede
     }
 }
 
-async fn next(
-    listener: &TcpListener,
-    seats: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (tcp, addr) = listener.accept().await?;
-    Ok((tcp, addr, seat))
-}
-
 async fn handshake(
     tcp: TcpStream,
     addr: SocketAddr,
+    held: Held,
     tls: TlsAcceptor,
     credentials: Credentials,
+    keeper: &Doorkeeper,
 ) -> io::Result<TlsConn> {
     tcp.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(tcp)).await??;
+    let stream = keeper.shake(addr.ip(), tls.accept(tcp)).await?;
     let leaf = match stream.get_ref().1.peer_certificates() {
         Some([leaf, ..]) => Some(Certificate::read(leaf).map_err(io::Error::other)?),
         _ => None,
@@ -155,16 +164,22 @@ async fn handshake(
         .map(Certificate::spiffe)
         .transpose()
         .map_err(io::Error::other)?;
+    let held = keeper.recognise(held, spiffe.as_ref());
+    let held = held.ok_or_else(|| io::Error::other("the door is full"))?;
     let peer = Peer {
         spiffe,
         cert_sha256: leaf.as_ref().map(|l| l.sha256),
         addr,
+        excess: held.excess,
     };
+    let until = peer.excess.map(|_| Box::pin(tokio::time::sleep(TOLD_FOR)));
     Ok(TlsConn {
         stream,
         peer,
         serial: leaf.map(|l| l.serial),
         credentials,
+        until,
+        _held: held,
     })
 }
 
@@ -174,6 +189,9 @@ pub struct TlsConn {
     peer: Peer,
     serial: Option<Vec<u8>>,
     credentials: Credentials,
+    /// The end of a connection that is only told that the door is full.
+    until: Option<Pin<Box<Sleep>>>,
+    _held: Held,
 }
 
 impl TlsConn {
@@ -188,6 +206,17 @@ impl TlsConn {
                 "the caller's certificate was revoked",
             )),
             _ => Ok(()),
+        }
+    }
+
+    fn still_told(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let until = self.until.as_mut();
+        match until.is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
+            true => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the door is full",
+            )),
+            false => Ok(()),
         }
     }
 }
@@ -207,6 +236,7 @@ impl AsyncRead for TlsConn {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.still_welcome()?;
+        self.still_told(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use reeve_client::v1::read_level::{Level, Linearizable};
-use reeve_client::v1::{GetTenantRequest, ReadLevel, Tenant, UpdateTenantRequest};
+use reeve_client::v1::{GetTenantRequest, GetTenantResponse, ReadLevel, Tenant, UpdateTenantRequest};
 use reeve_client::{Api, Error};
 use reeve_local::{Fleet, hand, tenants};
 use tokio::task::JoinSet;
@@ -22,6 +22,8 @@ const REGION: &str = "vn";
 /// A call that takes longer has an unknown end.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ONBOARD_PATIENCE: Duration = Duration::from_secs(60);
+/// How old a glance may be before it must be flagged.
+pub const GLANCE_MAX: Duration = Duration::from_millis(500);
 /// Between two operations of one client, so that a history of minutes can still be judged.
 const PAUSE_MS: std::ops::Range<u64> = 1..20;
 
@@ -30,10 +32,25 @@ const NOBODY: usize = usize::MAX;
 
 pub type Seen = Event<Op, Said>;
 
+/// An answer from one node's own memory, and how old it says it may be.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    pub node: u64,
+    pub asked_ns: u64,
+    /// None: the node does not know.
+    pub age_ns: Option<u64>,
+    /// The last change in it.
+    pub revision: u64,
+    /// It says itself that it is older than was asked for.
+    pub is_flagged: bool,
+}
+
 /// The registers, and everything that was seen of them.
 pub struct Registers {
     ids: Vec<String>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    glances: Arc<Mutex<Vec<Glance>>>,
+    doors: Arc<Mutex<Vec<Api>>>,
     began: Instant,
     _hands: JoinSet<()>,
 }
@@ -53,6 +70,8 @@ impl Registers {
         Ok(Registers {
             ids,
             seen: Arc::default(),
+            glances: Arc::default(),
+            doors: Arc::default(),
             began: Instant::now(),
             _hands: hands,
         })
@@ -60,7 +79,8 @@ impl Registers {
 
     /// Begins a history of its own: what is there now counts as written by somebody.
     pub async fn begin(&mut self, fleet: &Fleet) -> Result<()> {
-        (self.seen, self.began) = (Arc::default(), Instant::now());
+        (self.seen, self.glances, self.began) = (Arc::default(), Arc::default(), Instant::now());
+        self.meet(fleet);
         for id in &self.ids {
             let tenant = read(fleet.api(), id).await?;
             let said = Some(Said::Done {
@@ -84,14 +104,24 @@ impl Registers {
         self.began.elapsed()
     }
 
-    /// Lets clients loose, each at a node of its own in turn, until the flag is up.
-    pub fn play(&self, fleet: &Fleet, clients: usize, seed: u64, stop: &Arc<AtomicBool>) -> JoinSet<()> {
+    /// From here on the clients ask the nodes that are there now.
+    pub fn meet(&self, fleet: &Fleet) {
+        *self.doors.lock() = fleet.nodes().iter().map(|node| node.api()).collect();
+    }
+
+    /// What was read from the nodes' own memories so far.
+    pub fn glances(&self) -> Vec<Glance> {
+        self.glances.lock().clone()
+    }
+
+    /// Lets clients loose, each asking one node at a time, until the flag is up.
+    pub fn play(&self, clients: usize, seed: u64, stop: &Arc<AtomicBool>) -> JoinSet<()> {
         let mut players = JoinSet::new();
         for number in 0..clients {
-            let doors: Vec<Api> = fleet.nodes().iter().map(|node| node.api()).collect();
             let mut client = Client {
                 number,
-                doors,
+                doors: self.doors.clone(),
+                glances: self.glances.clone(),
                 ids: self.ids.clone(),
                 seen: self.seen.clone(),
                 began: self.began,
@@ -129,7 +159,8 @@ impl Registers {
 
 struct Client {
     number: usize,
-    doors: Vec<Api>,
+    doors: Arc<Mutex<Vec<Api>>>,
+    glances: Arc<Mutex<Vec<Glance>>>,
     ids: Vec<String>,
     seen: Arc<Mutex<Vec<Seen>>>,
     began: Instant,
@@ -143,10 +174,11 @@ impl Client {
         let pause = self.chance.random_range(PAUSE_MS);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let at = self.chance.random_range(0..self.ids.len());
-        let api = self.doors[self.chance.random_range(0..self.doors.len())].clone();
+        let api = self.door();
         let asked_ns = now(self.began);
         let new = format!("{}-{asked_ns}", self.number);
-        match self.chance.random_range(0..10) {
+        match self.chance.random_range(0..12) {
+            10.. => self.glance(&api, at, asked_ns).await,
             0..5 => self.look(&api, at, asked_ns).await,
             5..8 => self.change(&api, at, asked_ns, new, None).await,
             _ => {
@@ -154,6 +186,28 @@ impl Client {
                 self.change(&api, at, asked_ns, new, etag).await;
             }
         }
+    }
+
+    fn door(&mut self) -> Api {
+        let doors = self.doors.lock();
+        doors[self.chance.random_range(0..doors.len())].clone()
+    }
+
+    /// Reads what a node has in its memory, and how old that is at most.
+    async fn glance(&mut self, api: &Api, at: usize, asked_ns: u64) {
+        let level = Level::Bounded(GLANCE_MAX.try_into().unwrap_or_default());
+        let Ok(answer) = ask(api, &self.ids[at], level).await else {
+            return;
+        };
+        let Some(freshness) = answer.freshness else { return };
+        let age = freshness.staleness.and_then(|age| Duration::try_from(age).ok());
+        self.glances.lock().push(Glance {
+            node: freshness.node_id,
+            asked_ns,
+            age_ns: age.map(|age| age.as_nanos() as u64),
+            revision: freshness.revision,
+            is_flagged: freshness.stale,
+        });
     }
 
     async fn look(&mut self, api: &Api, at: usize, asked_ns: u64) {
@@ -246,16 +300,19 @@ fn note(
 }
 
 async fn read(api: &Api, id: &str) -> Result<Tenant, tonic::Status> {
-    let level = Some(Level::Linearizable(Linearizable {}));
-    let mut request = Request::new(GetTenantRequest {
-        tenant: id.to_owned(),
-        read: Some(ReadLevel { level }),
-    });
-    request.set_timeout(PATIENCE);
-    let answer = api.tenants().get_tenant(request).await?.into_inner();
+    let answer = ask(api, id, Level::Linearizable(Linearizable {})).await?;
     answer
         .tenant
         .ok_or_else(|| tonic::Status::internal("no tenant came"))
+}
+
+async fn ask(api: &Api, id: &str, level: Level) -> Result<GetTenantResponse, tonic::Status> {
+    let mut request = Request::new(GetTenantRequest {
+        tenant: id.to_owned(),
+        read: Some(ReadLevel { level: Some(level) }),
+    });
+    request.set_timeout(PATIENCE);
+    Ok(api.tenants().get_tenant(request).await?.into_inner())
 }
 
 fn value(tenant: &Tenant) -> Said {

@@ -15,7 +15,7 @@ use reeve_local::{Builder, Fleet, Node, until};
 use tokio::task::JoinSet;
 
 use crate::steady::create_region;
-use crate::storm::registry;
+use crate::world::registry;
 
 /// The variable that says which release a node is.
 pub const RELEASE: &str = "REEVE_PRETEND_VERSION";

@@ -1,18 +1,18 @@
-//! Clients play on registers while one fault comes after the other; afterwards the history is judged.
+//! Clients play on registers while one fault comes after the other; afterwards all is healed and judged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use reeve_local::{Builder, Fleet};
+use anyhow::{Context, Result, bail};
+use rand::Rng;
 
-use crate::faults::registry::{Fault, hurt};
+use crate::faults::{Fault, strike};
+use crate::invariants::{nodes_agree, revisions_name_one_change, views_say_their_age};
 use crate::linear::register::Register;
 use crate::linear::{Verdict, check};
-use crate::registers::{Registers, Seen};
+use crate::registers::{Glance, Registers, Seen};
+use crate::world::World;
 
 const REGISTERS: usize = 3;
 const CLIENTS: usize = 12;
@@ -20,54 +20,86 @@ const CLIENTS: usize = 12;
 const HURT_MS: std::ops::Range<u64> = 300..1_800;
 const BETWEEN: Duration = Duration::from_millis(700);
 
-/// A registry without agents.
-pub fn registry() -> Builder {
-    let no_regions: [&str; 0] = [];
-    // They compare their States all the while: a node that is stopped for it makes the play fail.
-    let settings = toml::toml! {
-        [raft]
-        compare_ms = 200
-    };
-    Fleet::builder().regions(no_regions).node_settings(settings)
+/// What the clients of a play saw.
+pub struct Played {
+    pub seen: Vec<Seen>,
+    pub glances: Vec<Glance>,
+}
+
+impl Played {
+    /// How many operations were answered.
+    pub fn heard(&self) -> usize {
+        self.seen.iter().filter(|event| event.said().is_some()).count()
+    }
+
+    /// Fails when no order explains what was seen, or an answer says of itself what is not so.
+    pub fn judge(&self) -> Result<()> {
+        match check::<Register>(&self.seen) {
+            Verdict::Linearizable => {}
+            Verdict::Not(found) => bail!("{found}"),
+            Verdict::Undecided { key } => bail!("{key}: too much is unknown to decide"),
+        }
+        revisions_name_one_change::judge(&self.seen)?;
+        views_say_their_age::judge(&self.seen, &self.glances)
+    }
 }
 
 /// The registers that are played on.
-pub async fn registers(fleet: &Fleet) -> Result<Registers> {
-    Registers::make(fleet, REGISTERS).await
+pub async fn registers(world: &World) -> Result<Registers> {
+    Registers::make(&world.fleet, REGISTERS).await
 }
 
-/// Plays while the faults come one after the other; what the clients saw.
+/// Plays while the faults come one after the other.
 pub async fn play(
-    fleet: &Fleet,
+    world: &mut World,
     registers: &mut Registers,
     faults: &[Fault],
     seed: u64,
-) -> Result<Vec<Seen>> {
-    registers.begin(fleet).await?;
+) -> Result<Played> {
+    play_while(world, registers, seed, async |world, registers| {
+        for fault in faults {
+            let long = Duration::from_millis(world.chance.random_range(HURT_MS));
+            let began = registers.elapsed();
+            let is_struck = strike(world, *fault, long)
+                .await
+                .with_context(|| format!("{fault:?}"))?;
+            let skipped = if is_struck {
+                ""
+            } else {
+                ", which this world has not got"
+            };
+            println!("{began:9.3?} to {:9.3?}  {fault:?}{skipped}", registers.elapsed());
+            registers.meet(&world.fleet);
+            tokio::time::sleep(BETWEEN).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Plays while a story is told; then everybody must serve again and come to the same.
+pub async fn play_while(
+    world: &mut World,
+    registers: &mut Registers,
+    seed: u64,
+    story: impl AsyncFnOnce(&mut World, &Registers) -> Result<()>,
+) -> Result<Played> {
+    registers.begin(&world.fleet).await?;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut players = registers.play(fleet, CLIENTS, seed, &stop);
-    let mut chance = StdRng::seed_from_u64(seed);
+    let mut players = registers.play(CLIENTS, seed, &stop);
     tokio::time::sleep(BETWEEN).await;
-    for fault in faults {
-        let long = Duration::from_millis(chance.random_range(HURT_MS));
-        let began = registers.elapsed();
-        hurt(fleet, *fault, long).await?;
-        println!("{began:9.3?} to {:9.3?}  {fault:?}", registers.elapsed());
-        tokio::time::sleep(BETWEEN).await;
-    }
-    fleet.wait_whole().await?;
+    story(world, registers).await?;
+    world.fleet.wait_whole().await.context("after all was healed")?;
+    registers.meet(&world.fleet);
+    // Whoever plays now must be served by every node that there is.
+    tokio::time::sleep(BETWEEN).await;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = players.join_next().await {
         ended?;
     }
-    registers.end(fleet).await
-}
-
-/// Fails when no order explains what was seen.
-pub fn judge(seen: &[Seen]) -> Result<()> {
-    match check::<Register>(seen) {
-        Verdict::Linearizable => Ok(()),
-        Verdict::Not(found) => bail!("{found}"),
-        Verdict::Undecided { key } => bail!("{key}: too much is unknown to decide"),
-    }
+    nodes_agree::hold(&world.fleet).await?;
+    Ok(Played {
+        seen: registers.end(&world.fleet).await?,
+        glances: registers.glances(),
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -59,8 +60,11 @@ impl Trace {
             .context("strace (a Debian package) is missing")?;
         let mut said = String::new();
         let stderr = strace.stderr.take().context("strace has no standard error")?;
-        BufReader::new(stderr).read_line(&mut said)?;
+        let mut stderr = BufReader::new(stderr);
+        stderr.read_line(&mut said)?;
         ensure!(said.contains("attached"), "strace did not attach: {said}");
+        // It names each thread that begins later. If nobody read on, it would end there and let go of the process.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Ok(Trace {
             strace,
             out,
@@ -71,7 +75,12 @@ impl Trace {
     /// Lets go of the process, which goes on.
     pub fn end(mut self) -> Result<Vec<Call>> {
         interrupt(&self.strace);
-        self.strace.wait()?;
+        let ended = self.strace.wait()?;
+        let is_whole = ended.success() || ended.signal() == Some(Signal::INT.as_raw());
+        ensure!(
+            is_whole,
+            "strace ended before it was told to, with {ended}: calls are missing"
+        );
         Ok(parse(&std::fs::read_to_string(&self.out)?))
     }
 }
@@ -151,5 +160,29 @@ mod tests {
         );
         assert_eq!((calls[1].path.as_str(), calls[1].is_ok), ("/d/wal/a.wal", false));
         assert_eq!(calls[1].ended - calls[1].began, 10);
+    }
+
+    #[test]
+    fn a_trace_goes_on_when_its_process_begins_others() {
+        const OTHERS: usize = 30;
+        let folder = tempfile::tempdir().unwrap();
+        let (go, said) = (folder.path().join("go"), folder.path().join("said"));
+        let script = format!(
+            "while [ ! -e {} ]; do :; done; for i in $(seq {OTHERS}); do (echo $i >>{}); done; exec sleep 60",
+            go.display(),
+            said.display()
+        );
+        let mut shell = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let trace = Trace::attach(shell.id() as i32, "write", &[]).unwrap();
+        std::fs::write(go, "").unwrap();
+        let lines = || std::fs::read_to_string(&said).map_or(0, |text| text.lines().count());
+        while lines() < OTHERS {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let calls = trace.end().unwrap();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        let seen = calls.iter().filter(|call| call.path.ends_with("said")).count();
+        assert_eq!(seen, OTHERS);
     }
 }

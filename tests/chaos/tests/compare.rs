@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use reeve_chaos::storm::registry;
+use reeve_chaos::world::registry;
 use reeve_client::v1::Role;
 use reeve_local::until;
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use reeve_chaos::invariants::nodes_agree;
 use reeve_chaos::trace::{self, Call, Micros, Trace};
-use reeve_client::v1::{GetClusterRequest, Role};
+use reeve_client::v1::Role;
 use reeve_local::{Builder, Fleet, Node, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,7 +109,7 @@ async fn a_flush_that_fails_ends_the_node_and_is_not_tried_again() -> Result<()>
 
     victim.start()?;
     fleet.wait_whole().await?;
-    same_everywhere(&fleet).await?;
+    nodes_agree::hold(&fleet).await?;
     fleet.shutdown().await
 }
 
@@ -128,7 +129,7 @@ async fn a_node_whose_folder_was_lost_or_rolled_back_stays_away() -> Result<()> 
     for n in 0..5 {
         write(&fleet, &format!("later-{n}")).await?;
     }
-    same_everywhere(&fleet).await?;
+    nodes_agree::hold(&fleet).await?;
     victim.stop().await?;
     let newer = tempfile::tempdir()?;
     copy(&data.join("wal"), &newer.path().join("wal"))?;
@@ -166,24 +167,6 @@ async fn refuses(node: &Node, why: &str) -> Result<()> {
 async fn ended(node: &Node) -> Result<()> {
     until("the end of a node", PATIENCE, async || {
         Ok((!node.is_running()).then_some(()))
-    })
-    .await
-}
-
-/// Every node has come to the same State.
-async fn same_everywhere(fleet: &Fleet) -> Result<()> {
-    until("the same State on every node", PATIENCE, async || {
-        let mut seen = Vec::new();
-        for node in fleet.nodes() {
-            let cluster = node
-                .api()
-                .cluster()
-                .get_cluster(GetClusterRequest::default())
-                .await?
-                .into_inner();
-            seen.push((cluster.applied_index, cluster.state_hash));
-        }
-        Ok(seen.windows(2).all(|pair| pair[0] == pair[1]).then_some(()))
     })
     .await
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use reeve_chaos::faults::disk::SmallDisk;
+use reeve_chaos::faults::disk::{NEARLY_FULL, SmallDisk};
+use reeve_chaos::invariants::nodes_agree;
 use reeve_chaos::metrics::metric;
 use reeve_chaos::trace::Trace;
 use reeve_client::v1;
@@ -12,8 +13,6 @@ use reeve_local::{Builder, Fleet, Node, until};
 use tonic::Status;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Less than the reserve of these disks (an eighth of 48 MiB), and enough to go on writing for a while.
-const NEARLY_FULL: u64 = 3 << 20;
 
 fn registry() -> Builder {
     let no_regions: [&str; 0] = [];
@@ -114,7 +113,7 @@ async fn full_disks_refuse_changes_when_they_are_a_majority_and_heal_by_themselv
         Ok(write(&fleet, "after").await.is_ok().then_some(()))
     })
     .await?;
-    same_everywhere(&fleet).await?;
+    nodes_agree::hold(&fleet).await?;
     for node in [first, second] {
         wait_for(node, "reeve_disk_full", "0").await?;
     }
@@ -144,7 +143,7 @@ async fn a_node_on_a_disk_without_any_room_starts_on_its_ballast() -> Result<()>
     write(&fleet, "without-it").await?;
 
     disk.clear()?;
-    same_everywhere(&fleet).await?;
+    nodes_agree::hold(&fleet).await?;
     until("its ballast again", PATIENCE, async || {
         Ok(ballast.exists().then_some(()))
     })
@@ -172,17 +171,4 @@ async fn a_leader_with_a_slow_disk_hands_over_and_no_change_fails() -> Result<()
     })
     .await?;
     fleet.shutdown().await
-}
-
-/// Every node has come to the same State.
-async fn same_everywhere(fleet: &Fleet) -> Result<()> {
-    until("the same State on every node", PATIENCE, async || {
-        let mut seen = Vec::new();
-        for node in fleet.nodes() {
-            let cluster = cluster(node).await?;
-            seen.push((cluster.applied_index, cluster.state_hash));
-        }
-        Ok(seen.windows(2).all(|pair| pair[0] == pair[1]).then_some(()))
-    })
-    .await
 }

@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use reeve_chaos::faults::registry::{Fault, hurt};
-use reeve_chaos::storm::registry;
+use reeve_chaos::faults::kill::Crowd;
+use reeve_chaos::faults::{Fault, strike};
+use reeve_chaos::world::{Who, World, registry};
 use reeve_client::v1::{CreateRegionRequest, ListRegionsRequest, Region};
 use reeve_client::{Api, request_id};
-use reeve_local::Fleet;
 use tonic::{Code, Request};
 
+const SEED: u64 = 5;
 const REGIONS: usize = 60;
-const FAULTS: [Fault; 3] = [Fault::KillLeader, Fault::PauseLeader, Fault::CutLeader];
+const FAULTS: [Fault; 3] = [
+    Fault::Kill(Crowd::Leader),
+    Fault::Pause(Who::Leader),
+    Fault::Isolate(Who::Leader),
+];
 const HURT: Duration = Duration::from_millis(900);
 /// So short that many an answer is not waited for.
 const IMPATIENCE: Duration = Duration::from_millis(40);
@@ -50,8 +55,8 @@ async fn create(doors: &[Api], name: &str) -> Result<()> {
 }
 
 /// Makes regions while the leader is hurt, and counts what there is.
-async fn play(fleet: &Fleet) -> Result<()> {
-    let doors: Vec<Api> = fleet.nodes().iter().map(|node| node.api()).collect();
+async fn play(world: &mut World) -> Result<()> {
+    let doors: Vec<Api> = world.fleet.nodes().iter().map(|node| node.api()).collect();
     let making = async {
         for number in 0..REGIONS {
             create(&doors, &format!("r-{number}")).await?;
@@ -60,13 +65,14 @@ async fn play(fleet: &Fleet) -> Result<()> {
     };
     let hurting = async {
         for fault in FAULTS {
-            hurt(fleet, fault, HURT).await?;
+            strike(world, fault, HURT).await?;
         }
-        fleet.wait_whole().await
+        world.fleet.wait_whole().await
     };
     let (made, hurt): (Result<()>, Result<()>) = tokio::join!(making, hurting);
     made.and(hurt)?;
-    let listed = fleet
+    let listed = world
+        .fleet
         .api()
         .groups()
         .list_regions(ListRegionsRequest::default())
@@ -78,19 +84,17 @@ async fn play(fleet: &Fleet) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_done_once_and_its_maker_is_told_so_each_time() -> Result<()> {
-    let fleet = registry().start().await?;
-    play(&fleet).await?;
-    fleet.shutdown().await
+    let mut world = World::start(registry(), SEED).await?;
+    play(&mut world).await?;
+    world.shutdown().await
 }
 
 /// The check is checked: nodes that forget whom they answered are found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_that_forgets_requests_is_found() -> Result<()> {
-    let fleet = registry()
-        .node_env("REEVE_MUTANT", "forget_request")
-        .start()
-        .await?;
-    let found = play(&fleet).await.err().context("it was not noticed")?;
+    let mutants = registry().node_env("REEVE_MUTANT", "forget_request");
+    let mut world = World::start(mutants, SEED).await?;
+    let found = play(&mut world).await.err().context("it was not noticed")?;
     ensure!(found.to_string().contains("somebody else"), "{found:#}");
-    fleet.shutdown().await
+    world.shutdown().await
 }

@@ -6,28 +6,31 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use reeve_chaos::registers::Registers;
 use reeve_chaos::release::{
     NEW, OLD, PROGRAM, RELEASE, change, cluster, gives_up, old, raised, raises, refuses_new, same_everywhere,
     watch,
 };
 use reeve_chaos::steady::{Steady, create_region};
-use reeve_chaos::storm::{judge, registers, registry};
+use reeve_chaos::storm::Played;
+use reeve_chaos::world::registry;
 use reeve_client::v1::{ErrorReason, Role, TransferLeaderRequest};
 use reeve_client::{Error, reason};
 use reeve_local::until;
 use reeve_proto::identity::KeyRequest;
 
+const REGISTERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_last() -> Result<()> {
     let fleet = old().start().await?;
-    let mut registers = registers(&fleet).await?;
+    let mut registers = Registers::make(&fleet, REGISTERS).await?;
     registers.begin(&fleet).await?;
     let is_over = Arc::new(AtomicBool::new(false));
     let old_left = Arc::new(AtomicUsize::new(3));
-    let mut players = registers.play(&fleet, 6, 11, &is_over);
+    let mut players = registers.play(6, 11, &is_over);
     let mut watching = watch(&fleet, &old_left, &is_over);
     let steady = Steady::begin(&fleet)?;
 
@@ -59,7 +62,11 @@ async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_las
     while let Some(rose_early) = watching.join_next().await {
         ensure!(!rose_early?, "the version rose while an old node was left");
     }
-    judge(&registers.end(&fleet).await?)?;
+    let played = Played {
+        seen: registers.end(&fleet).await?,
+        glances: registers.glances(),
+    };
+    played.judge()?;
     same_everywhere(&fleet).await?;
     let raises = raises(fleet.api()).await?;
     ensure!(raises == 1, "the version rose {raises} times");

@@ -21,7 +21,9 @@ use futures::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
 use reeve_client::{Credentials, KeyRequest};
-use reeve_proto::identity::{Authority, ClientAuth, Issuer, SpiffeId, Usage, ca, incoming, server_config};
+use reeve_proto::identity::{
+    Authority, Bounds, ClientAuth, Issuer, SpiffeId, Usage, ca, incoming, server_config,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{
     Status,
@@ -78,7 +80,7 @@ impl Cluster {
             handler,
             calls: calls.clone(),
         };
-        let connections = incoming(listener, config, &credentials);
+        let connections = incoming(listener, config, &credentials, Bounds::default());
         let task = tokio::spawn(async move {
             Server::builder()
                 .serve_with_incoming(service, connections)

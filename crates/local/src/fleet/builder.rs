@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use reeve_client::Api;
 use toml::Table;
 
+use super::recipe::Recipe;
 use super::{Fleet, supervise};
 use crate::init::IdentityFiles;
 use crate::ledger::Ledger;
@@ -29,10 +30,11 @@ pub enum Restart {
 pub struct Builder {
     pub(super) cluster: String,
     pub(super) nodes: u64,
+    spares: u64,
     pub(super) regions: Vec<String>,
     pub(super) schemas: Vec<(String, PathBuf)>,
-    pub(super) node_settings: Table,
-    pub(super) node_env: Vec<(Option<u64>, String, String)>,
+    node_settings: Table,
+    node_env: Vec<(Option<u64>, String, String)>,
     pub(super) agent_settings: Table,
     pub(super) on_stage: OnStage,
     dir: Option<PathBuf>,
@@ -46,6 +48,7 @@ impl Builder {
         Builder {
             cluster: "dev".to_owned(),
             nodes: 3,
+            spares: 0,
             regions: vec!["vn".to_owned()],
             schemas: Vec::new(),
             node_settings: Table::new(),
@@ -67,6 +70,12 @@ impl Builder {
     /// Registry nodes.
     pub fn nodes(mut self, nodes: u64) -> Builder {
         self.nodes = nodes;
+        self
+    }
+
+    /// How many more may be added while it runs.
+    pub fn spares(mut self, spares: u64) -> Builder {
+        self.spares = spares;
         self
     }
 
@@ -104,16 +113,6 @@ impl Builder {
     pub fn node_env_of(mut self, node: u64, key: &str, value: &str) -> Builder {
         self.node_env.push((Some(node), key.to_owned(), value.to_owned()));
         self
-    }
-
-    pub(super) fn env_of(&self, node: u64) -> Vec<(String, String)> {
-        let meant = self
-            .node_env
-            .iter()
-            .filter(|(who, ..)| who.is_none_or(|who| who == node));
-        meant
-            .map(|(_, key, value)| (key.clone(), value.clone()))
-            .collect()
     }
 
     /// Further settings of each agent.
@@ -164,22 +163,27 @@ impl Builder {
         let ledger = std::sync::Arc::new(Ledger::open(&dir, self.dir.is_none())?);
         let kept = Plan::load(&dir)?;
         let is_new = kept.is_none();
-        let drawn = || Plan::draw(&self.cluster, self.nodes, &self.regions);
+        let drawn = || Plan::draw(&self.cluster, self.nodes, self.spares, &self.regions);
         let mut plan = kept.map_or_else(drawn, Ok)?;
         if self.direct {
             plan = plan.direct();
         }
         plan.wait_ports().await?;
         let hops = plan.open_hops().await?;
+        let recipe = Recipe {
+            program: binaries.registry.clone(),
+            settings: std::mem::take(&mut self.node_settings),
+            env: std::mem::take(&mut self.node_env),
+        };
         match is_new {
-            true => self.found(&plan, &dir)?,
+            true => self.found(&recipe, &plan, &dir)?,
             false => init::renew_admin(&plan.cluster, &dir, super::start::ADMIN)?,
         }
         let admin = IdentityFiles::admin(&dir).load()?;
         let addresses: Vec<String> = plan.nodes.iter().map(|node| node.address()).collect();
         let api = Api::connect(&addresses, &admin)?;
         let mut fleet = Fleet {
-            nodes: self.make_nodes(&plan, &dir, &binaries, &admin, &ledger)?,
+            nodes: recipe.make_all(&plan, &dir, &admin, &ledger)?,
             agents: self.make_agents(&plan, &dir, &binaries, &ledger)?,
             hops,
             admin,
@@ -188,6 +192,7 @@ impl Builder {
             ledger,
             dir,
             plan,
+            recipe,
         };
         // Dropped on failure, with everything that runs by then.
         match is_new {

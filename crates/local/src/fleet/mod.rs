@@ -1,6 +1,8 @@
 //! A running fleet and the handles to its parts.
 
 mod builder;
+mod grow;
+mod recipe;
 mod start;
 mod supervise;
 
@@ -38,6 +40,7 @@ pub struct Fleet {
     api: Api,
     supervisor: Option<JoinHandle<()>>,
     ledger: Arc<Ledger>,
+    recipe: recipe::Recipe,
 }
 
 impl Fleet {

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use reeve_client::Credentials;
 use reeve_client::v1::read_level::Level;
 use reeve_client::v1::{GetClusterRequest, ListGroupsRequest, ReadLevel, Role, member, node};
 
+use super::recipe::{Recipe, dial, doors, peers};
 use super::{Builder, Fleet};
 use crate::agent::Agent;
-use crate::config::{AgentConfig, Dial, Doors, NodeConfig};
+use crate::config::AgentConfig;
 use crate::init::{InitOptions, Region, cluster_init};
 use crate::ledger::Ledger;
-use crate::node::{Node, Parts};
-use crate::plan::{AgentPlan, NodePlan, Plan, local};
+use crate::node::Node;
+use crate::plan::{AgentPlan, Plan, local};
 use crate::ready::until;
 use crate::{Binaries, os};
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Builder {
     /// Makes the cluster, and what the other nodes must be given by hand.
-    pub(super) fn found(&self, plan: &Plan, dir: &Path) -> Result<()> {
+    pub(super) fn found(&self, recipe: &Recipe, plan: &Plan, dir: &Path) -> Result<()> {
         let first = plan.nodes.first().context("a fleet without nodes")?;
         let region = |name: &String| Region {
             name: name.clone(),
@@ -40,37 +40,12 @@ impl Builder {
             listen: doors(first),
             advertise: dial(first),
             peers: peers(first),
-            settings: self.node_settings.clone(),
+            settings: recipe.settings.clone(),
         })?;
         for node in plan.nodes.iter().skip(1) {
-            self.node_config(plan, node, dir).write(&config_path(dir, node))?;
+            recipe.write_config(plan, node, dir)?;
         }
         Ok(())
-    }
-
-    pub(super) fn make_nodes(
-        &self,
-        plan: &Plan,
-        dir: &Path,
-        binaries: &Binaries,
-        admin: &Credentials,
-        ledger: &Arc<Ledger>,
-    ) -> Result<Vec<Arc<Node>>> {
-        let make = |node: &NodePlan| {
-            let parts = Parts {
-                id: node.id,
-                program: &binaries.registry,
-                config: config_path(dir, node),
-                dir,
-                address: node.address(),
-                http: local(node.http),
-                admin,
-                ledger: ledger.clone(),
-                env: self.env_of(node.id),
-            };
-            Ok(Arc::new(Node::new(parts)?))
-        };
-        plan.nodes.iter().map(make).collect()
     }
 
     pub(super) fn make_agents(
@@ -92,22 +67,6 @@ impl Builder {
             )?))
         };
         plan.agents.iter().map(make).collect()
-    }
-
-    fn node_config(&self, plan: &Plan, node: &NodePlan, dir: &Path) -> NodeConfig {
-        let own = dir.join(format!("n{}", node.id));
-        NodeConfig {
-            cluster: plan.cluster.clone(),
-            node_id: node.id,
-            data_dir: own.join("data"),
-            dir: own,
-            listen: doors(node),
-            advertise: dial(node),
-            provider_key: dir.join("root.key"),
-            peers: peers(node),
-            seeds: plan.nodes.iter().take(1).map(NodePlan::address).collect(),
-            settings: self.node_settings.clone(),
-        }
     }
 
     fn agent_config(&self, agent: &AgentPlan, dir: &Path) -> AgentConfig {
@@ -201,7 +160,7 @@ impl Fleet {
         tokio::try_join!(nodes, agents).map(drop)
     }
 
-    async fn wait_nodes(&self) -> Result<()> {
+    pub(super) async fn wait_nodes(&self) -> Result<()> {
         try_join_all(self.nodes.iter().map(|node| self.wait_votes(node)))
             .await
             .map(drop)
@@ -268,30 +227,4 @@ impl Fleet {
             .iter()
             .try_for_each(|agent| agent.process().ensure_running())
     }
-}
-
-fn config_path(dir: &Path, node: &NodePlan) -> std::path::PathBuf {
-    dir.join(format!("n{}/registry.toml", node.id))
-}
-
-fn doors(node: &NodePlan) -> Doors {
-    Doors {
-        api: local(node.api),
-        peer: local(node.peer),
-        http: local(node.http),
-    }
-}
-
-fn dial(node: &NodePlan) -> Dial {
-    Dial {
-        api: node.address(),
-        peer: local(node.peer),
-    }
-}
-
-fn peers(node: &NodePlan) -> Vec<(u64, String)> {
-    node.peer_hops
-        .iter()
-        .map(|(id, port)| (*id, local(*port)))
-        .collect()
 }

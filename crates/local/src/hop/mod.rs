@@ -5,9 +5,11 @@
 //!                 ◄── pump ◄──         all of them obey the hop's mode, which may change at any moment
 //! ```
 
+mod all;
 mod pump;
 
-use std::collections::BTreeMap;
+pub use all::Hops;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -29,13 +31,27 @@ pub enum Mode {
     DropForth,
     /// Bytes back to the caller are lost; those from it arrive. Connections that lost any are reset after.
     DropBack,
+    /// As a wire that loses packets looks to whoever speaks TCP: no byte is lost, but so many chunks of a hundred are
+    /// held up this long, and all behind them.
+    Stutter {
+        percent: u8,
+        pause: Duration,
+    },
+}
+
+/// What all connections of a hop obey.
+#[derive(Clone, Copy)]
+struct Weather {
+    mode: Mode,
+    /// Connections from before the last of so many strandings are dead, and nobody is told.
+    stranded: u64,
 }
 
 /// One link.
 pub struct Hop {
     name: String,
     port: u16,
-    mode: watch::Sender<Mode>,
+    weather: watch::Sender<Weather>,
     task: JoinHandle<()>,
 }
 
@@ -46,12 +62,15 @@ impl Hop {
             .await
             .with_context(|| format!("hop {name} cannot listen at port {port}"))?;
         let port = listener.local_addr()?.port();
-        let (mode, watched) = watch::channel(Mode::Pass);
+        let (weather, watched) = watch::channel(Weather {
+            mode: Mode::Pass,
+            stranded: 0,
+        });
         let task = tokio::spawn(serve(listener, target, watched));
         Ok(Hop {
             name: name.to_owned(),
             port,
-            mode,
+            weather,
             task,
         })
     }
@@ -68,11 +87,16 @@ impl Hop {
 
     /// Changes what happens from now on, on open connections too.
     pub fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
+        self.weather.send_modify(|weather| weather.mode = mode);
     }
 
     pub fn mode(&self) -> Mode {
-        *self.mode.borrow()
+        self.weather.borrow().mode
+    }
+
+    /// What is open now is dead from here on, and neither end is told; new connections are as good as ever.
+    pub fn strand(&self) {
+        self.weather.send_modify(|weather| weather.stranded += 1);
     }
 }
 
@@ -82,69 +106,30 @@ impl Drop for Hop {
     }
 }
 
-async fn serve(listener: TcpListener, target: u16, mode: watch::Receiver<Mode>) {
+async fn serve(listener: TcpListener, target: u16, weather: watch::Receiver<Weather>) {
     loop {
         // Without a free descriptor there is nothing to do but try again with the next caller.
         let Ok((caller, _)) = listener.accept().await else {
             tokio::task::yield_now().await;
             continue;
         };
-        tokio::spawn(connection(caller, target, mode.clone()));
+        tokio::spawn(connection(caller, target, weather.clone()));
     }
 }
 
-async fn connection(caller: TcpStream, target: u16, mut mode: watch::Receiver<Mode>) {
+async fn connection(caller: TcpStream, target: u16, mut weather: watch::Receiver<Weather>) {
     // A sender that is gone is a hop that is gone; the connection ends with it.
-    while *mode.borrow_and_update() == Mode::Freeze {
-        if mode.changed().await.is_err() {
+    while weather.borrow_and_update().mode == Mode::Freeze {
+        if weather.changed().await.is_err() {
             return;
         }
     }
-    if *mode.borrow_and_update() == Mode::Cut {
+    if weather.borrow_and_update().mode == Mode::Cut {
         return pump::reset(&caller);
     }
     match TcpStream::connect(("127.0.0.1", target)).await {
-        Ok(callee) => pump::both(caller, callee, mode).await,
+        Ok(callee) => pump::both(caller, callee, weather).await,
         Err(_) => pump::reset(&caller),
-    }
-}
-
-/// All hops of a fleet, by name.
-#[derive(Default)]
-pub struct Hops {
-    hops: BTreeMap<String, Hop>,
-}
-
-impl Hops {
-    pub(crate) fn add(&mut self, hop: Hop) {
-        self.hops.insert(hop.name().to_owned(), hop);
-    }
-
-    /// The hop of a link.
-    pub fn get(&self, name: &str) -> Result<&Hop> {
-        self.hops
-            .get(name)
-            .with_context(|| format!("no hop is named {name:?}"))
-    }
-
-    /// All names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.hops.keys().map(String::as_str)
-    }
-
-    /// Changes every hop that leads to or from this party: `n2`, `client`, `agent vn-1`, `pg vn-1`.
-    pub fn set_around(&self, party: &str, mode: Mode) {
-        for hop in self.hops.values() {
-            let ends = hop.name().split_once("->");
-            if ends.is_some_and(|(from, to)| from == party || to == party) {
-                hop.set(mode);
-            }
-        }
-    }
-
-    /// Lets everything pass again.
-    pub fn heal(&self) {
-        self.hops.values().for_each(|hop| hop.set(Mode::Pass));
     }
 }
 

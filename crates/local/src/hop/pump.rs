@@ -8,7 +8,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Mode;
+use super::{Mode, Weather};
 
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks on their way in one direction; a delayed link holds this much and then pushes back.
@@ -45,7 +45,7 @@ pub(super) fn reset(stream: &TcpStream) {
 }
 
 /// Carries bytes both ways until both are done, one breaks, or the hop is cut.
-pub(super) async fn both(mut caller: TcpStream, mut callee: TcpStream, mode: watch::Receiver<Mode>) {
+pub(super) async fn both(mut caller: TcpStream, mut callee: TcpStream, weather: watch::Receiver<Weather>) {
     for stream in [&caller, &callee] {
         // Only speed is lost without it.
         stream.set_nodelay(true).ok();
@@ -53,13 +53,38 @@ pub(super) async fn both(mut caller: TcpStream, mut callee: TcpStream, mode: wat
     let ended = {
         let (caller_read, caller_write) = caller.split();
         let (callee_read, callee_write) = callee.split();
-        let forth = carry(caller_read, callee_write, Way::Forth, mode.clone());
-        let back = carry(callee_read, caller_write, Way::Back, mode);
-        tokio::try_join!(forth, back)
+        let forth = carry(caller_read, callee_write, Way::Forth, weather.clone());
+        let back = carry(callee_read, caller_write, Way::Back, weather.clone());
+        let carried = async { tokio::try_join!(forth, back).map(drop) };
+        tokio::select! {
+            ended = carried => Some(ended),
+            () = stranding(weather) => None,
+        }
     };
-    if ended.is_err() {
+    if ended.is_none() {
+        swallow(&mut caller, &mut callee).await;
+    }
+    if !matches!(ended, Some(Ok(()))) {
         reset(&caller);
         reset(&callee);
+    }
+}
+
+/// Until a connection that is open now is stranded; never when its hop is gone before.
+async fn stranding(mut weather: watch::Receiver<Weather>) {
+    let born = weather.borrow().stranded;
+    if weather.wait_for(|now| now.stranded > born).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Takes what either end still says, and gives it to nobody, until one of them gives up.
+async fn swallow(caller: &mut TcpStream, callee: &mut TcpStream) {
+    let (mut one, mut other) = (tokio::io::sink(), tokio::io::sink());
+    tokio::select! {
+        // However it ends, it is over.
+        _ = tokio::io::copy(caller, &mut one) => {}
+        _ = tokio::io::copy(callee, &mut other) => {}
     }
 }
 
@@ -67,10 +92,13 @@ async fn carry(
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
     way: Way,
-    mode: watch::Receiver<Mode>,
+    weather: watch::Receiver<Weather>,
 ) -> Result<(), Broken> {
     let (queue, queued) = mpsc::channel(CHUNKS_MAX);
-    tokio::try_join!(read(from, queue, way, mode.clone()), write(to, queued, mode))?;
+    tokio::try_join!(
+        read(from, queue, way, weather.clone()),
+        write(to, queued, weather)
+    )?;
     Ok(())
 }
 
@@ -78,18 +106,18 @@ async fn read(
     mut from: ReadHalf<'_>,
     queue: mpsc::Sender<Chunk>,
     way: Way,
-    mut mode: watch::Receiver<Mode>,
+    mut weather: watch::Receiver<Weather>,
 ) -> Result<(), Broken> {
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut has_lost = false;
     loop {
-        let now = *mode.borrow_and_update();
+        let now = weather.borrow_and_update().mode;
         let loses = way.loses(now);
         if now == Mode::Cut || has_lost && !loses {
             return Err(Broken);
         }
         let count = tokio::select! {
-            changed = mode.changed() => {
+            changed = weather.changed() => {
                 changed.map_err(|_| Broken)?;
                 continue;
             }
@@ -102,10 +130,10 @@ async fn read(
             has_lost = true;
             continue;
         }
-        let delay = if let Mode::Delay(delay) = now {
-            delay
-        } else {
-            Duration::ZERO
+        let delay = match now {
+            Mode::Delay(delay) => delay,
+            Mode::Stutter { percent, pause } if rand::random_range(0..100) < percent => pause,
+            _ => Duration::ZERO,
         };
         let chunk = Chunk {
             due: Instant::now() + delay,
@@ -118,14 +146,14 @@ async fn read(
 async fn write(
     mut to: WriteHalf<'_>,
     mut queued: mpsc::Receiver<Chunk>,
-    mut mode: watch::Receiver<Mode>,
+    mut weather: watch::Receiver<Weather>,
 ) -> Result<(), Broken> {
     while let Some(chunk) = queued.recv().await {
         tokio::time::sleep_until(chunk.due).await;
-        while *mode.borrow_and_update() == Mode::Freeze {
-            mode.changed().await.map_err(|_| Broken)?;
+        while weather.borrow_and_update().mode == Mode::Freeze {
+            weather.changed().await.map_err(|_| Broken)?;
         }
-        if *mode.borrow() == Mode::Cut {
+        if weather.borrow().mode == Mode::Cut {
             return Err(Broken);
         }
         to.write_all(&chunk.bytes).await.map_err(|_| Broken)?;

@@ -103,3 +103,42 @@ async fn half_a_farewell_passes() {
     stream.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"bye");
 }
+
+#[tokio::test]
+async fn a_stranded_connection_is_dead_without_a_word_and_a_new_one_is_not() {
+    let hop = echo().await;
+    let mut stream = TcpStream::connect(hop.address()).await.unwrap();
+    call(&mut stream).await.unwrap();
+    hop.strand();
+    assert!(is_silent(&mut stream).await);
+    let mut new = TcpStream::connect(hop.address()).await.unwrap();
+    call(&mut new).await.unwrap();
+    assert!(is_silent(&mut stream).await, "it came back");
+}
+
+#[tokio::test]
+async fn a_stuttering_link_is_late_and_whole() {
+    let hop = echo().await;
+    let pause = Duration::from_millis(30);
+    hop.set(Mode::Stutter { percent: 100, pause });
+    let mut stream = TcpStream::connect(hop.address()).await.unwrap();
+    let begun = Instant::now();
+    call(&mut stream).await.unwrap();
+    assert!(begun.elapsed() >= 2 * pause, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_one_node_says_is_lost_whoever_called() {
+    let mut hops = Hops::default();
+    for name in ["n1->n2", "n2->n1", "client->n2"] {
+        hops.add(Hop::open(name, 0, 1).await.unwrap());
+    }
+    hops.silence(1, 2);
+    assert_eq!(hops.get("n1->n2").unwrap().mode(), Mode::DropForth);
+    assert_eq!(hops.get("n2->n1").unwrap().mode(), Mode::DropBack);
+    assert_eq!(hops.get("client->n2").unwrap().mode(), Mode::Pass);
+    hops.heal();
+    hops.set_between(1, 2, Mode::Cut);
+    assert_eq!(hops.get("n2->n1").unwrap().mode(), Mode::Cut);
+    assert_eq!(hops.get("client->n2").unwrap().mode(), Mode::Pass);
+}

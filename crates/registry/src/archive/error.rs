@@ -29,6 +29,9 @@ pub enum ArchiveError {
     /// A value could not be sealed or encoded.
     #[error("archive cannot seal a value: {0}")]
     Seal(String),
+    /// It was not read whole yet since the node started: what is not found may have been lost.
+    #[error("this node has not read its whole archive since it started; ask another node or later")]
+    Unchecked,
     /// The node is stopping.
     #[error("archive has stopped")]
     Stopped,
@@ -37,6 +40,31 @@ pub enum ArchiveError {
 impl ArchiveError {
     pub(super) fn disk(what: &'static str) -> impl FnOnce(io::Error) -> ArchiveError {
         move |source| ArchiveError::Disk { what, source }
+    }
+
+    /// Whether the store as a whole cannot be trusted any more; a new one is begun.
+    pub(super) fn is_distrust(&self) -> bool {
+        match self {
+            ArchiveError::Store(error) => !matches!(error, sled::Error::Io(_)),
+            ArchiveError::Panicked(_)
+            | ArchiveError::Damaged { .. }
+            | ArchiveError::Short { .. }
+            | ArchiveError::Layout(_) => true,
+            ArchiveError::Incomplete { .. }
+            | ArchiveError::Disk { .. }
+            | ArchiveError::Seal(_)
+            | ArchiveError::Unchecked
+            | ArchiveError::Stopped => false,
+        }
+    }
+
+    /// Whether the store failed in the middle of its work in a way that it will not come back from.
+    pub(super) fn is_broken_store(&self) -> bool {
+        match self {
+            ArchiveError::Store(error) => !matches!(error, sled::Error::Io(_)),
+            ArchiveError::Panicked(_) => true,
+            _ => false,
+        }
     }
 
     pub(super) fn damaged(what: impl Into<String>) -> ArchiveError {

@@ -7,24 +7,42 @@ use std::path::Path;
 
 const NAME: &str = "durable";
 
-/// Reads the mark; none was set in a new archive.
-pub(super) fn read(dir: &Path) -> io::Result<u64> {
-    let text = match fs::read_to_string(dir.join(NAME)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+/// Reads the mark; none was set in a new archive. What was changed afterwards is told, and not believed.
+pub(super) fn read(dir: &Path) -> io::Result<Result<u64, String>> {
+    let path = dir.join(NAME);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(0)),
         Err(error) => return Err(error),
     };
-    text.trim()
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the durable mark is no number"))
+    let text = String::from_utf8_lossy(&bytes);
+    let read = text
+        .trim_end_matches('\n')
+        .split_once(' ')
+        .and_then(|(revision, sum)| {
+            let is_whole = sum == sum_of(revision);
+            is_whole.then(|| revision.parse().ok()).flatten()
+        });
+    Ok(read.ok_or_else(|| {
+        format!(
+            "{} is damaged: its {} bytes have another sum",
+            path.display(),
+            bytes.len()
+        )
+    }))
 }
 
 /// Sets the mark; it is on the disk when this returns.
 pub(super) fn write(dir: &Path, revision: u64) -> io::Result<()> {
     let temporary = dir.join(format!("{NAME}.tmp"));
     let mut file = File::create(&temporary)?;
-    writeln!(file, "{revision}")?;
+    let revision = revision.to_string();
+    writeln!(file, "{revision} {}", sum_of(&revision))?;
     file.sync_all()?;
     fs::rename(&temporary, dir.join(NAME))?;
     File::open(dir)?.sync_all()
+}
+
+fn sum_of(revision: &str) -> String {
+    format!("{:08x}", crc32c::crc32c(revision.as_bytes()))
 }

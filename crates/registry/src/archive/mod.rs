@@ -6,14 +6,17 @@
 //!                                       gaps ──────┴── fill (from peers, in the background)
 //! ```
 //! All of it follows from the log, so the store never holds the only copy of an acknowledged change. What is
-//! missing is known as a gap and fetched from a peer; a hole is never served.
+//! missing is known as a gap and fetched from a peer; a hole is never served. A `check` reads all of it after each
+//! opening and now and then, and finds the holes that nobody knew of.
 
 mod block;
+mod check;
 mod error;
 mod gaps;
 mod mark;
 mod open;
 mod store;
+mod suspect;
 mod worker;
 
 #[cfg(test)]
@@ -32,11 +35,14 @@ use reeve_domain::{Applied, Event, Operation, OperationId, Revision, State, audi
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+pub use check::Reading;
 pub use error::ArchiveError;
 pub use store::Cipher;
 
 use store::Store;
 use worker::Job;
+
+use crate::damage::{Damages, chain};
 
 /// Changes that may wait to be written; a full queue slows applying down.
 const QUEUE_MAX: usize = 8_192;
@@ -86,12 +92,16 @@ struct Shared {
     /// The published State, whose heads say what must be here.
     heads: RwLock<Option<Heads>>,
     missing: Notify,
+    /// A hole was met that nobody knew of.
+    doubted: Notify,
+    damages: Damages,
 }
 
 impl Archive {
     /// Opens the archive in a folder of its own. One that cannot be trusted is set aside and begun anew.
     pub fn open(dir: PathBuf, cipher: Arc<dyn Cipher>) -> Result<Archive, ArchiveError> {
-        let store = open::open_or_set_aside(&dir, &cipher)?;
+        let damages = Damages::default();
+        let store = open::open_or_set_aside(&dir, &cipher, &damages)?;
         let (jobs, inbox) = sync_channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             dir,
@@ -101,6 +111,8 @@ impl Archive {
             written: AtomicU64::new(0),
             heads: RwLock::new(None),
             missing: Notify::new(),
+            doubted: Notify::new(),
+            damages,
         });
         worker::spawn(shared.clone(), inbox)?;
         Ok(Archive { shared, jobs })
@@ -153,7 +165,7 @@ impl Archive {
             && found.len() < limit
             && next <= head
         {
-            self.shared.missing.notify_one();
+            self.met_a_hole();
             return Err(ArchiveError::Incomplete {
                 what: format!("shard {shard}"),
                 from: next,
@@ -168,7 +180,8 @@ impl Archive {
         self.settle()?;
         match self.read(|store| store.operation(id))? {
             Some(operation) => Ok(Some(operation)),
-            None => self.whole().map(|()| None),
+            None if self.shared.store.load().is_checked() => self.whole().map(|()| None),
+            None => Err(ArchiveError::Unchecked),
         }
     }
 
@@ -194,7 +207,7 @@ impl Archive {
             && found.len() < limit
             && next <= head
         {
-            self.shared.missing.notify_one();
+            self.met_a_hole();
             return Err(ArchiveError::Incomplete {
                 what: "revisions".to_owned(),
                 from: next.0,
@@ -218,6 +231,32 @@ impl Archive {
     /// Returns when something was found to be missing since the last time.
     pub async fn missing(&self) {
         self.shared.missing.notified().await;
+    }
+
+    /// Reads on where a check stands; what it finds to be gone is missing from then on, and fetched.
+    pub fn check(&self, reading: Reading) -> Result<Reading, ArchiveError> {
+        let (done, wait) = sync_channel(1);
+        self.jobs
+            .send(Job::Check(reading, done))
+            .map_err(|_| ArchiveError::Stopped)?;
+        wait.recv().map_err(|_| ArchiveError::Stopped)?
+    }
+
+    /// Returns when somebody met damage since the last time: a check will say where all of it is.
+    pub async fn doubted(&self) {
+        self.shared.doubted.notified().await;
+    }
+
+    /// What was found damaged.
+    pub fn damages(&self) -> &Damages {
+        &self.shared.damages
+    }
+
+    fn met_a_hole(&self) {
+        match self.shared.store.load().gap() {
+            Some(_) => self.shared.missing.notify_one(),
+            None => self.shared.doubted.notify_one(),
+        }
     }
 
     fn whole(&self) -> Result<(), ArchiveError> {
@@ -248,16 +287,18 @@ impl Archive {
         wait.recv().map_err(|_| ArchiveError::Stopped)
     }
 
-    /// Reads with an eye on the store: a panic inside it replaces it, a damaged value is fetched again.
+    /// Reads with an eye on the store: one that breaks is replaced, and damage is looked into.
     fn read<T>(&self, look: impl FnOnce(&Store) -> Result<T, ArchiveError>) -> Result<T, ArchiveError> {
         let store = self.shared.store.load_full();
         let looked = open::guarded(|| look(&store));
-        let job = match &looked {
-            Err(ArchiveError::Panicked(_)) => Job::Replace,
-            Err(ArchiveError::Damaged { .. }) => Job::Doubt,
-            _ => return looked,
-        };
-        self.jobs.send(job).map_err(|_| ArchiveError::Stopped)?;
+        match &looked {
+            Err(error) if error.is_broken_store() => {
+                let broken = Job::Replace(store, chain(error));
+                self.jobs.send(broken).map_err(|_| ArchiveError::Stopped)?;
+            }
+            Err(ArchiveError::Damaged { .. }) => self.shared.doubted.notify_one(),
+            _ => {}
+        }
         looked
     }
 }

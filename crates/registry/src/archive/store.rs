@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use reeve_domain::{Operation, OperationId, Revision, audit::Record};
@@ -35,6 +36,10 @@ pub(super) struct Store {
     blocks: Tree,
     meta: Tree,
     known: Mutex<Known>,
+    /// Whether all of it was read once since it was opened: only then is what is not found not there.
+    is_checked: AtomicBool,
+    /// What was odd about it when it was opened, though it can be used.
+    oddity: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -94,7 +99,7 @@ impl Store {
             .flush_every_ms(None)
             .open()?;
         let file = File::open(inside.join("db")).map_err(disk("opening the store's file"))?;
-        let store = Store {
+        let mut store = Store {
             audit: db.open_tree("audit")?,
             operations: db.open_tree("operations")?,
             blocks: db.open_tree("blocks")?,
@@ -104,6 +109,8 @@ impl Store {
             file,
             cipher,
             known: Mutex::default(),
+            is_checked: AtomicBool::new(false),
+            oddity: None,
         };
         let fresh = Meta {
             layout: LAYOUT,
@@ -113,7 +120,14 @@ impl Store {
         if meta.layout != LAYOUT {
             return Err(ArchiveError::Layout(meta.layout));
         }
-        let durable = mark::read(dir).map_err(disk("reading the durable mark"))?;
+        // A mark that cannot be read says nothing; the check that follows each opening reads all there is.
+        let durable = match mark::read(dir).map_err(disk("reading the durable mark"))? {
+            Ok(durable) => durable,
+            Err(odd) => {
+                store.oddity = Some(odd);
+                0
+            }
+        };
         if meta.last < durable {
             return Err(ArchiveError::Short {
                 found: meta.last,
@@ -133,7 +147,20 @@ impl Store {
             gaps,
             leaps,
         };
+        store.is_checked.store(meta.last == 0, Ordering::Relaxed);
         Ok(store)
+    }
+
+    pub(super) fn oddity(&self) -> Option<String> {
+        self.oddity.clone()
+    }
+
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_checked(&self) {
+        self.is_checked.store(true, Ordering::Relaxed);
     }
 
     /// Writes changes; the ones that are here already are passed over.
@@ -176,7 +203,38 @@ impl Store {
         self.know(known)
     }
 
-    fn keys_within(&self, from: u64, to: u64) -> Result<Vec<IVec>, ArchiveError> {
+    /// Takes a block away that should not be there.
+    pub(super) fn forget_block(&self, key: &[u8]) -> Result<(), ArchiveError> {
+        self.blocks.remove(key)?;
+        Ok(())
+    }
+
+    /// Sees to it that a record is found at its revision; true when it was not.
+    pub(super) fn index_audit(&self, key: &[u8], revision: u64) -> Result<bool, ArchiveError> {
+        set(&self.audit, key, revision)
+    }
+
+    /// The same for an operation.
+    pub(super) fn index_operation(&self, id: &OperationId, revision: u64) -> Result<bool, ArchiveError> {
+        set(&self.operations, id.as_str().as_bytes(), revision)
+    }
+
+    /// Loses an index entry as sled does: without a word.
+    #[cfg(test)]
+    pub(super) fn lose(&self, record: (&str, u64), operation: &OperationId) {
+        self.audit.remove(audit_key(record.0, record.1)).unwrap().unwrap();
+        self.operations.remove(operation.as_str()).unwrap().unwrap();
+    }
+
+    /// Where what is missing from a revision on ends: before the next block, or with the archive.
+    pub(super) fn end_of_hole(&self, from: u64) -> Result<u64, ArchiveError> {
+        let behind = self.blocks.range((from + 1).to_be_bytes()..).next();
+        let next = behind.transpose()?.and_then(|(key, _)| revision(&key));
+        let last = self.last();
+        Ok(next.map_or(last, |next| last.min(next - 1)))
+    }
+
+    pub(super) fn keys_within(&self, from: u64, to: u64) -> Result<Vec<IVec>, ArchiveError> {
         if from > to {
             return Ok(Vec::new());
         }
@@ -211,11 +269,21 @@ impl Store {
         self.known.lock().real(revision)
     }
 
-    /// Something is damaged: all of it is fetched again, over what is here.
-    pub(super) fn doubt(&self) -> Result<(), ArchiveError> {
+    /// These are damaged or gone: they are fetched again, over what is here.
+    pub(super) fn miss(&self, ranges: &[(u64, u64)]) -> Result<(), ArchiveError> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
         let mut known = self.known.lock().clone();
-        known.miss(1, known.last);
+        for (from, to) in ranges {
+            known.miss(*from, *to);
+        }
         self.know(known)
+    }
+
+    /// The end of the gap that a revision lies in.
+    pub(super) fn gap_end(&self, revision: u64) -> Option<u64> {
+        self.known.lock().gaps.end_of(revision)
     }
 
     /// The first range that is missing.
@@ -295,8 +363,8 @@ impl Store {
         Ok(Blocks::new(self).change(revision)?.cloned())
     }
 
-    /// The block that a revision is in, should it be here.
-    fn block(&self, revision: u64) -> Result<Option<(u64, Vec<Change>)>, ArchiveError> {
+    /// The block that a revision is in, should it be here, and how large it lies there.
+    pub(super) fn block(&self, revision: u64) -> Result<Option<(u64, Vec<Change>, u64)>, ArchiveError> {
         let Some(nearest) = self.blocks.range(..=revision.to_be_bytes()).next_back() else {
             return Ok(None);
         };
@@ -305,7 +373,7 @@ impl Store {
         let first = self::revision(&key).ok_or_else(damaged)?;
         let bytes: Vec<u8> = self.unseal("blocks", &key, &sealed)?;
         let changes = block::unpack(first, &bytes).ok_or_else(damaged)?;
-        Ok(Some((first, changes)))
+        Ok(Some((first, changes, sealed.len() as u64)))
     }
 
     fn know(&self, known: Known) -> Result<(), ArchiveError> {
@@ -357,7 +425,8 @@ impl<'a> Blocks<'a> {
 
     fn change(&mut self, revision: u64) -> Result<Option<&Change>, ArchiveError> {
         if self.index(revision).is_none() {
-            self.open = self.store.block(revision)?;
+            let block = self.store.block(revision)?;
+            self.open = block.map(|(first, changes, _)| (first, changes));
         }
         let at = self.index(revision);
         Ok(at.and_then(|at| self.open.as_ref()?.1.get(at)))
@@ -375,7 +444,17 @@ fn revision(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn audit_key(shard: &str, sequence: u64) -> Vec<u8> {
+/// Writes an index entry unless it is there; whether it was not.
+fn set(index: &Tree, key: &[u8], revision: u64) -> Result<bool, ArchiveError> {
+    let at = revision.to_be_bytes();
+    if index.get(key)?.is_some_and(|there| *there == at) {
+        return Ok(false);
+    }
+    index.insert(key, &at)?;
+    Ok(true)
+}
+
+pub(super) fn audit_key(shard: &str, sequence: u64) -> Vec<u8> {
     [shard.as_bytes(), &[0], &sequence.to_be_bytes()].concat()
 }
 

@@ -8,9 +8,12 @@ use std::thread;
 use reeve_domain::Revision;
 use tracing::error;
 
+use super::check::Reading;
 use super::open::{guarded, open, set_aside};
 use super::store::Store;
+use super::suspect::odd_file;
 use super::{ArchiveError, Change, Shared};
+use crate::damage::{Part, chain};
 
 /// Changes written at once.
 const BATCH_MAX: usize = 512;
@@ -21,10 +24,10 @@ pub(super) enum Job {
     Reach(Revision, Vec<(u64, u64)>),
     Flush(SyncSender<Result<(), ArchiveError>>),
     Settle(SyncSender<()>),
-    /// A value did not open.
-    Doubt,
-    /// The store panicked.
-    Replace,
+    /// Reads a few blocks on.
+    Check(Reading, SyncSender<Result<Reading, ArchiveError>>),
+    /// This store panicked, or says itself that it is broken.
+    Replace(Arc<Store>, String),
 }
 
 pub(super) fn spawn(shared: Arc<Shared>, inbox: Receiver<Job>) -> Result<(), ArchiveError> {
@@ -101,23 +104,40 @@ impl Worker {
                     .unwrap_or_else(told);
                 self.shared.written.fetch_add(1, Ordering::SeqCst);
             }
-            Job::Doubt => written
-                .and_then(|()| self.on_store(Store::doubt))
-                .unwrap_or_else(told),
-            Job::Replace => self.replace().unwrap_or_else(told),
+            Job::Check(reading, done) => {
+                let read = written.and_then(|()| self.check(reading));
+                // Whoever asked may have left.
+                done.send(read).ok();
+            }
+            Job::Replace(broken, cause) => self.replace(&broken, &cause).unwrap_or_else(told),
         }
         if self.shared.store.load().gap().is_some() {
             self.shared.missing.notify_one();
         }
     }
 
-    /// Works on the store; one that panics is replaced, and the work is done on the new one.
-    fn on_store(&self, work: impl Fn(&Store) -> Result<(), ArchiveError>) -> Result<(), ArchiveError> {
+    /// Reads on. What it finds to be gone is missing from now on, before anybody can ask for it again.
+    fn check(&self, reading: Reading) -> Result<Reading, ArchiveError> {
+        let found = self.on_store(|store| store.check(reading.clone()))?;
+        let file = self.shared.dir.join("sled/db");
+        for place in found.places {
+            self.shared
+                .damages
+                .found(Part::Archive, format!("{}: {place}", file.display()));
+        }
+        self.on_store(|store| store.miss(&found.missing))?;
+        if found.reading.is_done {
+            self.shared.store.load().set_checked();
+        }
+        Ok(found.reading)
+    }
+
+    /// Works on the store; one that breaks is replaced, and the work is done on the new one.
+    fn on_store<T>(&self, work: impl Fn(&Store) -> Result<T, ArchiveError>) -> Result<T, ArchiveError> {
         let store = self.shared.store.load_full();
         match guarded(|| work(&store)) {
-            Err(ArchiveError::Panicked(cause)) => {
-                error!(%cause, "the archive's store panicked; it is set aside and fetched anew");
-                self.replace()?;
+            Err(error) if error.is_broken_store() => {
+                self.replace(&store, &chain(&error))?;
                 let store = self.shared.store.load_full();
                 guarded(|| work(&store))
             }
@@ -125,9 +145,18 @@ impl Worker {
         }
     }
 
-    /// Sets the folder aside and begins a new one in which everything so far is missing.
-    fn replace(&self) -> Result<(), ArchiveError> {
+    /// Sets the folder aside and begins a new one in which everything so far is missing. Several may have met the same
+    /// damage: only the first of them counts.
+    fn replace(&self, broken: &Arc<Store>, cause: &str) -> Result<(), ArchiveError> {
         let before = self.shared.store.load_full();
+        if !Arc::ptr_eq(&before, broken) {
+            return Ok(());
+        }
+        let place = odd_file(&self.shared.dir);
+        self.shared.damages.found(
+            Part::Archive,
+            format!("{place}: {cause}; it is set aside and fetched anew"),
+        );
         set_aside(&self.shared.dir)?;
         let store = open(&self.shared.dir, &self.shared.cipher)?;
         store.reach(before.last(), &before.leaps())?;

@@ -1,4 +1,4 @@
-//! A node's own certificate: renewed at half of its life, swapped without a restart.
+//! A node's own certificate: renewed at half of its life, or at once on SIGHUP, and swapped without a restart.
 //!
 //! The node asks at its own API door, so that policy and audit see its renewal like everybody else's.
 
@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use reeve_proto::identity::{Credentials, Expect, KeyRequest, Tuning, channel, connector};
 use reeve_proto::v1::RenewNodeRequest;
 use reeve_proto::v1::cluster_service_client::ClusterServiceClient;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -28,17 +29,26 @@ pub async fn run(
     api: String,
     stop: CancellationToken,
 ) {
+    let mut asked = match signal(SignalKind::hangup()) {
+        Ok(asked) => asked,
+        Err(error) => return warn!(%error, "certificates are not renewed: no signal can be heard"),
+    };
+    let mut is_asked = false;
     loop {
         let pause = until_half_life(&credentials, SystemTime::now());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause.min(LOOK_EVERY)) => {}
-        }
-        if until_half_life(&credentials, SystemTime::now()) > Duration::ZERO {
+        if !is_asked && pause > Duration::ZERO {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = asked.recv() => is_asked = true,
+                () = tokio::time::sleep(pause.min(LOOK_EVERY)) => {}
+            }
             continue;
         }
         match renew(&credentials, &identity, node, &api).await {
-            Ok(()) => info!("this node's certificate was renewed"),
+            Ok(()) => {
+                is_asked = false;
+                info!("this node's certificate was renewed");
+            }
             Err(error) => {
                 warn!(
                     error = format!("{error:#}"),

@@ -5,6 +5,7 @@
 //! ```
 
 mod layers;
+mod limits;
 mod print;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{ENV_PREFIX, Layered, load};
+pub use limits::{Limits, Rate, Rates};
 
 /// All settings of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +35,12 @@ pub struct Config {
     pub keys: Keys,
     pub raft: Raft,
     pub disk: Disk,
+    pub scrub: Scrub,
     pub dial: Dial,
     pub seeds: Seeds,
     pub logs: Logs,
     pub runtime: Runtime,
+    pub limits: Limits,
     pub backup: Backup,
     pub bench: Bench,
 }
@@ -109,6 +113,25 @@ pub struct Disk {
     pub slow_flush_ms: u64,
 }
 
+/// How everything on the disk is read again, to find what it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// Once after each start, and again after so long.
+    pub every_ms: u64,
+    /// Not faster than this.
+    pub mb_per_s: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Scrub {
+        Scrub {
+            every_ms: 86_400_000,
+            mb_per_s: 8,
+        }
+    }
+}
+
 impl Default for Disk {
     fn default() -> Disk {
         Disk {
@@ -178,6 +201,8 @@ pub enum LogFormat {
 pub struct Runtime {
     /// 0: one on two cores or fewer, else half of the cores.
     pub worker_threads: usize,
+    /// Whether consensus and the door for peers have a thread besides those, so that heartbeats live through a flood of calls.
+    pub consensus_thread: bool,
     /// How long a stopping node waits for open calls.
     pub drain_ms: u64,
 }
@@ -236,6 +261,7 @@ impl Default for Runtime {
     fn default() -> Runtime {
         Runtime {
             worker_threads: 0,
+            consensus_thread: true,
             drain_ms: 5_000,
         }
     }
@@ -316,10 +342,17 @@ impl Config {
         if self.disk.slow_flush_ms == 0 {
             return Err(Error::field("disk.slow_flush_ms", "must be at least 1"));
         }
+        if self.scrub.every_ms < 1_000 {
+            return Err(Error::field("scrub.every_ms", "must be at least 1000"));
+        }
+        if !(1..=10_000).contains(&self.scrub.mb_per_s) {
+            return Err(Error::field("scrub.mb_per_s", "must be 1 to 10000"));
+        }
         if self.raft.snapshot_entries == 0 {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));
         }
         self.backup.validate()?;
+        self.limits.validate()?;
         for seed in &self.seeds.api {
             host_port("seeds.api", seed)?;
         }

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use reeve_domain::State;
 use reeve_domain::digest::{Hash, hex};
 
+use super::folder::REJOIN;
 use super::ground::time;
 use super::{Consensus, Fatal};
 use crate::files;
@@ -140,8 +141,7 @@ impl Compare {
     pub(super) fn condemn(&self, index: u64) {
         let own = self.own().map(|mark| hex(&mark.hash)).unwrap_or_default();
         let why = format!(
-            "this node's State differs from the others' at log entry {index} (its hash here is {own}); \
-             remove this node and join it anew"
+            "this node's State differs from the others' at log entry {index} (its hash here is {own}); {REJOIN}"
         );
         let text = serde_json::json!({ "index": index, "hash": own, "why": why }).to_string();
         if let Err(error) = files::write(&self.0.folder.join(CONDEMNED), text.as_bytes()) {
@@ -154,11 +154,12 @@ impl Compare {
 /// Refuses the folder of a node that differed from the others.
 pub(super) fn check(folder: &Path) -> io::Result<()> {
     let file = folder.join(CONDEMNED);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} stands in the way: {text}", file.display()),
-        )),
+    match std::fs::read(&file) {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let why = format!("{} stands in the way: {text}; {REJOIN}", file.display());
+            Err(io::Error::new(io::ErrorKind::InvalidData, why))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

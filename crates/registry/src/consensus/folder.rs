@@ -7,11 +7,16 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+/// How a node comes back whose own data cannot be believed.
+pub(super) const REJOIN: &str = "it comes back as a new node by `reeve-registry --config FILE rejoin --token-file FILE` \
+                                 (docs/operations.md, \"Bring a damaged node back\")";
+
 const OWNER: &str = "owner.json";
+pub(super) const LOCK: &str = "lock";
 
 /// A folder that this process alone uses, for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     _lock: File,
 }
 
@@ -64,8 +69,7 @@ impl Folder {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let why = format!(
-                    "{} is not there: node {node_id} has lost its data, and with it the votes that it gave; \
-                     remove this node and join it anew",
+                    "{} is not there: node {node_id} has lost its data, and with it the votes that it gave; {REJOIN}",
                     file.display()
                 );
                 return Err(io::Error::new(io::ErrorKind::NotFound, why));
@@ -73,21 +77,27 @@ impl Folder {
             Err(error) => return Err(error),
         };
         let known: Owner = serde_json::from_slice(&bytes).map_err(|error| {
-            let why = format!("{} cannot be read: {error}", file.display());
+            let why = format!("{} is damaged: {error}; {REJOIN}", file.display());
             io::Error::new(io::ErrorKind::InvalidData, why)
         })?;
         if known != owner {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
-                    "{} belongs to node {} of cluster {}, not to node {node_id} of {cluster}",
+                    "{} belongs to node {} of cluster {}, not to node {node_id} of {cluster}: {} says so",
                     path.display(),
                     known.node_id,
-                    known.cluster
+                    known.cluster,
+                    file.display()
                 ),
             ));
         }
-        let lock = File::create(path.join("lock"))?;
+        Folder::lock(path)
+    }
+
+    /// Takes the folder, whoever it is of.
+    pub(super) fn lock(path: &Path) -> io::Result<Folder> {
+        let lock = File::create(path.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             io::Error::new(
                 io::ErrorKind::AddrInUse,

@@ -8,6 +8,7 @@ use reeve_proto::internal::v1::Envelope;
 use reeve_proto::internal::v1::peer_service_client::PeerServiceClient;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 use super::Dialer;
 use super::ground::{self, Wire};
@@ -34,6 +35,9 @@ pub(super) struct Links {
     pub(super) cluster: String,
     dialer: Arc<dyn Dialer>,
     channels: Arc<Mutex<Dialled>>,
+    /// Where consensus runs: a channel lives where it was dialled, and a busy caller must not take it along. None in
+    /// a simulation.
+    home: Option<Handle>,
 }
 
 impl Links {
@@ -43,6 +47,7 @@ impl Links {
             cluster: cluster.to_owned(),
             dialer,
             channels: Arc::default(),
+            home: Handle::try_current().ok(),
         }
     }
 
@@ -52,6 +57,7 @@ impl Links {
         let channel = match known {
             Some((_, channel)) => channel.clone(),
             None => {
+                let _home = self.home.as_ref().map(Handle::enter);
                 let channel = ground::dial(self.dialer.as_ref(), to, address);
                 channels.insert((to, line), (address.to_owned(), channel.clone()));
                 channel

@@ -177,7 +177,12 @@ impl RaftStateMachine<C> for Machine {
             let (entry, responder) = next?;
             let index = entry.log_id.index;
             let committed = match entry.payload {
-                EntryPayload::Blank => self.nothing(),
+                EntryPayload::Blank => {
+                    if Mutant::ReuseRevision.is_planted() {
+                        self.state.revision.0 = self.state.revision.0.saturating_sub(1);
+                    }
+                    self.nothing()
+                }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                     self.nothing()
@@ -294,10 +299,15 @@ impl RaftSnapshotBuilder<C> for Builder {
             self.store.clone(),
             self.sink.clone(),
         );
+        let is_behind = Mutant::ArchiveBehind.is_planted();
         let written = ground::spawn_blocking(move || {
             let revision = state.revision;
+            let make_durable = || match is_behind {
+                true => Ok(()),
+                false => sink.make_durable(revision),
+            };
             store
-                .write(&meta, &state, || sink.make_durable(revision))
+                .write(&meta, &state, make_durable)
                 .map(|snapshot| (meta, snapshot))
         });
         let (meta, snapshot) = written.await.map_err(io::Error::other)??;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::folder::REJOIN;
 use super::types::{LogId, log_id};
 use super::wal::{WalVote, to_wal};
 
@@ -95,15 +96,18 @@ impl Mark {
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> io::Result<Far> {
-        let damaged = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} is damaged", path.display()),
-            )
+        let damaged = |where_: String| {
+            let why = format!("{} is damaged: {where_}; {REJOIN}", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, why)
         };
-        let read: OnDisk = serde_json::from_slice(bytes).map_err(|_| damaged())?;
-        if read.crc32c != OnDisk::sum(read.term, read.node, read.index, read.vote) {
-            return Err(damaged());
+        let read: OnDisk = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+        let sum = OnDisk::sum(read.term, read.node, read.index, read.vote);
+        if read.crc32c != sum {
+            let all = bytes.len();
+            return Err(damaged(format!(
+                "the sum of its {all} bytes is {sum}, and it says {}",
+                read.crc32c
+            )));
         }
         Ok(Far {
             last: Some(log_id(read.term, read.node, read.index)),
@@ -116,10 +120,8 @@ impl Mark {
         let saved = self.state.lock().saved;
         let refused = |what: String| {
             let path = self.path.display();
-            let why = format!(
-                "{what}, and {path} says otherwise: the folder was rolled back or damaged; \
-                 remove this node and join it anew"
-            );
+            let why =
+                format!("{what}, and {path} says otherwise: the folder was rolled back or damaged; {REJOIN}");
             Err(io::Error::new(io::ErrorKind::InvalidData, why))
         };
         let index = |id: Option<&LogId>| id.map(|id| id.index);

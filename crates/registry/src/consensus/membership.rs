@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{BasicNode, ChangeMembers, ServerState};
-use reeve_domain::State;
+use reeve_domain::{NodeId, State};
 
 use super::ground::time;
 use super::{Consensus, Unavailable};
@@ -161,23 +161,25 @@ impl Consensus {
         let published = self.published();
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
         let group = self.group();
-        let nodes = published.state.nodes.values().map(|node| {
-            let id = node.id.0;
-            let role = match () {
-                () if metrics.current_leader == Some(id) => NodeRole::Leader,
-                () if voters.contains(&id) => NodeRole::Follower,
-                () if group.learners.contains(&id) => NodeRole::Learner,
-                () => NodeRole::Joining,
-            };
-            let matched_index = group.matched.get(&id).copied();
-            NodeStatus {
-                id,
-                api: node.api.clone(),
-                peer: node.peer.clone(),
-                role,
-                matched_index,
-            }
-        });
+        let role = |id: u64| match () {
+            () if metrics.current_leader == Some(id) => NodeRole::Leader,
+            () if voters.contains(&id) => NodeRole::Follower,
+            () if group.learners.contains(&id) => NodeRole::Learner,
+            () => NodeRole::Joining,
+        };
+        let status = |id: u64, api: &str, peer: &str| NodeStatus {
+            id,
+            api: api.to_owned(),
+            peer: peer.to_owned(),
+            role: role(id),
+            matched_index: group.matched.get(&id).copied(),
+        };
+        let roll = &published.state.nodes;
+        let nodes = roll.values().map(|node| status(node.id.0, &node.api, &node.peer));
+        // Whoever was struck off the roll is shown until the group has let it go.
+        let members = metrics.membership_config.membership().nodes();
+        let leaving = members.filter(|(id, _)| !roll.contains_key(&NodeId(**id)));
+        let nodes = nodes.chain(leaving.map(|(id, node)| status(*id, "", &node.addr)));
         Status {
             leader: metrics.current_leader,
             term: metrics.current_term,
@@ -255,7 +257,6 @@ impl Consensus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reeve_domain::NodeId;
     use reeve_domain::state::Node;
 
     fn roll(ids: &[u64]) -> State {

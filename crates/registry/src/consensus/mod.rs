@@ -12,6 +12,7 @@ mod disk;
 mod folder;
 mod freshness;
 mod ground;
+mod incoming;
 mod leave;
 mod links;
 mod log;
@@ -24,6 +25,7 @@ mod plant;
 mod propose;
 mod read;
 mod recent;
+mod scrub;
 mod snapshot;
 mod survivor;
 mod tail;
@@ -53,6 +55,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 pub use disk::{DiskSettings, Health};
+pub use folder::Folder;
 pub use machine::Published;
 pub use membership::{NodeRole, NodeStatus, Status};
 pub use peer_server::PeerServer;
@@ -69,6 +72,7 @@ use compare::{Compare, Mark};
 use disk::Disk;
 use freshness::Freshness;
 use ground::time;
+use incoming::Incoming;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
 use machine::{Board, Machine};
 use propose::{Clock, Forwarder};
@@ -277,6 +281,7 @@ struct Inner {
     board: Board,
     links: Links,
     snapshots: SnapshotStore,
+    incoming: Incoming,
     save_mark: SaveMark,
     flushing_for: FlushingFor,
     freshness: Freshness,
@@ -324,6 +329,25 @@ impl Consensus {
     /// that lost it must not vote: it may have voted before.
     pub fn make_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {
         folder::make(data_dir, cluster, node_id)
+    }
+
+    /// The file that says that a process uses the folder.
+    pub const LOCK: &str = folder::LOCK;
+
+    /// Refuses a folder that is not this node's, or that another process uses, before anything in it is opened.
+    pub fn check_folder(data_dir: &std::path::Path, cluster: &str, node_id: u64) -> std::io::Result<()> {
+        compare::check(data_dir)?;
+        Folder::take(data_dir, cluster, node_id).map(drop)
+    }
+
+    /// Takes a folder that no node runs on, whoever it is of, for as long as what comes back lives.
+    pub fn lock_folder(data_dir: &std::path::Path) -> std::io::Result<Folder> {
+        Folder::lock(data_dir)
+    }
+
+    /// Whose folder it is.
+    pub fn owner_of(data_dir: &std::path::Path) -> std::io::Result<u64> {
+        folder::owner(data_dir).map(|(_, id)| id)
     }
 
     /// Opens the data folder and takes part. A new node waits until somebody makes it a member.
@@ -397,6 +421,7 @@ impl Consensus {
             board,
             links,
             snapshots,
+            incoming: Incoming::default(),
             save_mark,
             flushing_for,
             freshness: Freshness::new(),
@@ -666,6 +691,10 @@ impl Consensus {
 
     fn links(&self) -> &Links {
         &self.0.links
+    }
+
+    fn incoming(&self) -> &Incoming {
+        &self.0.incoming
     }
 
     fn snapshots(&self) -> &SnapshotStore {

@@ -22,7 +22,7 @@ use tonic::Code;
 
 use super::ground::{self, Wire, time};
 use super::links::{Line, Links, pack, unpack};
-use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::snapshot::{Reader, SnapshotFile, SnapshotStore};
 use super::types::{C, Vote};
 
 type RpcResult<T> = Result<T, RPCError<C>>;
@@ -31,6 +31,8 @@ type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<C>;
 /// A stream that has sent more than it was answered for, and hears nothing for so long, is cut.
 const IDLE_MAX: Duration = Duration::from_millis(500);
 const SNAPSHOT_QUEUE: usize = 4;
+/// How long another node may take to say how much of a snapshot it has.
+const OFFSET_MAX: Duration = Duration::from_secs(5);
 /// A snapshot of which nothing was taken for so long, and that nobody answered, is given up and sent anew. Without a
 /// limit one lost answer would keep a follower behind for as long as its leader leads.
 const SNAPSHOT_STILL_MAX: Duration = Duration::from_secs(60);
@@ -175,54 +177,24 @@ impl RaftNetworkV2<C> for Peer {
             .links
             .envelope(&(&vote, &snapshot.meta))
             .map_err(|e| unreachable(e.to_string()))?;
+        tokio::pin!(cancel);
+        let (store, file) = (self.store.clone(), snapshot.snapshot.clone());
+        let opened = ground::spawn_blocking(move || store.blocks(&file)).await;
+        let opened = opened.map_err(|error| unreachable(error.to_string()))?;
+        let reader = opened.map_err(|error| unreachable(error.to_string()))?;
+        let from = tokio::select! {
+            biased;
+            closed = &mut cancel => return Err(StreamingError::Closed(closed)),
+            asked = self.offset_of(&reader, first.clone()) => asked.map_err(unreachable)?,
+        };
         let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_QUEUE);
-        let mut reader = self
-            .store
-            .blocks(&snapshot.snapshot)
-            .map_err(|e| unreachable(e.to_string()))?;
         let taken = Arc::new(AtomicU64::new(0));
-        let counter = taken.clone();
-        let feed = ground::spawn(async move {
-            let gone = |_| io::Error::other("the receiver is gone");
-            let request = wire::InstallSnapshotRequest {
-                envelope: first,
-                ..Default::default()
-            };
-            sender.send(request).await.map_err(gone)?;
-            let (mut sum, mut offset) = (Sha256::new(), 0);
-            loop {
-                let read = ground::spawn_blocking(move || {
-                    let block = reader.next_block();
-                    let hashed = block.as_ref().ok().and_then(Option::as_ref);
-                    hashed.inspect(|block| sum.update(block));
-                    (reader, sum, block)
-                });
-                let block;
-                (reader, sum, block) = read.await.map_err(io::Error::other)?;
-                let Some(block) = block? else { break };
-                let len = block.len() as u64;
-                let request = wire::InstallSnapshotRequest {
-                    offset,
-                    block: block.into(),
-                    ..Default::default()
-                };
-                sender.send(request).await.map_err(gone)?;
-                counter.fetch_add(1, Ordering::Relaxed);
-                offset += len;
-            }
-            let sha256 = sum.finalize().to_vec().into();
-            let request = wire::InstallSnapshotRequest {
-                offset,
-                sha256,
-                ..Default::default()
-            };
-            sender.send(request).await.map_err(gone)
-        });
+        let feed = ground::spawn(feed(reader, first, from, sender, taken.clone()));
         let mut client = self.client();
         let send = client.install_snapshot(tokio_stream::wrappers::ReceiverStream::new(receiver));
         let answer = tokio::select! {
             biased;
-            closed = cancel => return Err(StreamingError::Closed(closed)),
+            closed = &mut cancel => return Err(StreamingError::Closed(closed)),
             answer = send => answer.map_err(|status| unreachable(status.message().to_owned()))?,
             () = stands_still(&taken) => return Err(unreachable("nobody takes the snapshot".to_owned())),
         };
@@ -247,6 +219,71 @@ impl RaftNetworkV2<C> for Peer {
         })
         .await
     }
+}
+
+impl Peer {
+    /// How much of this file the other node has already.
+    async fn offset_of(&self, reader: &Reader, envelope: Option<wire::Envelope>) -> Result<u64, String> {
+        let request = wire::SnapshotOffsetRequest {
+            envelope,
+            snapshot_id: reader.id().to_vec().into(),
+        };
+        let mut client = self.client();
+        match time::timeout(OFFSET_MAX, client.snapshot_offset(request)).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner().offset),
+            // A node of an older version begins anew each time.
+            Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(0),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => Err("it does not say how much of the snapshot it has".to_owned()),
+        }
+    }
+}
+
+/// Sends a snapshot block by block, from an offset on. The sum is over all of it, so all of it is read.
+async fn feed(
+    mut reader: Reader,
+    envelope: Option<wire::Envelope>,
+    from: u64,
+    sender: tokio::sync::mpsc::Sender<wire::InstallSnapshotRequest>,
+    taken: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let gone = |_| io::Error::other("the receiver is gone");
+    let request = wire::InstallSnapshotRequest {
+        envelope,
+        offset: from,
+        snapshot_id: reader.id().to_vec().into(),
+        ..Default::default()
+    };
+    sender.send(request).await.map_err(gone)?;
+    let (mut sum, mut offset) = (Sha256::new(), 0);
+    loop {
+        let read = ground::spawn_blocking(move || {
+            let block = reader.next_block();
+            let hashed = block.as_ref().ok().and_then(Option::as_ref);
+            hashed.inspect(|block| sum.update(block));
+            (reader, sum, block)
+        });
+        let block;
+        (reader, sum, block) = read.await.map_err(io::Error::other)?;
+        let Some(block) = block? else { break };
+        let len = block.len() as u64;
+        if offset >= from {
+            let request = wire::InstallSnapshotRequest {
+                offset,
+                block: block.into(),
+                ..Default::default()
+            };
+            sender.send(request).await.map_err(gone)?;
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+        offset += len;
+    }
+    let request = wire::InstallSnapshotRequest {
+        offset,
+        sha256: sum.finalize().to_vec().into(),
+        ..Default::default()
+    };
+    sender.send(request).await.map_err(gone)
 }
 
 /// Waits until a count has not grown for a while.

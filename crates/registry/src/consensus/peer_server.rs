@@ -1,6 +1,5 @@
 //! What this node answers to the others. A caller must hold the certificate of the node it says it is.
 
-use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,17 +7,13 @@ use futures::{Stream, StreamExt};
 use reeve_proto::identity::{Kind, Peer};
 use reeve_proto::internal::v1 as wire;
 use reeve_proto::internal::v1::peer_service_server::PeerService;
-use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::ground;
+use super::incoming::Which;
 use super::links::{pack, unpack};
 use super::propose::{Forwarded, Verdict};
 use super::types::{C, Vote};
 use super::{Consensus, types};
-
-/// Blocks of a snapshot between the network and the disk.
-const BLOCKS_WAITING: usize = 4;
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -52,6 +47,16 @@ impl PeerServer {
             true => Err(Status::resource_exhausted("the disk of this node is full")),
             false => Ok(()),
         }
+    }
+
+    /// Which snapshot it is about. An old leader may not disturb what a newer one sends.
+    fn which(&self, envelope: &wire::Envelope, id: bytes::Bytes) -> Result<(Vote, Which), Status> {
+        let (vote, meta): (Vote, types::SnapshotMeta) = unpack(&envelope.body)?;
+        if vote.leader_id.term < self.consensus.term() {
+            return Err(Status::failed_precondition("this node follows a newer leader"));
+        }
+        let from = envelope.from;
+        Ok((vote, Which { from, id, meta }))
     }
 
     fn check(&self, envelope: &wire::Envelope, peer: Option<&Peer>) -> Result<(), Status> {
@@ -181,56 +186,42 @@ impl PeerService for PeerServer {
             .envelope
             .ok_or_else(|| Status::invalid_argument("no envelope"))?;
         self.check(&envelope, peer.as_ref())?;
-        let (vote, meta): (Vote, types::SnapshotMeta) = unpack(&envelope.body)?;
-
-        let mut writer = self.consensus.snapshots().writer(&meta).map_err(fatal)?;
-        let (blocks, mut waiting) = tokio::sync::mpsc::channel::<bytes::Bytes>(BLOCKS_WAITING);
-        let written = ground::spawn(async move {
-            let mut sum = Sha256::new();
-            while let Some(block) = waiting.recv().await {
-                let write = ground::spawn_blocking(move || {
-                    sum.update(&block);
-                    let written = writer.write_all(&block);
-                    (writer, sum, written)
-                });
-                let done;
-                (writer, sum, done) = write.await.map_err(std::io::Error::other)?;
-                done?;
-            }
-            Ok::<_, std::io::Error>((writer, sum.finalize()))
+        let (vote, which) = self.which(&envelope, first.snapshot_id)?;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let (incoming, store) = (
+            self.consensus.incoming().clone(),
+            self.consensus.snapshots().clone(),
+        );
+        let (raft, meta) = (self.consensus.raft().clone(), which.meta.clone());
+        // A task of its own: when the caller is gone, this call is dropped, and what has come must be kept.
+        self.consensus.spawn(async move {
+            let received = incoming.receive(&store, which, first.offset, inbound).await;
+            let installed = match received {
+                Ok(snapshot) => raft
+                    .install_full_snapshot(vote, openraft::Snapshot { meta, snapshot })
+                    .await
+                    .map_err(fatal),
+                Err(status) => Err(status),
+            };
+            // Whoever asked may be gone.
+            let _ = answer.send(installed);
         });
-        let mut offset = 0;
-        let sha256 = loop {
-            let message = inbound
-                .message()
-                .await?
-                .ok_or_else(|| Status::invalid_argument("the snapshot is cut off"))?;
-            if message.offset != offset {
-                return Err(Status::invalid_argument("a block of the snapshot is missing"));
-            }
-            if !message.sha256.is_empty() {
-                break message.sha256;
-            }
-            offset += message.block.len() as u64;
-            if blocks.send(message.block).await.is_err() {
-                // The writer says why.
-                break bytes::Bytes::new();
-            }
-        };
-        drop(blocks);
-        let (writer, sum) = written.await.map_err(fatal)?.map_err(fatal)?;
-        if sum.as_slice() != sha256.as_ref() {
-            return Err(Status::data_loss("the snapshot was changed on the way"));
-        }
-        let file = ground::spawn_blocking(move || writer.finish()).await;
-        let snapshot = file.map_err(fatal)?.map_err(fatal)?;
-        let answer = self
-            .consensus
-            .raft()
-            .install_full_snapshot(vote, openraft::Snapshot { meta, snapshot });
+        let installed = answered.await.map_err(|_| fatal("this node is stopping"))??;
         Ok(Response::new(wire::InstallSnapshotResponse {
-            body: pack(&answer.await.map_err(fatal)?)?,
+            body: pack(&installed)?,
         }))
+    }
+
+    async fn snapshot_offset(
+        &self,
+        request: Request<wire::SnapshotOffsetRequest>,
+    ) -> Result<Response<wire::SnapshotOffsetResponse>, Status> {
+        self.open(&request, request.get_ref().envelope.as_ref())?;
+        let asked = request.into_inner();
+        let envelope = asked.envelope.unwrap_or_default();
+        let (_, which) = self.which(&envelope, asked.snapshot_id)?;
+        let offset = self.consensus.incoming().offset(&which).await;
+        Ok(Response::new(wire::SnapshotOffsetResponse { offset }))
     }
 
     async fn read_index(

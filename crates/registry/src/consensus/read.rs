@@ -1,6 +1,7 @@
 //! Reads: how fresh an answer must be, and the one loop that asks the leader for everyone who waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ReadPolicy;
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub enum Level {
     /// Sees everything that was acknowledged before it began.
     Linearizable,
-    /// Sees at least this revision.
+    /// Sees at least this revision. That holds on a node that has recovered nothing more; how old it is may be unknown.
     AtLeast(Revision),
     /// Answers at once; flagged when staler than this.
     Bounded(Duration),
@@ -39,7 +40,7 @@ pub struct View {
     pub published: Arc<Published>,
     /// None: nobody knows.
     pub staleness: Option<Duration>,
-    /// The bound that was asked for does not hold.
+    /// The bound that was asked for does not hold, or nobody knows how old this is.
     pub stale: bool,
 }
 
@@ -54,21 +55,29 @@ type Waiter = oneshot::Sender<Option<u64>>;
 
 /// The queue of readers that wait for a round.
 #[derive(Clone)]
-pub(super) struct ReadQueue(mpsc::Sender<Waiter>);
+pub(super) struct ReadQueue {
+    waiters: mpsc::Sender<Waiter>,
+    rounds: Arc<AtomicU64>,
+}
 
 /// The task that owns the queue.
-pub(super) struct Rounds(mpsc::Receiver<Waiter>);
+pub(super) struct Rounds {
+    waiting: mpsc::Receiver<Waiter>,
+    count: Arc<AtomicU64>,
+}
 
 impl ReadQueue {
     pub(super) fn new() -> (ReadQueue, Rounds) {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (ReadQueue(sender), Rounds(receiver))
+        let (waiters, waiting) = mpsc::channel(WAITING_MAX);
+        let count = Arc::<AtomicU64>::default();
+        let rounds = count.clone();
+        (ReadQueue { waiters, rounds }, Rounds { waiting, count })
     }
 
     /// The index that the next round gives; none when there was no leader to ask.
     async fn index(&self) -> Option<u64> {
         let (sender, receiver) = oneshot::channel();
-        self.0.send(sender).await.ok()?;
+        self.waiters.send(sender).await.ok()?;
         receiver.await.ok().flatten()
     }
 }
@@ -78,7 +87,8 @@ impl Rounds {
         let mut waiters = Vec::new();
         // Whoever comes while a round is under way waits for the next one: a round that began before the
         // question could miss what was acknowledged between.
-        while self.0.recv_many(&mut waiters, WAITING_MAX).await > 0 {
+        while self.waiting.recv_many(&mut waiters, WAITING_MAX).await > 0 {
+            self.count.fetch_add(1, Ordering::Relaxed);
             let index = time::timeout(ROUND_LIMIT, consensus.round()).await.ok().flatten();
             for waiter in waiters.drain(..) {
                 // Whoever asked may have reached its deadline.
@@ -117,8 +127,16 @@ impl Consensus {
         }
     }
 
+    /// How often this node asked how far the group has come, for however many who waited.
+    pub fn read_rounds(&self) -> u64 {
+        self.read_queue().rounds.load(Ordering::Relaxed)
+    }
+
     /// How old this node's view may be.
     pub fn staleness(&self) -> Option<Duration> {
+        if Mutant::UnderstateAge.is_planted() {
+            return Some(Duration::ZERO);
+        }
         // The leader hears itself, too: what it said a moment ago holds while newer entries are being applied.
         let lead = self.leadership().borrow().clone();
         let applied = self.published().applied_index;
@@ -130,7 +148,7 @@ impl Consensus {
     fn view(&self, max: Option<Duration>) -> View {
         // The age first: what is published after it can only be newer.
         let staleness = self.staleness();
-        let stale = max.is_some_and(|max| staleness.is_none_or(|age| age > max));
+        let stale = staleness.is_none_or(|age| max.is_some_and(|max| age > max));
         View {
             published: self.published(),
             staleness,

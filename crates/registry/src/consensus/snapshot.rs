@@ -16,16 +16,19 @@ use reeve_domain::State;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::folder::REJOIN;
+
 use super::decode::unknown_state;
 use super::types::SnapshotMeta;
+use crate::damage::{Damages, Part};
 use crate::vault::Sealer;
 
 const MAGIC: &[u8; 8] = b"REEVESN1";
-/// Plain bytes in a block at the most.
-pub(super) const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Plain bytes in a block at the most. In this crate's own tests small States have several blocks, too.
+pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 const KEEP: usize = 2;
-/// After so many blocks the disk is given a rest: the log's flushes share it.
-const BLOCKS_AT_ONCE: u64 = 4;
+/// After so many bytes the disk is given a rest: the log's flushes share it.
+const BYTES_AT_ONCE: usize = 4 << 20;
 const REST: Duration = Duration::from_millis(5);
 
 /// Where a node keeps its snapshots.
@@ -35,6 +38,7 @@ pub(super) struct SnapshotStore {
     cluster: String,
     sealer: Sealer,
     drafts: Arc<AtomicU64>,
+    damages: Damages,
 }
 
 /// A whole snapshot on disk.
@@ -68,6 +72,8 @@ struct Header {
 }
 
 const FORMAT: u32 = 1;
+/// SHA-256, at the end of the file.
+const SUM_BYTES: u64 = 32;
 
 fn damaged(path: &Path, what: &str) -> io::Error {
     io::Error::new(
@@ -90,6 +96,7 @@ impl SnapshotStore {
             cluster: cluster.to_owned(),
             sealer,
             drafts: Arc::default(),
+            damages: Damages::default(),
         })
     }
 
@@ -140,6 +147,7 @@ impl SnapshotStore {
             out,
             block: Vec::new(),
             blocks: 0,
+            unsynced: 0,
         })
     }
 
@@ -174,8 +182,7 @@ impl SnapshotStore {
             return Ok(());
         }
         let why = format!(
-            "the log begins behind entry {}, and no whole snapshot in {} reaches so far (the best: {last:?}); \
-             remove this node and join it anew",
+            "the log begins behind entry {}, and no whole snapshot in {} reaches so far (the best: {last:?}); {REJOIN}",
             purged.unwrap_or_default(),
             self.folder.display()
         );
@@ -184,9 +191,34 @@ impl SnapshotStore {
 
     fn set_aside(&self, path: &Path, why: &io::Error) -> io::Result<()> {
         let aside = path.with_extension("damaged");
-        tracing::error!(%why, kept = %aside.display(), "a snapshot is damaged; an older one is used");
+        self.damages.found(
+            Part::Snapshots,
+            format!("{why}; it is kept as {}", aside.display()),
+        );
         fs::rename(path, aside)?;
         File::open(&self.folder)?.sync_all()
+    }
+
+    /// Reads every snapshot again; `rest` is told how much was read. A damaged one is set aside; whether any was.
+    pub(super) fn check(&self, mut rest: impl FnMut(u64)) -> io::Result<bool> {
+        let mut any = false;
+        for path in self.files()? {
+            match check_sum(self, &path, &mut rest) {
+                Err(error) if is_damage(&error) => {
+                    self.set_aside(&path, &error)?;
+                    any = true;
+                }
+                // A newer one has taken its place meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                checked => drop(checked?),
+            }
+        }
+        Ok(any)
+    }
+
+    /// What was found damaged.
+    pub(super) fn damages(&self) -> &Damages {
+        &self.damages
     }
 
     /// Reads and checks a whole snapshot.
@@ -279,6 +311,7 @@ pub(super) struct Writer {
     out: Hashing,
     block: Vec<u8>,
     blocks: u64,
+    unsynced: usize,
 }
 
 impl Writer {
@@ -296,7 +329,9 @@ impl Writer {
         self.out.write_all(&sealed)?;
         self.block.clear();
         self.blocks += 1;
-        if self.blocks.is_multiple_of(BLOCKS_AT_ONCE) {
+        self.unsynced += sealed.len();
+        if self.unsynced >= BYTES_AT_ONCE {
+            self.unsynced = 0;
             self.out.to.flush()?;
             self.out.to.get_ref().sync_data()?;
             std::thread::sleep(REST);
@@ -338,6 +373,7 @@ impl Write for Writer {
 /// A snapshot being read; its bytes are those of the state.
 pub(super) struct Reader {
     path: PathBuf,
+    id: [u8; SUM_BYTES as usize],
     from: BufReader<File>,
     sealer: Sealer,
     block: Vec<u8>,
@@ -347,8 +383,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// What tells this file from every other one: its sum.
+    pub(super) fn id(&self) -> [u8; SUM_BYTES as usize] {
+        self.id
+    }
+
     fn open(store: &SnapshotStore, path: &Path) -> io::Result<(SnapshotMeta, Reader)> {
-        check_sum(path)?;
+        let id = check_sum(store, path, |_| {})?;
         let mut from = BufReader::new(File::open(path)?);
         let mut magic = [0; 8];
         from.read_exact(&mut magic)?;
@@ -371,6 +412,7 @@ impl Reader {
         }
         let reader = Reader {
             path: path.to_owned(),
+            id,
             from,
             sealer: store.sealer.clone(),
             block: Vec::new(),
@@ -440,18 +482,63 @@ fn read_u32(from: &mut impl Read) -> io::Result<u32> {
 }
 
 /// Checks the sum over the whole file before any of it is believed.
-fn check_sum(path: &Path) -> io::Result<()> {
+fn check_sum(
+    store: &SnapshotStore,
+    path: &Path,
+    mut rest: impl FnMut(u64),
+) -> io::Result<[u8; SUM_BYTES as usize]> {
     let len = fs::metadata(path)?.len();
-    let body = len
-        .checked_sub(32)
-        .ok_or_else(|| damaged(path, "it is too short"))?;
-    let mut from = BufReader::new(File::open(path)?);
-    let mut sum = Sha256::new();
-    io::copy(&mut from.by_ref().take(body), &mut sum)?;
-    let mut written = [0; 32];
+    let mut left = len
+        .checked_sub(SUM_BYTES)
+        .ok_or_else(|| damaged(path, &format!("it is too short, {len} bytes")))?;
+    let mut from = File::open(path)?;
+    let (mut sum, mut piece) = (Sha256::new(), vec![0; BLOCK_BYTES_MAX]);
+    while left > 0 {
+        let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        from.read_exact(&mut piece[..wanted])?;
+        sum.update(&piece[..wanted]);
+        left -= wanted as u64;
+        rest(wanted as u64);
+    }
+    let mut written = [0; SUM_BYTES as usize];
     from.read_exact(&mut written)?;
     if sum.finalize().as_slice() != written {
-        return Err(damaged(path, "its sum does not match"));
+        let place = odd_place(store, path).unwrap_or_else(|error| error.to_string());
+        return Err(damaged(path, &format!("its sum does not match, {place}")));
     }
-    Ok(())
+    Ok(written)
+}
+
+/// Where a file whose sum does not match is odd, as far as its blocks can tell.
+fn odd_place(store: &SnapshotStore, path: &Path) -> io::Result<String> {
+    let bytes = fs::read(path)?;
+    let body = &bytes[..bytes.len().saturating_sub(SUM_BYTES as usize)];
+    let number = |at: usize| {
+        let four = body.get(at..)?.first_chunk()?;
+        usize::try_from(u32::from_be_bytes(*four)).ok()
+    };
+    if !body.starts_with(MAGIC) {
+        return Ok("from byte 0 on: it does not begin as a snapshot".to_owned());
+    }
+    let begins = MAGIC.len() + 4;
+    let mut at = begins + number(MAGIC.len()).unwrap_or(body.len());
+    let opens = |header: &[u8]| store.sealer.open(b"snapshot/header", header).is_ok();
+    if !body.get(begins..at).is_some_and(opens) {
+        return Ok(format!("from byte {} on: its header does not open", MAGIC.len()));
+    }
+    for block in 0.. {
+        let Some(len) = number(at) else {
+            return Ok(format!("at byte {at}: block {block} is cut off"));
+        };
+        if len == 0 {
+            break;
+        }
+        let is_whole = body.get(at + 8..at + 8 + len).map(crc32c::crc32c).map(u64::from)
+            == number(at + 4).map(|sum| sum as u64);
+        if !is_whole {
+            return Ok(format!("from byte {at} on: block {block} has another checksum"));
+        }
+        at += 8 + len;
+    }
+    Ok(format!("from byte {at} on: its end"))
 }

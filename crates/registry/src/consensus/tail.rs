@@ -8,14 +8,19 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use raft_log::RaftLogRecord;
 use raft_log::codeq::Decode;
 
+use super::folder::REJOIN;
 use super::wal::Wal;
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// So often, and so far apart, the end of a log in use is read again before it counts as damaged.
+const WRITTEN_NOW_TRIES: usize = 5;
+const WRITTEN_NOW: Duration = Duration::from_millis(200);
 
 /// Cuts off what a crash left behind, and refuses a log that was damaged otherwise.
 pub(super) fn mend(folder: &Path) -> io::Result<()> {
@@ -28,9 +33,7 @@ pub(super) fn mend(folder: &Path) -> io::Result<()> {
             let path = path.display();
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!(
-                    "{path} cannot be read at byte {end}, {why}: it is damaged; remove this node and join it anew"
-                ),
+                format!("{path} cannot be read at byte {end}, {why}: it is damaged; {REJOIN}"),
             ));
         }
         cut(&path, &bytes, end)?;
@@ -38,7 +41,62 @@ pub(super) fn mend(folder: &Path) -> io::Result<()> {
             break;
         }
     }
+    // The earlier ones ended before this one began.
+    files.iter().try_for_each(|path| match look_at(path)? {
+        (_, Some(why)) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{why}; {REJOIN}"),
+        )),
+        (_, None) => Ok(()),
+    })
+}
+
+/// Reads every file again while the log is in use. `rest` is told how much was read; what is damaged is told.
+pub(super) fn check(
+    folder: &Path,
+    mut rest: impl FnMut(u64),
+    mut damaged: impl FnMut(String),
+) -> io::Result<()> {
+    let files = chunks(folder)?;
+    for (at, path) in files.iter().enumerate() {
+        // What is written just now is half there, and whole a moment later.
+        let tries = if at + 1 == files.len() {
+            WRITTEN_NOW_TRIES
+        } else {
+            1
+        };
+        let mut why = None;
+        for _ in 0..tries {
+            let read;
+            (read, why) = match look_at(path) {
+                Ok(looked) => looked,
+                // It was purged meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (0, None),
+                Err(error) => return Err(error),
+            };
+            rest(read);
+            if why.is_none() {
+                break;
+            }
+            std::thread::sleep(WRITTEN_NOW);
+        }
+        why.into_iter().for_each(&mut damaged);
+    }
     Ok(())
+}
+
+/// How long a file is, and where it cannot be read.
+fn look_at(path: &Path) -> io::Result<(u64, Option<String>)> {
+    let bytes = fs::read(path)?;
+    let end = readable(&bytes);
+    let why = (end < bytes.len()).then(|| {
+        let all = bytes.len();
+        format!(
+            "{} cannot be read at byte {end} of {all}: it is damaged",
+            path.display()
+        )
+    });
+    Ok((bytes.len() as u64, why))
 }
 
 /// Why what stands behind the last whole record is not what a crash leaves.

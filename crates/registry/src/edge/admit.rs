@@ -1,7 +1,7 @@
 //! The first thing that happens to a call: which RPC it is, who calls, how fast, and until when.
 //!
 //! ```text
-//! path ─► Rpc ─► action ─► Peer ─► bucket ─► known, with a role for it ─► handler (parse, permit, …)
+//! path ─► Rpc ─► action ─► Peer ─► bucket ─► seat ─► known, with a role for it ─► handler (parse, permit, …)
 //! ```
 
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::edge::desk::Desk;
+use crate::edge::room::{self, Kind, Place};
 use crate::policy::{self, Caller, Denied};
 
 /// A call without a deadline of its own ends after this.
@@ -47,6 +48,10 @@ impl Call {
 
 /// Stands before every handler.
 pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    if let Some(full) = excess(&request) {
+        desk.rooms.metrics.ratelimit_rejections.inc();
+        return full.into_http();
+    }
     let path = request.uri().path();
     let Some(rpc) = Rpc::from_path(path) else {
         // Reflection, and what does not exist: only for those who are somebody here.
@@ -59,11 +64,16 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     let begun = Instant::now();
     let call = call(rpc, &request);
     let (response, code) = match enter(&desk, call).await {
-        Ok(call) => {
+        Ok((call, place)) => {
             request.extensions_mut().insert(call);
-            let response = next.run(request).await;
+            let response = next.run(place.count(request)).await;
             let code = code_of(response.headers());
-            (response, code)
+            match (code, Kind::of(rpc)) {
+                // Nothing here answers so but the reader of requests.
+                (Code::OutOfRange, _) => (desk.room.too_large().into_http(), Code::InvalidArgument),
+                (_, Kind::Call) => (response, code),
+                (_, Kind::Stream | Kind::Session) => (place.hold(response), code),
+            }
         }
         Err(status) => {
             let code = status.code();
@@ -91,19 +101,28 @@ fn call(rpc: Rpc, request: &Request) -> Result<Call, Denied> {
     })
 }
 
-async fn enter(desk: &Desk, call: Result<Call, Denied>) -> Result<Call, Status> {
+async fn enter(desk: &Desk, call: Result<Call, Denied>) -> Result<(Call, Place), Status> {
     let call = call?;
     let action = call.action();
+    let kind = Kind::of(call.rpc);
     if action == Action::Join {
-        desk.counted(desk.limits.check_address(call.caller.address.ip()))?;
-        return Ok(call);
+        desk.counted(desk.pace.check_address(call.caller.address.ip()))?;
+        let place = desk.counted(desk.room.enter(kind, call.caller.id()))?;
+        return Ok((call, place));
     }
     if call.caller.spiffe().is_none() {
         return Err(Denied::NoIdentity.into());
     }
-    desk.counted(desk.limits.check_principal(call.caller.id(), action))?;
+    desk.counted(desk.pace.check_principal(call.caller.id(), action))?;
+    let place = desk.counted(desk.room.enter(kind, call.caller.id()))?;
     desk.recognise(&call).await?;
-    Ok(call)
+    Ok((call, place))
+}
+
+/// A connection that came when the door was full has its calls refused, whatever they are.
+fn excess(request: &Request) -> Option<Status> {
+    let peer = request.extensions().get::<Peer>()?;
+    peer.excess.map(room::refuse_connection)
 }
 
 /// How long this call may take: the caller's own wish, within bounds.

@@ -10,13 +10,16 @@ use reeve_domain::words::Name;
 use reeve_domain::{Answer, NodeId, Operation, OperationId, Revision, Stamp, State};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::{convert, v1};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::archive::ArchiveError;
 use crate::consensus::{Level, Published, Unavailable};
 use crate::edge::admit::Call;
-use crate::edge::limits::Limits;
+use crate::edge::hash::Hashes;
+use crate::edge::pace::Pace;
+use crate::edge::room::Room;
 use crate::edge::status;
 use crate::pilot::{self, Beat};
 use crate::policy::{self, Denied, Intent, Permit};
@@ -33,7 +36,11 @@ pub(super) const ARCHIVE_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Desk {
     pub rooms: Rooms,
-    pub limits: Arc<Limits>,
+    pub pace: Arc<Pace>,
+    pub room: Arc<Room>,
+    /// Turns to send a whole listing.
+    pub listings: Arc<Semaphore>,
+    pub hashes: Hashes,
 }
 
 /// The State of one moment.
@@ -89,8 +96,8 @@ impl Desk {
         Ok((call, wire))
     }
 
-    /// Counts a refusal for coming too fast.
-    pub(super) fn counted(&self, checked: Result<(), Status>) -> Result<(), Status> {
+    /// Counts a refusal for coming too fast, or for too many at once.
+    pub(super) fn counted<T>(&self, checked: Result<T, Status>) -> Result<T, Status> {
         if checked.is_err() {
             self.rooms.metrics.ratelimit_rejections.inc();
         }
@@ -159,6 +166,9 @@ impl Desk {
 
     /// Returns when this node has the revision, or nobody can tell.
     pub(super) async fn reach(&self, revision: Revision) {
+        if self.state().revision >= revision {
+            return;
+        }
         let mut applied = self.rooms.consensus.applied();
         // The watch ends with the node.
         let _ = applied.wait_for(|_| self.state().revision >= revision).await;
@@ -253,11 +263,17 @@ impl Desk {
         let looked = tokio::task::spawn_blocking(look).await;
         let looked = looked.map_err(|error| status::internal("reading the archive", &error))?;
         looked.map_err(|error| match error {
-            ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. } => {
+            ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. } | ArchiveError::Unchecked => {
                 error::retry(Reason::ArchiveIncomplete, error.to_string(), ARCHIVE_PAUSE)
             }
             other => status::internal("reading the archive", &other),
         })
+    }
+
+    /// The hash of a State.
+    pub(super) async fn hash(&self, state: &Snapshot) -> Result<[u8; 32], Status> {
+        let hash = self.hashes.of(state.0.clone()).await;
+        hash.map_err(|error| status::internal("hashing the state", &error))
     }
 
     /// This node.

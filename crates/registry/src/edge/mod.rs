@@ -15,16 +15,18 @@ mod cluster;
 mod desk;
 mod find;
 mod group;
+mod hash;
 mod health;
 mod join;
-mod limits;
 mod mint;
 mod operation;
+mod pace;
 mod page;
 mod parse;
 mod read;
 mod request;
 mod resolver;
+mod room;
 mod snapshot;
 mod status;
 mod tenant;
@@ -43,21 +45,20 @@ use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
 use reeve_proto::v1::tenant_service_server::TenantServiceServer;
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
-pub use limits::{Rate, Rates};
-
+use crate::config::Limits;
 use crate::rooms::Rooms;
 use desk::Desk;
-use limits::Limits;
-
-/// The largest request that is read.
-pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+use hash::Hashes;
+use pace::Pace;
+use room::Room;
 
 /// How the doors are kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    pub rates: Rates,
+    pub limits: Limits,
     /// Whether the empty call is served, which only measuring needs.
     pub empty: bool,
 }
@@ -80,12 +81,16 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
         .build_v1()?;
     let desk = Desk {
         rooms,
-        limits: Arc::new(Limits::new(options.rates)),
+        pace: Arc::new(Pace::new(options.limits.rates)),
+        room: Arc::new(Room::new(&options.limits)),
+        listings: Arc::new(Semaphore::new(options.limits.listings)),
+        hashes: Hashes::default(),
     };
 
+    let request_bytes = options.limits.request_bytes;
     macro_rules! serve {
         ($server:ident, $handler:expr) => {
-            $server::new($handler).max_decoding_message_size(REQUEST_BYTES_MAX)
+            $server::new($handler).max_decoding_message_size(request_bytes)
         };
     }
     let desk_of = || desk.clone();

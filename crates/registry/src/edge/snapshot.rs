@@ -94,13 +94,14 @@ fn about(header: &Header) -> v1::save_snapshot_response::About {
 
 fn told(error: BackupError) -> Status {
     match error {
-        BackupError::Archive(error @ (ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. })) => {
-            error::retry(
-                Reason::ArchiveIncomplete,
-                error.to_string(),
-                super::desk::ARCHIVE_PAUSE,
-            )
-        }
+        BackupError::Archive(
+            error
+            @ (ArchiveError::Incomplete { .. } | ArchiveError::Damaged { .. } | ArchiveError::Unchecked),
+        ) => error::retry(
+            Reason::ArchiveIncomplete,
+            error.to_string(),
+            super::desk::ARCHIVE_PAUSE,
+        ),
         other => status::internal("saving a snapshot", &other),
     }
 }

@@ -11,6 +11,9 @@ use crate::policy::Denied;
 /// Between two tries of a caller that came while there was no leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(250);
 
+/// Says of a refusal that it was decided by a State that may be old, as `Freshness.stale` says of an answer.
+pub(super) const STALE: (&str, &str) = ("stale", "true");
+
 impl From<Denied> for Status {
     fn from(denied: Denied) -> Status {
         let reason = match denied {
@@ -29,13 +32,12 @@ pub(super) fn no_tenant(text: &str) -> Status {
 }
 
 /// The same, and as of when: a client may remember it until something newer is known.
-pub(super) fn no_tenant_at(text: &str, revision: Revision) -> Status {
+pub(super) fn no_tenant_at(text: &str, revision: Revision, is_stale: bool) -> Status {
     let message = Refusal::TenantNotFound(text.to_owned()).to_string();
-    error::status(
-        Reason::TenantNotFound,
-        message,
-        &[("revision", &revision.to_string())],
-    )
+    let revision = revision.to_string();
+    let mut metadata = vec![("revision", revision.as_str())];
+    metadata.extend(is_stale.then_some(STALE));
+    error::status(Reason::TenantNotFound, message, &metadata)
 }
 
 /// Nobody decided in time.

@@ -98,3 +98,94 @@ fn an_event_is_encoded_once() {
         (second.as_ptr(), true)
     );
 }
+
+/// What etcd got wrong, by the number of its report; raft.md of the research has the list.
+mod as_etcd_did {
+    use reeve_domain::TenantId;
+
+    use super::*;
+
+    fn gone() -> Event {
+        Event::Gone(TenantId::parse("t_000000000000").unwrap())
+    }
+
+    /// 18089: deleted keys were missing after a compaction at the deletion.
+    #[tokio::test]
+    async fn a_history_that_begins_at_a_deletion_shows_it_or_says_that_it_does_not() {
+        let hub = Hub::default();
+        hub.publish(Revision(1), vec![Event::Node]);
+        hub.publish(Revision(2), vec![gone()]);
+        fill(&hub, 3..=(WINDOW_MAX as u64 + 1));
+        assert_eq!(hub.watch(Revision(0)).err().unwrap().oldest, Revision(2));
+        let mut stream = hub.watch(Revision(1)).unwrap();
+        let Some(HubItem::Batch(batch)) = stream.next().await else {
+            panic!("the deletion is missing")
+        };
+        assert_eq!(
+            (batch.revision, batch.events.as_slice()),
+            (Revision(2), [gone()].as_slice())
+        );
+        fill(&hub, (WINDOW_MAX as u64 + 2)..=(WINDOW_MAX as u64 + 2));
+        assert_eq!(hub.watch(Revision(1)).err().unwrap().oldest, Revision(3));
+        assert_eq!(revision(&mut hub.watch(Revision(2)).unwrap()).await, 3);
+    }
+
+    /// 19179: a start exactly at the compacted revision.
+    #[tokio::test]
+    async fn a_start_at_the_last_compacted_revision_misses_nothing() {
+        let hub = Hub::default();
+        hub.restart_after(Revision(50));
+        assert!(hub.watch(Revision(49)).is_err());
+        let mut stream = hub.watch(Revision(50)).unwrap();
+        fill(&hub, 51..=52);
+        assert_eq!(revision(&mut stream).await, 51);
+        assert_eq!(revision(&mut stream).await, 52);
+    }
+
+    /// 20221: a start in the future got what came before it.
+    #[tokio::test]
+    async fn a_start_in_the_future_hears_nothing_of_the_past() {
+        let hub = Hub::default();
+        fill(&hub, 1..=3);
+        let mut stream = hub.watch(Revision(10)).unwrap();
+        for until in [4, 9, 10] {
+            fill(&hub, until..=until);
+            fill(&hub, 1..=until);
+        }
+        // After a gap the window begins anew: what lies before it cannot be told, and is not.
+        fill(&hub, 11..=12);
+        assert_eq!(revision(&mut stream).await, 11);
+        assert_eq!(revision(&mut stream).await, 12);
+    }
+
+    /// 17529: a slow watcher lost events, and kept others from theirs.
+    #[tokio::test]
+    async fn a_slow_stream_loses_nothing_and_holds_up_nobody() {
+        let hub = Hub::default();
+        let (mut slow, mut quick) = (hub.watch(Revision(0)).unwrap(), hub.watch(Revision(0)).unwrap());
+        fill(&hub, 1..=1);
+        assert_eq!(revision(&mut slow).await, 1);
+        let (mut heard, mut lagged) = (vec![1], 0);
+        for next in 1..=5_000 {
+            fill(&hub, next..=next);
+            assert_eq!(revision(&mut quick).await, next);
+            if next % 1_500 == 0 {
+                loop {
+                    match slow.next().await {
+                        Some(HubItem::Batch(batch)) => heard.push(batch.revision.0),
+                        Some(HubItem::Lagged { resume_after }) => {
+                            lagged += 1;
+                            slow = hub.watch(resume_after).unwrap();
+                        }
+                        None => panic!("it ended in silence"),
+                    }
+                    if heard.last() == Some(&next) {
+                        break;
+                    }
+                }
+            }
+        }
+        assert!(lagged >= 3, "it was told {lagged} times");
+        assert_eq!(heard, (1..=4_500).collect::<Vec<_>>());
+    }
+}

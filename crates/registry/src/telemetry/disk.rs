@@ -12,7 +12,8 @@ use tracing::warn;
 use super::{Metrics, seconds};
 
 const EVERY: Duration = Duration::from_secs(15);
-const PARTS: [&str; 3] = ["log", "snapshots", "archive"];
+/// Each part, and its folder.
+const PARTS: [(&str, &str); 3] = [("log", "wal"), ("snapshots", "snapshots"), ("archive", "archive")];
 
 /// Looks now and then.
 pub(super) async fn run(metrics: Arc<Metrics>, data_dir: PathBuf) {
@@ -38,8 +39,8 @@ pub(super) fn look(metrics: &Metrics, data_dir: &Path) -> io::Result<()> {
         .set((disk.f_blocks * disk.f_frsize) as i64);
 
     let mut rows = Vec::new();
-    for part in PARTS {
-        let found = Found::below(&data_dir.join(part))?;
+    for (part, folder) in PARTS {
+        let found = Found::below(&data_dir.join(folder))?;
         rows.push(([("part", part.to_owned())], found.bytes as i64));
         if part == "snapshots" {
             metrics.raft_last_snapshot.set(found.newest.map_or(0, seconds));

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::seconds;
 use super::table::Labels;
 use crate::consensus::{NodeRole, Status};
+use crate::damage::Part;
 use crate::http::STALENESS_MAX;
 use crate::{Rooms, pilot};
 
@@ -39,6 +40,7 @@ pub(super) async fn run(rooms: Rooms, credentials: Credentials) {
         count(&rooms, &published.state, now, seen.leads_since);
         certificates(&rooms, &published.state, &credentials);
         let disk = rooms.consensus.disk_health();
+        rooms.metrics.data_damage_last.show(damage(&rooms));
         rooms.metrics.disk_full.set(i64::from(disk.full));
         rooms.metrics.disk_slow.set(i64::from(disk.slow));
         rooms.metrics.watch_streams.set(rooms.hub.streams() as i64);
@@ -89,6 +91,16 @@ impl Seen {
         metrics.raft_voters.set(voters.count() as i64);
         metrics.raft_peer_lag_entries.show(lags(status, me));
     }
+}
+
+/// When damage was last found in each part.
+fn damage(rooms: &Rooms) -> Rows<1> {
+    let lists = [rooms.archive.damages(), rooms.consensus.damages()];
+    let parts = Part::ALL.map(|part| {
+        let last = lists.iter().filter_map(|list| list.last(part)).max();
+        ([("part", part.word().to_owned())], last.map_or(0, seconds))
+    });
+    parts.into_iter().collect()
 }
 
 /// How far each other node is behind; nothing on a node that does not lead.

@@ -52,6 +52,8 @@ pub struct Metrics {
     raft_snapshot_seconds: Family<Word, Histogram>,
     pub raft_last_snapshot: Gauge,
     pub data_disk_free_bytes: Gauge,
+    pub data_damage_last: Table<1>,
+    pub data_scrub_last: Gauge,
     pub disk_full: Gauge,
     pub disk_slow: Gauge,
     pub data_disk_total_bytes: Gauge,
@@ -141,6 +143,16 @@ impl Metrics {
                 to,
                 "data_disk_free_bytes",
                 "what this node may still write to the disk of its data folder",
+            ),
+            data_damage_last: add(
+                to,
+                "data_damage_last_timestamp_seconds",
+                "when this node last found something damaged on its disk, by part; 0 for never since its start",
+            ),
+            data_scrub_last: add(
+                to,
+                "data_scrub_last_timestamp_seconds",
+                "when everything on this node's disk was last read again; 0 before the first time",
             ),
             disk_full: add(
                 to,

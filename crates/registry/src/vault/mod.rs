@@ -35,7 +35,7 @@ pub enum Error {
     #[error("{} can be read by others; set its mode to 0600", .0.display())]
     TooOpen(PathBuf),
     /// The wrapped key belongs to another root key, cluster or node.
-    #[error("{} was wrapped by another root key, or for another node; use the root key it was made with", .0.display())]
+    #[error("{} does not open: it is damaged, or was wrapped by another root key or for another node; use the root key it was made with, or bring the node back by `rejoin`", .0.display())]
     WrongRoot(PathBuf),
     /// The bytes were changed, or sealed by another key or for another place.
     #[error("sealed bytes for {0} cannot be opened: changed, or sealed by another key")]

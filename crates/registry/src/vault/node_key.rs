@@ -61,6 +61,30 @@ mod tests {
     use crate::vault::RootKey;
 
     #[test]
+    fn each_bit_of_a_node_key_is_harmless_or_missed_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = RootKey::new(&[1; 32]);
+        let sealed = open_or_make(folder.path(), "hospital", &root)
+            .unwrap()
+            .seal(b"x", b"y")
+            .unwrap();
+        let path = folder.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut odd = whole.clone();
+            odd[at] ^= 1 << bit;
+            fs::write(&path, odd).unwrap();
+            match open_or_make(folder.path(), "hospital", &root) {
+                Ok(key) => assert_eq!(key.open(b"x", &sealed).unwrap(), b"y", "byte {at} bit {bit}"),
+                Err(error) => assert!(
+                    error.to_string().contains("node.key"),
+                    "byte {at} bit {bit}: {error}"
+                ),
+            }
+        }
+    }
+
+    #[test]
     fn a_node_key_comes_back_under_its_root_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let root = RootKey::new(&[1; 32]);

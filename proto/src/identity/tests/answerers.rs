@@ -14,7 +14,7 @@ async fn impostor(cluster: &Cluster, leaf: &Leaf) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let any = cluster.credentials(&cluster.node(9));
-    let mut connections = Box::pin(incoming(listener, Arc::new(config), &any));
+    let mut connections = Box::pin(incoming(listener, Arc::new(config), &any, Bounds::default()));
     tokio::spawn(async move { while connections.next().await.is_some() {} });
     addr
 }

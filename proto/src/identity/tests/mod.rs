@@ -135,7 +135,7 @@ async fn serve(credentials: &Credentials, auth: ClientAuth) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let config = server_config(credentials, auth).unwrap();
-    let mut connections = Box::pin(incoming(listener, config, credentials));
+    let mut connections = Box::pin(incoming(listener, config, credentials, Bounds::default()));
     tokio::spawn(async move {
         while let Some(Ok(mut connection)) = connections.next().await {
             tokio::spawn(async move {

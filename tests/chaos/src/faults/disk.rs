@@ -8,9 +8,25 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use reeve_local::Node;
 
+use crate::world::{Who, World};
+
 /// Big enough for what a test writes.
 const SIZE: &str = "size=48m";
+/// Less than the reserve of such a disk (an eighth of it), and enough to go on writing for a while.
+pub const NEARLY_FULL: u64 = 3 << 20;
 const CHUNK: usize = 256 << 10;
+
+/// Fills a node's disk for a while. False when it has none of its own.
+pub async fn strike(world: &mut World, who: Who, long: std::time::Duration) -> Result<bool> {
+    let id = world.id(who).await?;
+    let Some(disk) = world.disks.get(&id) else {
+        return Ok(false);
+    };
+    disk.fill(NEARLY_FULL)?;
+    tokio::time::sleep(long).await;
+    disk.clear()?;
+    Ok(true)
+}
 
 /// A file system in memory at a node's data folder; it ends with this value.
 pub struct SmallDisk {

@@ -1,7 +1,120 @@
-//! What is done to a fleet: one file per blow, each with the recovery that follows it.
+//! What is done to a fleet: one file for each kind of blow, each with the recovery that follows it.
+//!
+//! A story strikes with what it needs; `strike` does any of them for a while, for plays that draw them at random.
 
 pub mod agent_killed;
+pub mod certificates;
+pub mod clock;
 pub mod disk;
+pub mod disk_stall;
 pub mod follower_frozen;
+pub mod handles;
+pub mod kill;
 pub mod leader_killed;
-pub mod registry;
+pub mod links;
+pub mod membership;
+pub mod partition;
+pub mod pause;
+pub mod restart;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::world::Who::{self, Follower, Leader};
+use crate::world::World;
+
+/// One fault of a registry. Each is mended before `strike` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Kill(kill::Crowd),
+    Pause(Who),
+    /// From the other nodes, both ways; clients still reach it.
+    Cut(Who),
+    /// From everybody.
+    Isolate(Who),
+    HearsNobody(Who),
+    ReachesNobody(Who),
+    Bridge,
+    Flap(Who),
+    SlowEverybody,
+    StutterEverybody,
+    HalfOpen(Who),
+    Freeze(Who),
+    FillDisk(Who),
+    StallDisk(Who),
+    NoHandles(Who),
+    Clock(Who, clock::Jump),
+    Replace(Who),
+    RollingRestart,
+    RotateCertificates,
+}
+
+/// What keeps its promises on any fleet; the others need clocks, disks, root or much time.
+pub const PLAIN: [Fault; 16] = [
+    Fault::Kill(kill::Crowd::Leader),
+    Fault::Kill(kill::Crowd::Follower),
+    Fault::Kill(kill::Crowd::Majority),
+    Fault::Kill(kill::Crowd::All),
+    Fault::Pause(Leader),
+    Fault::Pause(Follower),
+    Fault::Cut(Leader),
+    Fault::Isolate(Leader),
+    Fault::HearsNobody(Leader),
+    Fault::ReachesNobody(Leader),
+    Fault::Bridge,
+    Fault::Flap(Leader),
+    Fault::SlowEverybody,
+    Fault::StutterEverybody,
+    Fault::HalfOpen(Leader),
+    Fault::Freeze(Follower),
+];
+
+/// The rest, for a world that has what they need.
+pub const FURTHER: [Fault; 19] = [
+    Fault::Cut(Follower),
+    Fault::HearsNobody(Follower),
+    Fault::ReachesNobody(Follower),
+    Fault::Flap(Follower),
+    Fault::HalfOpen(Follower),
+    Fault::FillDisk(Leader),
+    Fault::FillDisk(Follower),
+    Fault::StallDisk(Leader),
+    Fault::StallDisk(Follower),
+    Fault::NoHandles(Leader),
+    Fault::NoHandles(Follower),
+    Fault::Clock(Leader, clock::Jump::Ahead),
+    Fault::Clock(Leader, clock::Jump::Back),
+    Fault::Clock(Follower, clock::Jump::Ahead),
+    Fault::Clock(Follower, clock::Jump::Back),
+    Fault::Replace(Follower),
+    Fault::Replace(Leader),
+    Fault::RollingRestart,
+    Fault::RotateCertificates,
+];
+
+/// Does it for so long, or for as long as it takes. False when this world lacks what it needs.
+pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<bool> {
+    match fault {
+        Fault::Kill(crowd) => kill::strike(world, crowd, long).await?,
+        Fault::Pause(who) => pause::strike(world, who, long).await?,
+        Fault::Cut(who) => partition::cut(world, who, long).await?,
+        Fault::Isolate(who) => partition::isolate(world, who, long).await?,
+        Fault::HearsNobody(who) => partition::hears_nobody(world, who, long).await?,
+        Fault::ReachesNobody(who) => partition::reaches_nobody(world, who, long).await?,
+        Fault::Bridge => partition::bridge(world, long).await?,
+        Fault::Flap(who) => partition::flap(world, who, long).await?,
+        Fault::SlowEverybody => links::slow(world, long).await,
+        Fault::StutterEverybody => links::stutter(world, long).await,
+        Fault::HalfOpen(who) => links::half_open(world, who, long).await?,
+        Fault::Freeze(who) => links::freeze(world, who, long).await?,
+        Fault::FillDisk(who) => return disk::strike(world, who, long).await,
+        Fault::StallDisk(who) => disk_stall::strike(world, who, long).await?,
+        Fault::NoHandles(who) => handles::strike(world, who, long).await?,
+        Fault::Clock(who, jump) => return clock::strike(world, who, jump, long).await,
+        Fault::Replace(who) => return membership::replace(world, who).await,
+        Fault::RollingRestart => restart::rolling(&world.fleet).await?,
+        Fault::RotateCertificates => certificates::rotate(&world.fleet).await?,
+    }
+    Ok(true)
+}

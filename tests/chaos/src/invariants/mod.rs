@@ -3,8 +3,12 @@
 pub mod acked_commands_survive;
 pub mod audit_chain_whole;
 pub mod no_role_crosses;
+pub mod nodes_agree;
 pub mod operations_end;
 pub mod resolve_never_names_a_fenced_host;
+pub mod revisions_name_one_change;
+pub mod stamps_go_forward;
+pub mod views_say_their_age;
 
 use anyhow::{Result, ensure};
 

@@ -14,19 +14,20 @@ use reeve_domain::group::Region;
 use reeve_domain::request::Key;
 use reeve_domain::secret::Sealed;
 use reeve_domain::words::Name;
-use reeve_domain::{Actor, Answer, Command, Entry, NodeId, Refusal, RequestId, Stamp, State};
+use reeve_domain::{
+    Actor, Answer, Applied, Command, Entry, NodeId, Refusal, RequestId, Revision, Stamp, State,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Server};
 
-use super::store::Deaf;
 use crate::consensus::{
-    Committed, Consensus, Dialer, DiskSettings, Fatal, Forwarded, Handlers, Settings, Timing,
+    AppliedSink, Committed, Consensus, Dialer, DiskSettings, Fatal, Forwarded, Handlers, Settings, Timing,
 };
 use crate::vault::Sealer;
 
-struct Plain;
+pub(super) struct Plain;
 
 impl Dialer for Plain {
     fn channel(&self, _node: u64, address: &str) -> Channel {
@@ -70,6 +71,70 @@ pub(super) struct Cluster {
     folders: BTreeMap<u64, TempDir>,
     addresses: BTreeMap<u64, SocketAddr>,
     pub(super) snapshot_entries: u64,
+    gate: Arc<Gate>,
+}
+
+/// A sink that can make a snapshot wait: where its archive is to be durable, or where it is taken in.
+#[derive(Default)]
+pub(super) struct Gate {
+    state: parking_lot::Mutex<Closed>,
+    opened: parking_lot::Condvar,
+}
+
+#[derive(Default)]
+struct Closed {
+    building: bool,
+    installing: bool,
+    waiting: usize,
+}
+
+impl Gate {
+    pub(super) fn close(&self) {
+        self.state.lock().building = true;
+    }
+
+    pub(super) fn close_installing(&self) {
+        self.state.lock().installing = true;
+    }
+
+    pub(super) fn open(&self) {
+        *self.state.lock() = Closed::default();
+        self.opened.notify_all();
+    }
+
+    /// Returns when a snapshot stands still.
+    pub(super) async fn is_waited_at(&self) {
+        let poll = async {
+            while self.state.lock().waiting == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), poll)
+            .await
+            .expect("no snapshot came");
+    }
+
+    fn pass(&self, is_closed: impl Fn(&Closed) -> bool) {
+        let mut state = self.state.lock();
+        if is_closed(&state) {
+            state.waiting += 1;
+            self.opened.wait_while(&mut state, |state| is_closed(state));
+        }
+    }
+}
+
+impl AppliedSink for Gate {
+    fn applied(&self, _: &[Arc<Applied>]) {}
+
+    fn installed(&self, state: &State) {
+        // A node that starts takes its own snapshot in, of what it had long ago.
+        self.pass(|closed| closed.installing && state.regions.len() > 15);
+    }
+
+    fn make_durable(&self, _: Revision) -> std::io::Result<()> {
+        self.pass(|closed| closed.building);
+        Ok(())
+    }
 }
 
 pub(super) fn soon() -> Instant {
@@ -132,12 +197,17 @@ pub(super) fn founding(peer_address: &str) -> Command {
 impl Cluster {
     /// One founded node.
     pub(super) async fn founded(snapshot_entries: u64) -> Cluster {
+        Cluster::founded_at(snapshot_entries, Arc::default()).await
+    }
+
+    async fn founded_at(snapshot_entries: u64, gate: Arc<Gate>) -> Cluster {
         // RUST_LOG shows what the nodes say.
         let logs =
             tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env());
         let _ = logs.with_test_writer().try_init();
         let mut cluster = Cluster::default();
         cluster.snapshot_entries = snapshot_entries;
+        cluster.gate = gate;
         cluster.start(1).await;
         let address = cluster.addresses[&1].to_string();
         cluster.nodes[&1].consensus.initialize(&address).await.unwrap();
@@ -149,7 +219,12 @@ impl Cluster {
 
     /// A founded cluster of three voters.
     pub(super) async fn of_three(snapshot_entries: u64) -> Cluster {
-        let mut cluster = Cluster::founded(snapshot_entries).await;
+        Cluster::gated(snapshot_entries, Arc::default()).await
+    }
+
+    /// The same, with snapshots that can be made to wait.
+    pub(super) async fn gated(snapshot_entries: u64, gate: Arc<Gate>) -> Cluster {
+        let mut cluster = Cluster::founded_at(snapshot_entries, gate).await;
         for id in [2, 3] {
             cluster.start(id).await;
             cluster.put_on_the_roll(id).await;
@@ -240,12 +315,13 @@ impl Cluster {
             .build()
             .unwrap();
         let listener = listener.into_std().unwrap();
+        let gate = self.gate.clone();
         let opened = runtime.spawn(async move {
             let consensus = Consensus::open(
                 settings,
                 Sealer::new(&[id as u8; 32]),
                 Arc::new(Plain),
-                Arc::new(Deaf),
+                gate,
                 Arc::new(Open),
                 Fatal::new(|why| eprintln!("fatal: {why}")),
             )
@@ -268,6 +344,10 @@ impl Cluster {
 
     pub(super) fn address(&self, id: u64) -> SocketAddr {
         self.addresses[&id]
+    }
+
+    pub(super) fn folder(&self, id: u64) -> &std::path::Path {
+        self.folders[&id].path()
     }
 
     /// Takes a node away: its socket closes and it stops, without handing anything over.

@@ -1,10 +1,14 @@
 //! The store under openraft's own suite, three nodes over real sockets, and thousands of days in a simulation.
 
+mod behind;
 mod cluster;
 mod crash;
+mod flips;
 mod golden;
 mod nodes;
+mod reads;
 mod release;
 pub(super) mod sim;
 mod store;
 mod survivor;
+mod transfer;

@@ -6,7 +6,7 @@ mod watch;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use reeve_domain::{Resolution, Revision, State, resolve, tenant};
+use reeve_domain::{Resolution, State, resolve, tenant};
 use reeve_proto::convert::{self, BadField};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::v1;
@@ -44,13 +44,14 @@ impl ResolverService for Resolver {
         let state = &reading.state;
         let standing = policy::standing(state, &call.caller, call.action())?;
         let known = find::by_claim(state, &standing, &claim);
-        let tenant = known.map_err(|_| status::no_tenant_at(&claim.to_string(), state.revision))?;
+        let tenant = known
+            .map_err(|_| status::no_tenant_at(&claim.to_string(), state.revision, reading.freshness.stale))?;
         let resolution = resolve::of(state, tenant);
         let explanation = match wire.explain {
             true => resolve::explain(state, &claim),
             false => Vec::new(),
         };
-        check_serving(&resolution, state.revision, &explanation)?;
+        check_serving(&resolution, &reading, &explanation)?;
         check_network(&resolution, &network)?;
         Ok(Response::new(v1::ResolveResponse {
             resolution: Some(shown(state, &resolution, &network)),
@@ -119,10 +120,12 @@ fn shown(state: &State, resolution: &Resolution, network: &str) -> v1::Resolutio
     shown
 }
 
-/// Beyond the grace, or without any word from a quorum, only a caller that asked for STALE gets an answer.
+/// Beyond the grace, or without any word from a quorum, only a caller that asked for STALE gets an answer, or for a
+/// revision that this node has; both are flagged.
 fn check_staleness(reading: &Reading, level: Level) -> Result<(), Status> {
     let within = reading.staleness.is_some_and(|staleness| staleness <= STALE_MAX);
-    if !reading.freshness.stale || within || level == Level::Stale {
+    let takes_any = matches!(level, Level::Stale | Level::AtLeast(_));
+    if !reading.freshness.stale || within || takes_any {
         return Ok(());
     }
     Err(status::behind(
@@ -131,7 +134,7 @@ fn check_staleness(reading: &Reading, level: Level) -> Result<(), Status> {
 }
 
 /// Only an active tenant with a place to write is resolved.
-fn check_serving(resolution: &Resolution, revision: Revision, explanation: &[String]) -> Result<(), Status> {
+fn check_serving(resolution: &Resolution, reading: &Reading, explanation: &[String]) -> Result<(), Status> {
     if resolution.serves() {
         return Ok(());
     }
@@ -141,12 +144,13 @@ fn check_serving(resolution: &Resolution, revision: Revision, explanation: &[Str
     };
     let message = format!("tenant {} is {state}", resolution.slug);
     let explanation = explanation.join("; ");
-    let revision = revision.to_string();
+    let revision = reading.state.revision.to_string();
     let mut metadata = vec![
         ("revision", revision.as_str()),
         ("tenant", resolution.tenant.as_str()),
         ("state", resolution.status.word()),
     ];
+    metadata.extend(reading.freshness.stale.then_some(status::STALE));
     if !explanation.is_empty() {
         metadata.push(("explanation", &explanation));
     }

@@ -1,8 +1,9 @@
 //! One watcher's stream: `INITIAL* → INITIAL_DONE → DELTA | BOOKMARK`, in revision order, nothing skipped.
 //!
 //! ```text
-//! State at r ─► initial* ─► done(r) ─► hub after r ─► delta | bookmark … ─► lagged | compacted | revoked
+//! (a turn) ─► State at r ─► initial* ─► done(r) ─► hub after r ─► delta | bookmark … ─► lagged | compacted | revoked
 //! ```
+//! When a node comes back, everybody lists at once: so many listings are sent at a time, and the others wait in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +12,17 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use reeve_domain::{Event, Revision, State, resolve};
 use reeve_proto::v1::{WatchRequest, WatchResponse, watch_response};
-use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::shown;
 use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
-use crate::edge::parse;
+use crate::edge::{parse, status};
 use crate::hub::{Batch, HubItem, HubStream};
+use crate::mutant::Mutant;
 use crate::policy::{self, Standing};
 
 const BOOKMARK_DEFAULT: Duration = Duration::from_secs(1);
@@ -28,6 +30,13 @@ const BOOKMARK_MIN: Duration = Duration::from_millis(100);
 const BOOKMARK_MAX: Duration = Duration::from_secs(60);
 /// Messages that wait for the network; behind them waits the cursor in the hub, not memory.
 const QUEUE_MAX: usize = 64;
+/// Tenants of a listing between two looks at whoever else wants to run.
+const CHUNK: usize = 256;
+/// A listing of which nothing was taken for so long gives up its turn, and so does one that takes longer in all.
+const LISTING_STALL: Duration = Duration::from_secs(5);
+const LISTING_MAX: Duration = Duration::from_secs(120);
+/// A start ahead of this node is waited for so long: another node may be there already.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 
 type Sender = mpsc::Sender<Result<WatchResponse, Status>>;
 
@@ -119,25 +128,51 @@ impl Watcher {
     }
 
     async fn run(&self, send: &Sender) -> Result<std::convert::Infallible, Over> {
-        let (mut cursor, mut news) = match self.after {
-            Revision(0) => self.list(send).await?,
-            after => (after, self.subscribe(after)?),
-        };
         let mut ticks = ticks(self.bookmark_every);
+        let (mut cursor, mut news) = match self.after {
+            Revision(0) => {
+                let turn = self.turn(send, &mut ticks).await?;
+                let listed = tokio::time::timeout(LISTING_MAX, self.list(send)).await;
+                drop(turn);
+                listed.map_err(|_| Over::Lagged(Revision(0)))??
+            }
+            after => (after, self.resume(after).await?),
+        };
+        let mut spoke = Instant::now();
         loop {
             let event = tokio::select! {
                 biased;
                 () = send.closed() => return Err(Over::Left),
                 item = news.next() => {
                     let batch = batch(item)?;
+                    // The rights of a change's own moment, or later ones.
+                    self.desk.reach(batch.revision).await;
                     cursor = batch.revision;
-                    self.delta(&batch)?
+                    match self.delta(&batch)? {
+                        // What concerns others must not keep the stream silent.
+                        None if spoke.elapsed() > self.bookmark_every => Some(self.bookmark(cursor)?),
+                        delta => delta,
+                    }
                 }
                 // It fires only while no batch is there: what the stream has not seen, nobody has.
                 _ = ticks.tick() => Some(self.bookmark(cursor)?),
             };
             if let Some(event) = event {
                 put(send, event).await?;
+                spoke = Instant::now();
+            }
+        }
+    }
+
+    /// Waits for a turn to list, and proves meanwhile that the stream lives: nothing was delivered yet.
+    async fn turn(&self, send: &Sender, ticks: &mut Interval) -> Result<SemaphorePermit<'_>, Over> {
+        let mut turn = std::pin::pin!(self.desk.listings.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                () = send.closed() => return Err(Over::Left),
+                turn = &mut turn => return turn.map_err(|_| Over::Left),
+                _ = ticks.tick() => put(send, self.bookmark(Revision(0))?).await?,
             }
         }
     }
@@ -147,22 +182,32 @@ impl Watcher {
         let state = self.desk.state();
         let standing = self.standing(&state)?;
         let news = self.subscribe(state.revision)?;
-        for tenant in state
-            .tenants
-            .values()
-            .filter(|tenant| standing.sees(&state, tenant))
-        {
-            let resolution = resolve::of(&state, tenant);
-            put(
-                send,
-                watch_response::Event::Initial(shown(&state, &resolution, &self.network)),
-            )
-            .await?;
+        for (number, tenant) in state.tenants.values().enumerate() {
+            if number % CHUNK == CHUNK - 1 {
+                tokio::task::yield_now().await;
+            }
+            if standing.sees(&state, tenant) {
+                let resolution = resolve::of(&state, tenant);
+                let initial = watch_response::Event::Initial(shown(&state, &resolution, &self.network));
+                let taken = tokio::time::timeout(LISTING_STALL, put(send, initial)).await;
+                taken.map_err(|_| Over::Lagged(Revision(0)))??;
+            }
         }
         let revision = state.revision;
         let done = watch_response::InitialDone { revision: revision.0 };
         put(send, watch_response::Event::InitialDone(done)).await?;
         Ok((revision, news))
+    }
+
+    /// A place in the hub behind a revision, once this node has it.
+    async fn resume(&self, after: Revision) -> Result<HubStream, Over> {
+        let news = self.subscribe(after)?;
+        let reached = tokio::time::timeout(AHEAD_PATIENCE, self.desk.reach(after));
+        reached.await.map_err(|_| {
+            let message = format!("this node has not reached revision {after}; ask another node");
+            Over::Refused(status::behind(message))
+        })?;
+        Ok(news)
     }
 
     fn subscribe(&self, after: Revision) -> Result<HubStream, Over> {
@@ -202,6 +247,9 @@ impl Watcher {
         let mut freshness = reading.freshness;
         // Never ahead of what was delivered: a stream resumes from here.
         freshness.revision = cursor.0;
+        if Mutant::BookmarkAhead.is_planted() {
+            freshness.revision += 5;
+        }
         Ok(watch_response::Event::Bookmark(watch_response::Bookmark {
             freshness: Some(freshness),
         }))

@@ -119,7 +119,11 @@ pub(super) const ONBOARD: [&str; 6] = [
 
 /// A world with an agent at work and one tenant being onboarded.
 pub(super) async fn onboarding(slug: &str) -> (World, Hand, v1::CreateTenantResponse) {
-    let world = World::founded().await;
+    onboarding_in(World::founded().await, slug).await
+}
+
+/// The same in a world of its own limits.
+pub(super) async fn onboarding_in(world: World, slug: &str) -> (World, Hand, v1::CreateTenantResponse) {
     let channel = join_agent(&world, "vn-1").await;
     let hand = Hand::dial(channel).await;
     wait_for(&world, |state| {

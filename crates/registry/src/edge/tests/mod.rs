@@ -5,9 +5,13 @@ mod docs;
 mod hand;
 mod joining;
 mod life;
+mod limits;
+mod listing;
 mod metrics;
 mod refusals;
+
 mod secrets;
+mod slow;
 mod watching;
 mod world;
 mod yardstick;

@@ -8,7 +8,7 @@ use reeve_proto::v1::tenant_service_client::TenantServiceClient;
 use tonic::Code;
 
 use super::*;
-use crate::edge::{Rate, Rates};
+use crate::config::{Rate, Rates};
 
 #[tokio::test]
 async fn a_bad_word_is_named_by_its_field() {

@@ -151,3 +151,96 @@ async fn a_revoked_watcher_hears_so_and_no_more() {
         "LAST_ADMIN"
     );
 }
+
+/// etcd 20221, and a node that lags behind the one that was watched before: nothing old is told, and the watcher hears
+/// that this node is not there yet.
+#[tokio::test]
+async fn a_start_ahead_of_this_node_is_sent_elsewhere() {
+    let world = World::founded().await;
+    let mut resolver = ResolverServiceClient::new(world.channel_as(ADMIN));
+    let ahead = v1::WatchRequest {
+        after_revision: world.state().revision.0 + 1_000,
+        ..Default::default()
+    };
+    let mut watch = resolver.watch(ahead).await.unwrap().into_inner();
+    let refused = next(&mut watch).await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_CAUGHT_UP");
+    assert!(reeve_proto::error::info(&refused).retry_after.is_some());
+}
+
+/// GHSA-xg4h-6gfc-h4m8 and what is like it: rights are looked at when a change is delivered, and they are those of the
+/// change's own moment even when watchers are told of it before State is published.
+#[tokio::test]
+async fn a_change_that_comes_with_a_revocation_is_not_delivered() {
+    let world = World::founded().await;
+    let mut resolver = ResolverServiceClient::new(enrol(&world, v1::Role::Service, "ehr", &[]).await);
+    let mut watch = resolver
+        .watch(v1::WatchRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(matches!(next(&mut watch).await.unwrap(), Event::InitialDone(_)));
+
+    // The next change is told, and its State is not published yet.
+    let gone = reeve_domain::TenantId::parse("t_000000000000").unwrap();
+    let upcoming = world.state().revision.next();
+    world
+        .rooms
+        .hub
+        .publish(upcoming, vec![reeve_domain::Event::Gone(gone)]);
+    let mut groups = GroupServiceClient::new(world.channel_as(ADMIN));
+    for _ in 0..20 {
+        groups
+            .list_regions(v1::ListRegionsRequest::default())
+            .await
+            .unwrap();
+    }
+    // It takes the rights away.
+    let mut access = AccessServiceClient::new(world.channel_as(ADMIN));
+    let revoke = v1::RevokePrincipalRequest {
+        request_id: id(),
+        principal_id: "spiffe://hospital/svc/ehr".into(),
+        reason: "left".into(),
+    };
+    access.revoke_principal(revoke).await.unwrap();
+    let ended = loop {
+        match next(&mut watch).await {
+            Ok(Event::Bookmark(bookmark)) => assert!(bookmark.freshness.unwrap().revision < upcoming.0),
+            Ok(event) => panic!("it was told {event:?}"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason(&ended), "PRINCIPAL_REVOKED");
+}
+
+/// etcd 15220, from the other side: what concerns others does not keep a stream silent.
+#[tokio::test]
+async fn a_stream_that_sees_nothing_hears_how_far_it_has_come_while_others_change() {
+    let world = World::founded().await;
+    let mut groups = GroupServiceClient::new(world.channel_as(ADMIN));
+    for number in 0..10 {
+        let region = v1::CreateRegionRequest {
+            request_id: id(),
+            region: Some(v1::Region {
+                name: format!("r-{number}"),
+                ..Default::default()
+            }),
+        };
+        groups.create_region(region).await.unwrap();
+    }
+    let created = world.state().revision;
+    let mut resolver = ResolverServiceClient::new(world.channel_as(ADMIN));
+    let behind = v1::WatchRequest {
+        after_revision: 2,
+        bookmark_interval: prost_types::Duration::try_from(Duration::from_millis(100)).ok(),
+        ..Default::default()
+    };
+    let mut watch = resolver.watch(behind).await.unwrap().into_inner();
+    loop {
+        match next(&mut watch).await.unwrap() {
+            Event::Bookmark(bookmark) if bookmark.freshness.unwrap().revision >= created.0 => break,
+            Event::Bookmark(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

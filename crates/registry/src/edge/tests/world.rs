@@ -22,8 +22,9 @@ use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::archive::{Archive, Cipher};
 use crate::authority::{Authority, FLEET_AUDIT_KEY, ISSUING_KEY, seal_new_key};
+use crate::config::{Limits, Rates};
 use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Forwarded, Handlers, Settings, Timing};
-use crate::edge::{Options, Rates, routes};
+use crate::edge::{Options, routes};
 use crate::hub::Hub;
 use crate::pilot::SightingsBoard;
 use crate::policy::Gate;
@@ -49,8 +50,16 @@ impl World {
     }
 
     pub(super) async fn with_rates(rates: Rates) -> World {
-        let options = Options {
+        World::with_limits(Limits {
             rates,
+            ..Limits::default()
+        })
+        .await
+    }
+
+    pub(super) async fn with_limits(limits: Limits) -> World {
+        let options = Options {
+            limits,
             ..Options::default()
         };
         World::with(options).await
@@ -99,8 +108,11 @@ impl World {
         let credentials = world.credentials("spiffe://hospital/node/1", usage);
         let tls = server_config(&credentials, ClientAuth::Optional).unwrap();
         let doors = routes(world.rooms.clone(), options).unwrap();
-        let server = Server::builder().add_routes(doors);
-        tokio::spawn(server.serve_with_incoming(incoming(listener, tls, &credentials)));
+        let server = Server::builder()
+            .max_concurrent_streams(options.limits.streams_per_connection)
+            .add_routes(doors);
+        let connections = incoming(listener, tls, &credentials, options.limits.bounds());
+        tokio::spawn(server.serve_with_incoming(connections));
         world
     }
 
@@ -113,6 +125,16 @@ impl World {
             .issue(&request.csr_pem, &id, &usage, hour, SystemTime::now())
             .unwrap();
         Credentials::from_pem(&issued.chain_pem, &request.key_pem, &self.root_pem).unwrap()
+    }
+
+    /// The same, with windows so small that whoever does not read is felt at once.
+    pub(super) fn narrow_channel_as(&self, id: &str) -> Channel {
+        let connector = connector(&self.credentials(id, Usage::Client), Expect::Node(1)).unwrap();
+        let tuning = Tuning {
+            stream_window_bytes: 64,
+            ..Tuning::default()
+        };
+        channel(&self.address.to_string(), connector, &tuning).unwrap()
     }
 
     fn dial(&self, connector: Connector) -> Channel {

@@ -79,6 +79,7 @@ fn name(request: &Request) -> (&'static str, bool) {
         "ReadIndex" => ("read index", false),
         "Propose" => ("propose", false),
         "Lead" => ("lead", false),
+        "SnapshotOffset" => ("offset", false),
         _ => ("another", false),
     }
 }

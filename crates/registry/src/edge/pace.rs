@@ -2,7 +2,6 @@
 
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,65 +12,24 @@ use reeve_domain::policy::Action;
 use reeve_proto::error::{self, Reason};
 use tonic::Status;
 
+use crate::config::{Rate, Rates};
+
 /// Buckets kept of one class; idle ones make room, and when none is idle newcomers wait.
 const KEYS_MAX: usize = 100_000;
 /// Calls between two countings.
 const COUNT_EVERY: u64 = 1_024;
 
-/// Calls a second, and how many may come at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    pub per_second: NonZeroU32,
-    pub burst: NonZeroU32,
-}
-
-/// The rates of each class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rates {
-    /// Answered from memory.
-    pub read: Rate,
-    /// Proposed to the log.
-    pub write: Rate,
-    /// Secrets, and who may enter.
-    pub secret: Rate,
-    /// Join calls of one address.
-    pub join: Rate,
-}
-
-const fn rate(per_second: u32, burst: u32) -> Rate {
-    let (Some(per_second), Some(burst)) = (NonZeroU32::new(per_second), NonZeroU32::new(burst)) else {
-        // Evaluated while compiling, with the numbers below.
-        panic!("a rate of nothing");
-    };
-    Rate { per_second, burst }
-}
-
-impl Default for Rates {
-    fn default() -> Rates {
-        const READ: Rate = rate(200_000, 200_000);
-        const WRITE: Rate = rate(20_000, 20_000);
-        const SECRET: Rate = rate(500, 5_000);
-        const JOIN: Rate = rate(20, 60);
-        Rates {
-            read: READ,
-            write: WRITE,
-            secret: SECRET,
-            join: JOIN,
-        }
-    }
-}
-
 /// All buckets of one node.
-pub(super) struct Limits {
+pub(super) struct Pace {
     read: Buckets<Arc<str>>,
     write: Buckets<Arc<str>>,
     secret: Buckets<Arc<str>>,
     join: Buckets<IpAddr>,
 }
 
-impl Limits {
-    pub(super) fn new(rates: Rates) -> Limits {
-        Limits {
+impl Pace {
+    pub(super) fn new(rates: Rates) -> Pace {
+        Pace {
             read: Buckets::new(rates.read),
             write: Buckets::new(rates.write),
             secret: Buckets::new(rates.secret),
@@ -148,8 +106,8 @@ mod tests {
 
     #[test]
     fn one_caller_does_not_use_up_anothers_calls() {
-        let limits = Limits::new(Rates {
-            secret: rate(1, 2),
+        let limits = Pace::new(Rates {
+            secret: Rate::new(1, 2),
             ..Rates::default()
         });
         let (a, b) = (Arc::from("a"), Arc::from("b"));
@@ -168,8 +126,8 @@ mod tests {
 
     #[test]
     fn joiners_are_counted_by_address() {
-        let limits = Limits::new(Rates {
-            join: rate(1, 1),
+        let limits = Pace::new(Rates {
+            join: Rate::new(1, 1),
             ..Rates::default()
         });
         let address = IpAddr::from([10, 0, 0, 1]);

@@ -9,6 +9,7 @@
 //! callers               services none of whose calls may fail
 //! changes, watchers ─► judge  what watchers were told (watching)
 //! registers ─► linear   clients of a few values, and whether some order explains what they were told
+//! release ◄─ steady     nodes of two releases, and clients that forgive nothing
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
 //! ```
 //! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
@@ -23,6 +24,7 @@ pub mod linear;
 pub mod memory;
 pub mod metrics;
 pub mod registers;
+pub mod release;
 pub mod scenarios;
 pub mod steady;
 pub mod storm;

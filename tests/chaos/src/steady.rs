@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tonic::{Request, Status};
 
 const WRITERS: usize = 4;
-const READERS: usize = 2;
+const READERS: usize = 3;
 /// One try may span an election; all of them span a node that restarts.
 const TRY_PATIENCE: Duration = Duration::from_secs(10);
 const TRIES_MAX: usize = 6;
@@ -32,19 +32,25 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Lets them loose on the whole registry: who is asked is the client's choice.
-    pub fn begin(fleet: &Fleet) -> Steady {
+    /// Lets them loose on the whole registry: each begins with another node, and goes on to the next when that one
+    /// does not serve.
+    pub fn begin(fleet: &Fleet) -> Result<Steady> {
         let (told, is_over) = (Told::default(), Arc::new(AtomicBool::new(false)));
         let mut tasks = JoinSet::new();
-        for number in 0..WRITERS {
-            let (api, told, is_over) = (fleet.api().clone(), told.clone(), is_over.clone());
-            tasks.spawn(async move { write(&api, number, &told, &is_over).await });
+        for number in 0..WRITERS + READERS {
+            let mut doors = fleet.addresses();
+            let first = number % doors.len();
+            doors.rotate_left(first);
+            let api = Api::connect(&doors, fleet.admin())?;
+            let (told, is_over) = (told.clone(), is_over.clone());
+            tasks.spawn(async move {
+                match number < WRITERS {
+                    true => write(&api, number, &told, &is_over).await,
+                    false => read(&api, &told, &is_over).await,
+                }
+            });
         }
-        for _ in 0..READERS {
-            let (api, told, is_over) = (fleet.api().clone(), told.clone(), is_over.clone());
-            tasks.spawn(async move { read(&api, &told, &is_over).await });
-        }
-        Steady { told, is_over, tasks }
+        Ok(Steady { told, is_over, tasks })
     }
 
     /// How much was acknowledged so far.

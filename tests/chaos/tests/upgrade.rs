@@ -1,152 +1,27 @@
 //! A registry is upgraded node by node, and nothing is lost on the way: what is new waits until every node can follow,
 //! and a node that cannot follow stops instead of guessing.
-//!
-//! Both releases are this program: `REEVE_PRETEND_VERSION` says which cluster versions it knows, and with them whether
-//! it can read and propose the one command that came with version 2 (a region whose name begins with `next-` is made
-//! with it). Everything else about another release is not simulated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use reeve_chaos::registers::Registers;
+use reeve_chaos::release::{
+    NEW, OLD, PROGRAM, RELEASE, change, cluster, gives_up, old, raised, raises, refuses_new, same_everywhere,
+    watch,
+};
 use reeve_chaos::steady::{Steady, create_region};
 use reeve_chaos::storm::Played;
 use reeve_chaos::world::registry;
-use reeve_client::v1::{
-    ErrorReason, GetClusterRequest, GetClusterResponse, ReadLevel, Role, TailRecordsRequest,
-    TransferLeaderRequest, read_level,
-};
-use reeve_client::{Api, Error, reason};
-use reeve_local::{Builder, Fleet, Node, until};
+use reeve_client::v1::{ErrorReason, Role, TransferLeaderRequest};
+use reeve_client::{Error, reason};
+use reeve_local::until;
 use reeve_proto::identity::KeyRequest;
-use tokio::task::JoinSet;
 
-const RELEASE: &str = "REEVE_PRETEND_VERSION";
-const OLD: &str = "1";
-const NEW: &str = "2";
 const REGISTERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How a node ends when it may not go on.
-const FATAL: i32 = 70;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 const BETWEEN: Duration = Duration::from_millis(500);
-
-/// Three nodes of the old release.
-fn old() -> Builder {
-    registry().node_env(RELEASE, OLD)
-}
-
-async fn cluster(node: &Node) -> Result<GetClusterResponse> {
-    let level = Some(read_level::Level::Stale(Default::default()));
-    let asked = GetClusterRequest {
-        read: Some(ReadLevel { level }),
-    };
-    Ok(node.api().cluster().get_cluster(asked).await?.into_inner())
-}
-
-/// Stops a node in peace and starts it as another release.
-async fn change(fleet: &Fleet, id: u64, release: &str) -> Result<()> {
-    let node = fleet.node(id)?;
-    node.stop().await?;
-    node.set_env(RELEASE, release);
-    node.start()?;
-    fleet.wait_whole().await
-}
-
-async fn raised(fleet: &Fleet) -> Result<()> {
-    until("version 2 on every node", PATIENCE, async || {
-        let mut versions = Vec::new();
-        for node in fleet.nodes() {
-            versions.push(cluster(node).await?.cluster_version);
-        }
-        Ok(versions.iter().all(|version| *version == 2).then_some(()))
-    })
-    .await
-}
-
-/// Every node has come to the same State.
-async fn same_everywhere(fleet: &Fleet) -> Result<()> {
-    until("the same State on every node", PATIENCE, async || {
-        let mut seen = Vec::new();
-        for node in fleet.nodes() {
-            let cluster = cluster(node).await?;
-            seen.push((cluster.applied_index, cluster.state_hash));
-        }
-        Ok(seen.windows(2).all(|pair| pair[0] == pair[1]).then_some(()))
-    })
-    .await
-}
-
-/// The node ends with the status of a node that may not go on, and its log says why.
-async fn gives_up(node: &Node, why: &[&str]) -> Result<()> {
-    until("the end of a node", PATIENCE, async || {
-        Ok((!node.is_running()).then_some(()))
-    })
-    .await?;
-    let code = node.exit_code();
-    ensure!(code == Some(FATAL), "node {} ended with {code:?}", node.id());
-    let log = std::fs::read_to_string(node.log())?;
-    let last = log.lines().rev().find(|line| line.contains("cannot go on"));
-    let last = last.context("its log does not say that it cannot go on")?;
-    for part in why {
-        ensure!(last.contains(part), "{part:?} is missing in: {last}");
-    }
-    Ok(())
-}
-
-/// What is new is refused each time, and as soon as the node has heard of the others it names one that is not upgraded.
-async fn refuses_new(api: &Api, name: &str, behind: u64) -> Result<()> {
-    let expected = format!("node {behind} runs {}", env!("CARGO_PKG_VERSION"));
-    until("a refusal that names who is behind", PATIENCE, async || {
-        let Err(refused) = create_region(api, name).await else {
-            return Ok(Some(Err(anyhow!("it was accepted"))));
-        };
-        let is_ours = reason(&refused) == Some(ErrorReason::ClusterVersionTooLow)
-            && refused.message().contains("upgrade all nodes first");
-        if !is_ours {
-            return Ok(Some(Err(anyhow!("another refusal: {refused}"))));
-        }
-        Ok(refused.message().contains(&expected).then_some(Ok(())))
-    })
-    .await?
-}
-
-/// Looks at all nodes all the while: no version may rise while an old node is left. True when one did.
-fn watch(fleet: &Fleet, old_left: &Arc<AtomicUsize>, is_over: &Arc<AtomicBool>) -> JoinSet<bool> {
-    let mut watching = JoinSet::new();
-    for node in fleet.nodes().to_vec() {
-        let (old_left, is_over) = (old_left.clone(), is_over.clone());
-        watching.spawn(async move {
-            let mut rose_early = false;
-            loop {
-                // The last look begins when all is over.
-                let is_last = is_over.load(Ordering::SeqCst);
-                let version = cluster(&node).await.map_or(0, |seen| seen.cluster_version);
-                rose_early |= version > 1 && old_left.load(Ordering::SeqCst) > 0;
-                if is_last {
-                    return rose_early;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        });
-    }
-    watching
-}
-
-/// How often the audit log says that the version rose.
-async fn raises(api: &Api) -> Result<usize> {
-    let all = TailRecordsRequest::default();
-    let mut records = api.audit().tail_records(all).await?.into_inner();
-    let mut count = 0;
-    while let Some(told) = records.message().await? {
-        let record = told.record.context("no record")?;
-        let shown = reeve_domain::audit::decode(&record.canonical).context("a record that cannot be read")?;
-        count += usize::from(shown.action == "cluster.raise_version" && shown.actor == "pilot");
-    }
-    Ok(count)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_last() -> Result<()> {
@@ -157,7 +32,7 @@ async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_las
     let old_left = Arc::new(AtomicUsize::new(3));
     let mut players = registers.play(6, 11, &is_over);
     let mut watching = watch(&fleet, &old_left, &is_over);
-    let steady = Steady::begin(&fleet);
+    let steady = Steady::begin(&fleet)?;
 
     for id in 1..=3 {
         if id == 3 {
@@ -202,7 +77,7 @@ async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_las
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn until_the_version_rises_the_way_back_is_open() -> Result<()> {
     let fleet = old().start().await?;
-    let steady = Steady::begin(&fleet);
+    let steady = Steady::begin(&fleet)?;
     for (id, release) in [(1, NEW), (2, NEW), (2, OLD), (1, OLD)] {
         change(&fleet, id, release).await?;
         ensure!(cluster(fleet.node(id)?).await?.cluster_version == 1);
@@ -221,11 +96,7 @@ async fn once_the_version_rose_an_old_program_stays_out() -> Result<()> {
     let node = fleet.node(2)?;
     node.stop().await?;
     node.set_env(RELEASE, OLD);
-    let why = [
-        "this cluster is at version 2",
-        env!("CARGO_PKG_VERSION"),
-        "install the program",
-    ];
+    let why = ["this cluster is at version 2", PROGRAM, "install the program"];
     // Twice: it says the same each time, and nothing of its folder is the worse for it.
     for _ in 0..2 {
         node.start()?;
@@ -283,6 +154,27 @@ async fn an_old_program_is_told_by_a_snapshot_too() -> Result<()> {
     );
     change(&fleet, 3, NEW).await?;
     same_everywhere(&fleet).await?;
+    fleet.shutdown().await
+}
+
+/// The check is checked: readers find a node that does not ask how far the others are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_misses_what_was_acknowledged_is_found() -> Result<()> {
+    const ENOUGH: usize = 300;
+    let fleet = registry()
+        .node_env("REEVE_MUTANT", "read_without_index")
+        .start()
+        .await?;
+    let steady = Steady::begin(&fleet)?;
+    until("many writes", PATIENCE, async || {
+        Ok((steady.acknowledged() > ENOUGH).then_some(()))
+    })
+    .await?;
+    let found = steady.end(&fleet).await.err().context("it was not noticed")?;
+    ensure!(
+        found.to_string().contains("a linearizable read missed"),
+        "{found:#}"
+    );
     fleet.shutdown().await
 }
 
@@ -348,7 +240,7 @@ async fn a_node_that_meets_an_unknown_command_stops_and_goes_on_once_it_is_upgra
     let why = [
         "log entry ",
         "command Rehearse",
-        env!("CARGO_PKG_VERSION"),
+        PROGRAM,
         "does not know",
         "install the program",
     ];

@@ -19,6 +19,7 @@ pub mod history;
 pub mod invariants;
 pub mod linear;
 pub mod metrics;
+mod player;
 pub mod registers;
 pub mod scenarios;
 pub mod storm;

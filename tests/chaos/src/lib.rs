@@ -23,6 +23,7 @@ pub mod invariants;
 pub mod linear;
 pub mod memory;
 pub mod metrics;
+mod player;
 pub mod registers;
 pub mod release;
 pub mod scenarios;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::linear::Answer;
 use crate::linear::register::Said;
-use crate::registers::Seen;
+use crate::registers::{NOBODY, Seen};
 
 struct Change<'a> {
     seen: &'a Seen,
@@ -52,7 +52,7 @@ fn change(seen: &Seen) -> Option<Change<'_>> {
         Answer::Known {
             said: Said::Done { revision },
             at_ns,
-        } if seen.client != usize::MAX => Some(Change {
+        } if seen.client != NOBODY => Some(Change {
             seen,
             asked_ns: seen.asked_ns,
             told_ns: *at_ns,

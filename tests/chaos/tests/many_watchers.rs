@@ -119,7 +119,10 @@ async fn ten_thousand_watchers_on_one_node_hear_each_change() -> Result<()> {
         .context("some were not told")??;
     let most = opened.max(resident_bytes(node)?);
     let each = most.saturating_sub(before) / heard.len() as u64;
-    println!("{} watchers, {each} bytes each; before {before}, opened {opened}, most {most}", heard.len());
+    println!(
+        "{} watchers, {each} bytes each; before {before}, opened {opened}, most {most}",
+        heard.len()
+    );
 
     ensure!(
         heard.len() == CONNECTIONS * STREAMS_EACH,

@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn each_property_is_missed_by_its_name() {
         let good = stream(1, vec![delta(2), delta(3), Heard::Bookmark(5), delta(6)]);
-        assert_eq!(said(&[good.clone()], &[3, 6]), "whole");
+        assert_eq!(said(std::slice::from_ref(&good), &[3, 6]), "whole");
         let cases: [(&str, Stream); 9] = [
             ("unique", stream(1, vec![delta(2), delta(2)])),
             ("ordered", stream(1, vec![delta(2), delta(3), delta(2)])),
@@ -277,7 +277,7 @@ mod tests {
             let found = said(&[good.clone(), bad.clone()], &[]);
             assert!(found.contains(property), "{property}: {found} of {bad:?}");
         }
-        assert!(said(&[good.clone()], &[4]).contains("nobody heard of revision 4"));
+        assert!(said(std::slice::from_ref(&good), &[4]).contains("nobody heard of revision 4"));
         assert_eq!(said(&[good], &[99]), "whole", "nobody listened any more");
     }
 

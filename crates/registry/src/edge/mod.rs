@@ -113,6 +113,7 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
     if options.empty {
         routes = routes.add_service(serve!(BenchServiceServer, bench::Bench { desk: desk_of() }));
     }
-    let door = axum::middleware::from_fn_with_state(desk.clone(), admit::door);
-    Ok(Routes::from(routes.into_axum_router().layer(door)))
+    let router = resolver::route(routes.into_axum_router(), desk.clone(), request_bytes);
+    let door = axum::middleware::from_fn_with_state(desk, admit::door);
+    Ok(Routes::from(router.layer(door)))
 }

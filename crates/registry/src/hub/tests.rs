@@ -88,15 +88,31 @@ async fn a_replay_is_not_told_twice() {
     }
 }
 
-#[test]
-fn an_event_is_encoded_once() {
-    let batch = super::Batch::new(Revision(1), vec![Event::Node]);
-    let first = batch.wire(0, |_| bytes::Bytes::from_static(b"once")).unwrap();
-    let second = batch.wire(0, |_| unreachable!("encoded again")).unwrap();
-    assert_eq!(
-        (first.as_ptr(), batch.wire(1, |_| unreachable!()).is_none()),
-        (second.as_ptr(), true)
-    );
+#[tokio::test]
+async fn a_change_is_encoded_once_for_each_network_while_it_is_new() {
+    let hub = Hub::default();
+    let mut stream = hub.watch(Revision(0)).unwrap();
+    fill(&hub, 1..=1);
+    let Some(HubItem::Batch(batch)) = stream.next().await else {
+        panic!("no batch")
+    };
+    let once = || Some(bytes::Bytes::from_static(b"once"));
+    let first = batch.wire("default", once).unwrap();
+    let second = batch.wire("default", || unreachable!("encoded again")).unwrap();
+    assert_eq!(first.as_ptr(), second.as_ptr());
+    assert_eq!(batch.wire("vpn", || None), None);
+    assert_eq!(batch.wire("vpn", || unreachable!("encoded again")), None);
+
+    // Nobody who is up to date wants it any more: it is not kept beside the events.
+    fill(&hub, 2..=(QUEUE_MAX as u64 + 1));
+    let mut encoded = 0;
+    for _ in 0..2 {
+        batch.wire("default", || {
+            encoded += 1;
+            once()
+        });
+    }
+    assert_eq!(encoded, 2);
 }
 
 /// What etcd got wrong, by the number of its report; raft.md of the research has the list.

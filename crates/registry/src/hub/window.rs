@@ -1,37 +1,64 @@
-//! The last revisions, in order, each encoded at most once.
+//! The last revisions, in order, each encoded once for all who see everything.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use reeve_domain::{Event, Revision};
 
 /// Revisions that are kept in memory for streams that resume.
 pub const WINDOW_MAX: usize = 100_000;
+
+/// Encoded changes are kept for the newest ones: who is further behind encodes for itself.
+const WIRE_MAX: usize = super::QUEUE_MAX;
+/// Networks for which a change is encoded; watchers of others encode for themselves.
+const NETWORKS_MAX: usize = 8;
 
 /// All events of one change.
 #[derive(Debug)]
 pub struct Batch {
     pub revision: Revision,
     pub events: Vec<Event>,
-    wire: Box<[OnceLock<Bytes>]>,
+    wire: Mutex<Wire>,
+}
+
+#[derive(Debug, Default)]
+struct Wire {
+    is_old: bool,
+    /// By network; none when there is nothing to tell.
+    encoded: Vec<(Box<str>, Option<Bytes>)>,
 }
 
 impl Batch {
     /// The events of one revision; there may be none.
     pub fn new(revision: Revision, events: Vec<Event>) -> Batch {
-        let wire = events.iter().map(|_| OnceLock::new()).collect();
         Batch {
             revision,
             events,
-            wire,
+            wire: Mutex::default(),
         }
     }
 
-    /// An event's bytes on the wire: the first watcher encodes, all others share.
-    pub fn wire(&self, index: usize, encode: impl FnOnce(&Event) -> Bytes) -> Option<Bytes> {
-        let event = self.events.get(index)?;
-        Some(self.wire[index].get_or_init(|| encode(event)).clone())
+    /// What everybody is sent who sees all of it from a network: the first encodes, the others share.
+    pub fn wire(&self, network: &str, encode: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        let mut wire = self.wire.lock();
+        if let Some((_, bytes)) = wire.encoded.iter().find(|(known, _)| **known == *network) {
+            return bytes.clone();
+        }
+        let bytes = encode();
+        if !wire.is_old && wire.encoded.len() < NETWORKS_MAX {
+            wire.encoded.push((network.into(), bytes.clone()));
+        }
+        bytes
+    }
+
+    /// From here on nothing encoded is kept.
+    fn grow_old(&self) {
+        *self.wire.lock() = Wire {
+            is_old: true,
+            encoded: Vec::new(),
+        };
     }
 }
 
@@ -77,6 +104,10 @@ impl Window {
             *self = Window::beginning_after(Revision(batch.revision.0 - 1));
         }
         self.batches.push_back(Arc::new(batch));
+        let aged = self.batches.len().checked_sub(WIRE_MAX + 1);
+        if let Some(old) = aged.and_then(|at| self.batches.get(at)) {
+            old.grow_old();
+        }
         while self.batches.len() > WINDOW_MAX {
             self.base = self.batches.pop_front().map_or(self.base, |gone| gone.revision);
         }

@@ -2,7 +2,7 @@
 
 use reeve_domain::access::Principal;
 use reeve_domain::operation::Report;
-use reeve_domain::policy::{self, Action, Decision, Role};
+use reeve_domain::policy::{self, Action, Decision, Role, Scope};
 use reeve_domain::{Actor, State, Tenant, TenantId};
 
 use tokio::time::{Duration, Instant};
@@ -92,6 +92,11 @@ impl<'a> Standing<'a> {
     /// Whether a tenant of this id may exist for the caller; for one that is gone.
     pub fn sees_id(&self, tenant: &TenantId) -> bool {
         self.in_scope(Some(tenant))
+    }
+
+    /// Whether no tenant is hidden from the caller: then it sees what all of its kind see.
+    pub fn sees_everything(&self) -> bool {
+        self.principal.scope == Scope::Fleet && self.principal.role != Role::Agent
     }
 
     /// The permit for one tenant, or for what concerns none.

@@ -2,6 +2,7 @@
 
 mod credential;
 mod watch;
+mod wire;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const BOUND_DEFAULT: Duration = Duration::from_secs(10);
 const STALE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Claims in one batch.
 const BATCH_MAX: usize = 1_000;
+
+pub(super) use wire::route;
 
 pub(super) struct Resolver {
     pub desk: Desk,
@@ -95,10 +98,12 @@ impl ResolverService for Resolver {
 
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
 
-    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let (call, wire) = self.desk.admit(request)?;
-        let watcher = watch::Watcher::begin(self.desk.clone(), call, wire)?;
-        Ok(Response::new(watcher.spawn()))
+    async fn watch(
+        &self,
+        _request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        // Its own route stands before this one.
+        Err(Status::unimplemented("watches are served elsewhere"))
     }
 
     async fn get_credential(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use prost::Message;
 use reeve_domain::{Event, Revision, State, resolve};
 use reeve_proto::v1::{WatchRequest, WatchResponse, watch_response};
 use tokio::sync::{SemaphorePermit, mpsc};
@@ -18,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::shown;
+use super::wire::Frame;
 use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
 use crate::edge::{parse, status};
@@ -38,7 +40,7 @@ const LISTING_MAX: Duration = Duration::from_secs(120);
 /// A start ahead of this node is waited for so long: another node may be there already.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 
-type Sender = mpsc::Sender<Result<WatchResponse, Status>>;
+type Sender = mpsc::Sender<Result<Frame, Status>>;
 
 /// What one stream works with.
 pub(super) struct Watcher {
@@ -72,7 +74,7 @@ impl Over {
         }
     }
 
-    fn last_word(self) -> Option<Result<WatchResponse, Status>> {
+    fn last_word(self) -> Option<Result<Frame, Status>> {
         let event = match self {
             Over::Left => return None,
             Over::Refused(status) => return Some(Err(status)),
@@ -83,7 +85,7 @@ impl Over {
                 oldest_revision: oldest.0,
             }),
         };
-        Some(Ok(WatchResponse { event: Some(event) }))
+        Some(Ok(own(event)))
     }
 }
 
@@ -112,7 +114,7 @@ impl Watcher {
     }
 
     /// Runs until the caller leaves, is too slow, or loses its rights.
-    pub(super) fn spawn(self) -> BoxStream<'static, Result<WatchResponse, Status>> {
+    pub(super) fn spawn(self) -> BoxStream<'static, Result<Frame, Status>> {
         let (send, receive) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(async move {
             let Err(over) = self.run(&send).await;
@@ -140,7 +142,7 @@ impl Watcher {
         };
         let mut spoke = Instant::now();
         loop {
-            let event = tokio::select! {
+            let frame = tokio::select! {
                 biased;
                 () = send.closed() => return Err(Over::Left),
                 item = news.next() => {
@@ -150,15 +152,15 @@ impl Watcher {
                     cursor = batch.revision;
                     match self.delta(&batch)? {
                         // What concerns others must not keep the stream silent.
-                        None if spoke.elapsed() > self.bookmark_every => Some(self.bookmark(cursor)?),
+                        None if spoke.elapsed() > self.bookmark_every => Some(own(self.bookmark(cursor)?)),
                         delta => delta,
                     }
                 }
                 // It fires only while no batch is there: what the stream has not seen, nobody has.
-                _ = ticks.tick() => Some(self.bookmark(cursor)?),
+                _ = ticks.tick() => Some(own(self.bookmark(cursor)?)),
             };
-            if let Some(event) = event {
-                put(send, event).await?;
+            if let Some(frame) = frame {
+                send.send(Ok(frame)).await.map_err(|_| Over::Left)?;
                 spoke = Instant::now();
             }
         }
@@ -219,9 +221,17 @@ impl Watcher {
     }
 
     /// What one change means for this caller; nothing when it concerns others.
-    fn delta(&self, batch: &Arc<Batch>) -> Result<Option<watch_response::Event>, Over> {
+    fn delta(&self, batch: &Arc<Batch>) -> Result<Option<Frame>, Over> {
         let state = self.desk.state();
         let standing = self.standing(&state)?;
+        if standing.sees_everything() {
+            let encode = || Some(self.seen(batch, &state, &standing)?.encode_to_vec().into());
+            return Ok(batch.wire(&self.network, encode).map(Frame::Shared));
+        }
+        Ok(self.seen(batch, &state, &standing).map(Frame::Own))
+    }
+
+    fn seen(&self, batch: &Batch, state: &State, standing: &Standing<'_>) -> Option<WatchResponse> {
         let mut delta = watch_response::Delta {
             revision: batch.revision.0,
             ..Default::default()
@@ -229,7 +239,7 @@ impl Watcher {
         for event in &batch.events {
             match event {
                 Event::Resolves(resolution) if standing.sees_id(&resolution.tenant) => {
-                    delta.changed.push(shown(&state, resolution, &self.network));
+                    delta.changed.push(shown(state, resolution, &self.network));
                 }
                 Event::Gone(tenant) if standing.sees_id(tenant) => {
                     delta.removed_tenant_ids.push(tenant.to_string());
@@ -238,7 +248,8 @@ impl Watcher {
             }
         }
         let is_empty = delta.changed.is_empty() && delta.removed_tenant_ids.is_empty();
-        Ok((!is_empty).then_some(watch_response::Event::Delta(delta)))
+        let event = Some(watch_response::Event::Delta(delta));
+        (!is_empty).then_some(WatchResponse { event })
     }
 
     fn bookmark(&self, cursor: Revision) -> Result<watch_response::Event, Over> {
@@ -275,8 +286,11 @@ fn batch(item: Option<HubItem>) -> Result<Arc<Batch>, Over> {
 }
 
 async fn put(send: &Sender, event: watch_response::Event) -> Result<(), Over> {
-    let message = WatchResponse { event: Some(event) };
-    send.send(Ok(message)).await.map_err(|_| Over::Left)
+    send.send(Ok(own(event))).await.map_err(|_| Over::Left)
+}
+
+fn own(event: watch_response::Event) -> Frame {
+    Frame::Own(WatchResponse { event: Some(event) })
 }
 
 fn ticks(every: Duration) -> Interval {

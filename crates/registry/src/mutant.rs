@@ -27,6 +27,8 @@ pub enum Mutant {
     ShortSnapshot,
     /// A change of the group that a crash left half done stays so.
     LeaveJoint,
+    /// A restore believes records that nobody signed.
+    RestoreTakesUnsigned,
 }
 
 impl Mutant {
@@ -44,6 +46,7 @@ impl Mutant {
             Mutant::ReadBeforeApplied => "read_before_applied",
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
+            Mutant::RestoreTakesUnsigned => "restore_takes_unsigned",
         }
     }
 

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod connector;
 pub mod credentials;
 pub mod csr;
+pub mod record;
 pub mod server;
 pub mod spiffe;
 pub mod token;

@@ -389,7 +389,11 @@ pub fn suspend(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Resul
 
 /// Resolves a suspended tenant again. A dispute ends with it, and the tenant takes back the claims that it lost.
 pub fn resume(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result<Change, Refusal> {
-    let lost = state.tenant(id)?.dispute.clone().map_or_else(Vec::new, |d| d.claims);
+    let lost = state
+        .tenant(id)?
+        .dispute
+        .clone()
+        .map_or_else(Vec::new, |d| d.claims);
     if let Some(taken) = lost.iter().find(|claim| state.claims.contains_key(*claim)) {
         return Err(Refusal::ClaimTaken(taken.clone()));
     }

@@ -72,7 +72,11 @@ impl From<Signed> for v1::SignedRecord {
         v1::SignedRecord {
             statement: signed.statement,
             signature: signed.signature,
-            chain: signed.chain.into_iter().map(serde_bytes::ByteBuf::into_vec).collect(),
+            chain: signed
+                .chain
+                .into_iter()
+                .map(serde_bytes::ByteBuf::into_vec)
+                .collect(),
         }
     }
 }

@@ -30,9 +30,7 @@ impl<'a> Heard<'a> {
             }
             let known = newest.entry(statement.agent.clone()).or_default();
             *known = statement.revision.max(*known);
-            let kept = latest
-                .entry((subject, &statement.agent))
-                .or_insert(statement);
+            let kept = latest.entry((subject, &statement.agent)).or_insert(statement);
             if kept.revision < statement.revision {
                 *kept = statement;
             }

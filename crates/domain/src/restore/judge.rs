@@ -138,7 +138,14 @@ fn group(state: &State, heard: &Heard, name: &Name) -> Option<Draft> {
         });
     }
     let take = Take::Group(hosting.clone());
-    Some(draft(subject, name.to_string(), known.is_some(), told, clashes, take))
+    Some(draft(
+        subject,
+        name.to_string(),
+        known.is_some(),
+        told,
+        clashes,
+        take,
+    ))
 }
 
 /// The identity of an agent.

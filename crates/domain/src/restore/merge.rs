@@ -143,7 +143,10 @@ fn take_over(
         display_name: known
             .as_ref()
             .map_or_else(|| hosted.slug.to_string(), |known| known.display_name.clone()),
-        labels: known.as_ref().map(|known| known.labels.clone()).unwrap_or_default(),
+        labels: known
+            .as_ref()
+            .map(|known| known.labels.clone())
+            .unwrap_or_default(),
         operation: known.as_ref().and_then(|known| known.operation.clone()),
         dispute: (!lost.is_empty()).then(|| Dispute {
             clashes: Vec::new(),
@@ -201,7 +204,11 @@ fn end_operation(state: &mut State, at: Stamp, id: &TenantId, end: Option<End>) 
 fn fence(state: &mut State, at: Stamp, id: &TenantId, verdict: &Verdict) {
     // A tenant that is not there has nothing to fence.
     let _ = state.edit_tenant(id, at, |tenant| {
-        let claims = tenant.dispute.take().map(|dispute| dispute.claims).unwrap_or_default();
+        let claims = tenant
+            .dispute
+            .take()
+            .map(|dispute| dispute.claims)
+            .unwrap_or_default();
         tenant.dispute = Some(Dispute {
             clashes: verdict.clashes.clone(),
             claims,
@@ -259,7 +266,10 @@ fn events(state: &State, subject: &Subject) -> Vec<Event> {
     match subject {
         Subject::Tenant(id) => {
             let tenant = state.tenants.get(id);
-            tenant.map(|tenant| Event::Resolves(resolve::of(state, tenant))).into_iter().collect()
+            tenant
+                .map(|tenant| Event::Resolves(resolve::of(state, tenant)))
+                .into_iter()
+                .collect()
         }
         Subject::Group(name) => vec![Event::Group(name.clone())],
     }

@@ -69,8 +69,14 @@ pub fn testimony(folder: &Path, state: &State) -> Result<Testimony, BackupError>
 }
 
 fn hear(path: &Path, state: &State, judge: &Judge, testimony: &mut Testimony) -> Result<(), BackupError> {
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let length = fs::metadata(path).map_err(|error| BackupError::file(path, error))?.len();
+    let file = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let length = fs::metadata(path)
+        .map_err(|error| BackupError::file(path, error))?
+        .len();
     if length > FILE_BYTES_MAX {
         return Err(BackupError::file(path, "it is larger than any agent's records"));
     }
@@ -117,7 +123,10 @@ fn refused(file: &str, signed: &Signed, why: String) -> Refused {
     let told = read(signed).ok();
     Refused {
         file: file.to_owned(),
-        subject: told.as_ref().map(|told| told.said.subject().to_string()).unwrap_or_default(),
+        subject: told
+            .as_ref()
+            .map(|told| told.said.subject().to_string())
+            .unwrap_or_default(),
         revision: told.map_or(Revision(0), |told| told.revision).0,
         why,
     }

@@ -171,7 +171,11 @@ pub async fn restore(order: &Order) -> Result<Made, BackupError> {
         heard: order.records.as_ref().map(|_| Heard {
             files: testimony.files,
             records: testimony.statements.len() as u64,
-            verdicts: restored.verdicts.iter().map(|(verdict, _)| Told::of(verdict)).collect(),
+            verdicts: restored
+                .verdicts
+                .iter()
+                .map(|(verdict, _)| Told::of(verdict))
+                .collect(),
             refused: testimony.refused,
             unsaid: restored.unsaid,
         }),
@@ -235,7 +239,10 @@ fn fill_archive(
         Ok(archive.write(change)?)
     })?;
     let merged = restored.verdicts.iter().map(|(_, applied)| applied);
-    for change in std::iter::once(&restored.applied).chain(merged).filter_map(Change::of) {
+    for change in std::iter::once(&restored.applied)
+        .chain(merged)
+        .filter_map(Change::of)
+    {
         archive.write(change)?;
     }
     archive.flush_durable()?;

@@ -96,7 +96,7 @@ impl Show for Made {
             ("admin", self.admin_cert.display().to_string()),
         ]);
         if let Some(heard) = told.below("heard") {
-            text.push_str(&heard::table(&heard));
+            text.push_str(&heard::table_of(&heard));
         }
         text
     }

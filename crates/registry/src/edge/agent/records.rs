@@ -64,7 +64,12 @@ impl Told {
     }
 
     /// What is newer than what was told, in order and in pieces; it counts as told from now on.
-    pub(super) fn lacking(&mut self, state: &State, group: &Group, agent: &Name) -> Vec<Vec<(Revision, Said)>> {
+    pub(super) fn lacking(
+        &mut self,
+        state: &State,
+        group: &Group,
+        agent: &Name,
+    ) -> Vec<Vec<(Revision, Said)>> {
         let mut lacking = Vec::new();
         // Only the primary hosts; who else is in the group has nothing to tell.
         if &group.primary != agent {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reeve_client::Api;
+use reeve_proto::identity::record::Judge;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -17,6 +18,7 @@ use crate::identity::IdentityFiles;
 use crate::journal::Journal;
 use crate::link::{Link, Place};
 use crate::perform::Performer;
+use crate::records::{Keeper, Store};
 
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
@@ -73,7 +75,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         host: config.postgres.advertise_host.clone(),
         port: config.advertised_port(),
     };
-    let link = Link::new(api.clone(), Arc::new(performer), place);
+    let judge = Judge::new(spiffe.cluster(), &files.root_pem()?).context("root.crt")?;
+    let store = Store::open(&config.data_dir, &config.name, judge).context("the records cannot be opened")?;
+    let keeper = Keeper::start(store).context("the records' thread cannot be started")?;
+    let link = Link::new(api.clone(), Arc::new(performer), place, keeper);
 
     let http = http::serve(config.http.listen, host.clone(), link.clone());
     tokio::spawn(async move {

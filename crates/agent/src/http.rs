@@ -62,6 +62,7 @@ struct Metrics {
     connected: Gauge<i64, AtomicI64>,
     steps: Gauge<i64, AtomicI64>,
     reports: Gauge<i64, AtomicI64>,
+    records: [Gauge<i64, AtomicI64>; 3],
 }
 
 impl Metrics {
@@ -85,6 +86,14 @@ impl Metrics {
             "agent_reports_unacknowledged",
             "Reports that no node has acknowledged",
         );
+        let records = [
+            gauge("agent_records", "Records of the registry on disk"),
+            gauge("agent_records_kept", "Records kept since the agent started"),
+            gauge(
+                "agent_records_not_kept",
+                "Records that were not believed or could not be written since the agent started",
+            ),
+        ];
         Metrics {
             registry,
             pg_up,
@@ -92,6 +101,7 @@ impl Metrics {
             connected,
             steps,
             reports,
+            records,
         }
     }
 
@@ -103,6 +113,10 @@ impl Metrics {
         self.connected.set(i64::from(link.is_connected()));
         self.steps.set(steps as i64);
         self.reports.set(reports as i64);
+        let (held, kept, not_kept) = link.records();
+        for (gauge, value) in self.records.iter().zip([held as u64, kept, not_kept]) {
+            gauge.set(value as i64);
+        }
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => (StatusCode::OK, text),

@@ -82,6 +82,11 @@ impl IdentityFiles {
         .map_err(Error::Files)
     }
 
+    /// The root that everybody trusts.
+    pub fn root_pem(&self) -> Result<String, Error> {
+        Ok(self.read("root.crt")?.unwrap_or_default())
+    }
+
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
         let path = self.path(name);
         disk::write_durably(&path, text.as_bytes()).map_err(|source| Error::Disk { path, source })

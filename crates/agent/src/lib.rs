@@ -16,4 +16,5 @@ pub mod identity;
 pub mod journal;
 pub mod link;
 pub mod perform;
+pub mod records;
 pub mod steps;

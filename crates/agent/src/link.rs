@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
 use crate::perform::Performer;
+use crate::records::Keeper;
 
 const BEAT: Duration = Duration::from_secs(1);
 /// Without an acknowledged heartbeat for so long, the node is left.
@@ -44,6 +45,7 @@ pub struct Link {
     api: Api,
     performer: Arc<Performer>,
     place: Place,
+    records: Keeper,
     boot_id: String,
     /// Reports that no node has acknowledged.
     unsaid: Arc<Mutex<BTreeMap<Key, StepReport>>>,
@@ -61,11 +63,12 @@ fn key_of(key: &StepKey) -> Key {
 
 impl Link {
     /// Nothing is dialled yet.
-    pub fn new(api: Api, performer: Arc<Performer>, place: Place) -> Link {
+    pub fn new(api: Api, performer: Arc<Performer>, place: Place, records: Keeper) -> Link {
         Link {
             api,
             performer,
             place,
+            records,
             boot_id: uuid::Uuid::new_v4().to_string(),
             unsaid: Arc::default(),
             at_work: Arc::default(),
@@ -82,6 +85,11 @@ impl Link {
     /// Steps at work and reports on their way.
     pub fn load(&self) -> (usize, usize) {
         (self.at_work.lock().len(), self.unsaid.lock().len())
+    }
+
+    /// The registry's records on disk, kept in this life, and not kept.
+    pub fn records(&self) -> (usize, u64, u64) {
+        self.records.counts()
     }
 
     /// Keeps a session open for ever.
@@ -191,6 +199,7 @@ impl Link {
                 }
             }
             Down::Order(order) => self.begin(order),
+            Down::Records(batch) => self.records.take(batch.records),
             Down::ReportAck(ack) => {
                 if !ack.refused.is_empty() {
                     warn!(why = ack.refused, "the registry turned a report away");
@@ -249,6 +258,7 @@ impl Link {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held_epochs: held.map(|(group, epoch)| HeldEpoch { group, epoch }).collect(),
             facts: Some(self.facts().await.0),
+            held_records: self.records.begin(),
         }
     }
 

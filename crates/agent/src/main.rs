@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use reeve_agent::agent;
 use reeve_agent::config::{self, LogFormat, Logs};
+use reeve_agent::{agent, records};
 use tracing_subscriber::EnvFilter;
 
 /// The agent beside one PostgreSQL instance.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  reeve-agent --config agent.toml join --token-file token\n  reeve-agent --config agent.toml\n  reeve-agent --config agent.toml config print --provenance"
+    after_help = "Examples:\n  reeve-agent --config agent.toml join --token-file token\n  reeve-agent --config agent.toml\n  reeve-agent --config agent.toml records export vn-1.records\n  reeve-agent --config agent.toml config print --provenance"
 )]
 struct Cli {
     /// Settings in TOML.
@@ -34,10 +34,24 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
+    /// The registry's records of what is hosted here.
+    Records {
+        #[command(subcommand)]
+        verb: RecordsVerb,
+    },
     /// Look at the settings.
     Config {
         #[command(subcommand)]
         verb: ConfigVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum RecordsVerb {
+    /// Write all of them to one file, for `reeve cluster snapshot restore --records`; no registry is asked.
+    Export {
+        /// Its name ends in .records
+        file: PathBuf,
     },
 }
 
@@ -62,6 +76,14 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     start_logs(&layered.config.logs)?;
+    if let Some(Verb::Records {
+        verb: RecordsVerb::Export { file },
+    }) = &cli.verb
+    {
+        let count = records::export(&layered.config.data_dir, &layered.config.name, file)?;
+        println!("{count} records in {}", file.display());
+        return Ok(());
+    }
     // Only the first call counts, and there is only one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

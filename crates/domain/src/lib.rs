@@ -18,6 +18,7 @@ pub mod ids;
 pub mod operation;
 pub mod plan;
 pub mod policy;
+pub mod record;
 pub mod refusal;
 pub mod request;
 pub mod resolve;

@@ -56,7 +56,9 @@ pub fn by_claim(state: &State, claim: &Claim) -> Result<Resolution, Refusal> {
 pub fn of(state: &State, tenant: &Tenant) -> Resolution {
     let group = state.groups.get(&tenant.placement.group);
     let write = match group {
-        Some(group) if tenant.access_mode != AccessMode::Fenced => places_to_write(group),
+        Some(group) if tenant.access_mode != AccessMode::Fenced && tenant.dispute.is_none() => {
+            places_to_write(group)
+        }
         _ => Vec::new(),
     };
     Resolution {
@@ -99,6 +101,8 @@ pub fn explain(state: &State, claim: &Claim) -> Vec<String> {
         format!("{claim}: held by tenant {} ({id})", tenant.slug),
         format!("tenant is {}", tenant.status.word()),
     ];
+    let clashes = tenant.dispute.iter().flat_map(|dispute| &dispute.clashes);
+    lines.extend(clashes.map(|clash| format!("FENCED: {clash}")));
     let Some(group) = state.groups.get(&tenant.placement.group) else {
         return lines;
     };
@@ -110,7 +114,8 @@ pub fn explain(state: &State, claim: &Claim) -> Vec<String> {
         group.epoch,
         if group.fenced { ", FENCED" } else { "" }
     ));
-    for endpoint in places_to_write(group) {
+    let is_closed = tenant.dispute.is_some();
+    for endpoint in places_to_write(group).into_iter().filter(|_| !is_closed) {
         lines.push(format!(
             "write {}:{}/{} as {} over network {}, verify-full, credential v{}",
             endpoint.host,

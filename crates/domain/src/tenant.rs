@@ -8,6 +8,7 @@ use crate::group;
 use crate::ids::{OperationId, PlacementNumber, Revision, Stamp, TenantId};
 use crate::operation::{self, Kind};
 use crate::refusal::Refusal;
+use crate::restore::Dispute;
 use crate::secret::Sealed;
 use crate::state::{Change, State};
 use crate::words::{Cidr, Claim, Name, Slug};
@@ -41,6 +42,10 @@ pub struct Tenant {
     pub modified: Revision,
     /// The operation that holds it.
     pub operation: Option<OperationId>,
+    /// A restore found what does not fit: nobody is sent to it until a person has decided. Left out while there is
+    /// none: every State before is as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispute: Option<Dispute>,
 }
 
 /// Where a tenant stands in its life.
@@ -278,6 +283,7 @@ pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Resul
         updated: at,
         modified: state.revision.next(),
         operation: Some(order.operation.clone()),
+        dispute: None,
     };
     let steps = operation::steps(Kind::Onboard, &agent);
     let operation = operation::begin(
@@ -381,17 +387,32 @@ pub fn suspend(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Resul
     })
 }
 
-/// Resolves a suspended tenant again.
+/// Resolves a suspended tenant again. A dispute ends with it, and the tenant takes back the claims that it lost.
 pub fn resume(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result<Change, Refusal> {
-    state.edit_tenant(id, at, |tenant| {
+    let lost = state
+        .tenant(id)?
+        .dispute
+        .clone()
+        .map_or_else(Vec::new, |d| d.claims);
+    if let Some(taken) = lost.iter().find(|claim| state.claims.contains_key(*claim)) {
+        return Err(Refusal::ClaimTaken(taken.clone()));
+    }
+    let change = state.edit_tenant(id, at, |tenant| {
         tenant.check_etag(etag)?;
         tenant.check_free()?;
-        if tenant.status != Status::Suspended {
+        let is_disputed = tenant.dispute.take().is_some();
+        if tenant.status != Status::Suspended && !(is_disputed && tenant.status == Status::Active) {
             return Err(tenant.wrong_state("only a suspended tenant can be resumed"));
         }
         tenant.status = Status::Active;
+        tenant.claims.extend(lost.iter().cloned());
+        tenant.claims.sort();
         Ok(())
-    })
+    })?;
+    for claim in lost {
+        state.claims.insert(claim, id.clone());
+    }
+    Ok(change)
 }
 
 /// An order to take a tenant out.

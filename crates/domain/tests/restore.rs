@@ -17,6 +17,9 @@ fn order(cluster: &str) -> Restore {
         admin: "spiffe://hospital/person/vera".into(),
         salt: [7; 16],
         reason: "from a copy".into(),
+        heard: Vec::new(),
+        audit_keys: Default::default(),
+        seed: [9; 16],
     }
 }
 

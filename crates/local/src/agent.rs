@@ -63,6 +63,11 @@ impl Agent {
         &self.postgres
     }
 
+    /// Its settings, for its program's other verbs.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Gets its identity with a token, as on a real machine.
     pub(crate) async fn join(&self, token: &JoinToken) -> Result<()> {
         os::write_secret(&self.token_file, &token.to_string())?;

@@ -41,6 +41,8 @@ pub enum Mutant {
     WatchGap,
     /// A bookmark says that more was delivered than was.
     BookmarkAhead,
+    /// A restore believes records that nobody signed.
+    RestoreTakesUnsigned,
 }
 
 impl Mutant {
@@ -65,6 +67,7 @@ impl Mutant {
             Mutant::UnderstateAge => "understate_age",
             Mutant::WatchGap => "watch_gap",
             Mutant::BookmarkAhead => "bookmark_ahead",
+            Mutant::RestoreTakesUnsigned => "restore_takes_unsigned",
         }
     }
 

@@ -221,6 +221,7 @@ async fn build(
         hub,
         archive,
         metrics,
+        signer: credentials.clone(),
         node_id: NodeId(node_id),
         cluster: config.cluster.clone(),
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reeve_domain::NodeId;
+use reeve_proto::identity::Credentials;
 
 use crate::archive::Archive;
 use crate::authority::Authority;
@@ -25,6 +26,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Who was heard lately.
     pub sightings: SightingsBoard,
+    /// Signs what this node says to agents, with its own key.
+    pub signer: Credentials,
     pub node_id: NodeId,
     /// The cluster's name, which is the trust domain.
     pub cluster: String,

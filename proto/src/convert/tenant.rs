@@ -60,6 +60,12 @@ pub fn tenant(state: &State, from: &Tenant) -> v1::Tenant {
         credential_version: from.credential.version,
         mod_revision: from.modified.0,
         legal_hold: from.legal_hold,
+        fenced_because: from
+            .dispute
+            .iter()
+            .flat_map(|dispute| &dispute.clashes)
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::{
-    RootCertStore,
+    RootCertStore, SignatureScheme,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
@@ -116,6 +116,19 @@ impl Credentials {
     /// The serial of the certificate in use.
     pub fn serial(&self) -> Vec<u8> {
         self.0.load().leaf.serial.clone()
+    }
+
+    /// Signs with this process's own key; the chain that proves whose it is comes with it, the root left out.
+    pub fn sign(&self, message: &[u8]) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
+        let held = self.held();
+        let signer = held
+            .key
+            .key
+            .choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
+        let signer =
+            signer.ok_or_else(|| Error::Tls(rustls::Error::General("the key is not P-256".into())))?;
+        let chain = held.key.cert.iter().take(2).map(|der| der.to_vec()).collect();
+        Ok((signer.sign(message)?, chain))
     }
 
     pub(super) fn held(&self) -> Arc<Held> {

@@ -13,6 +13,7 @@ pub mod connector;
 pub mod credentials;
 pub mod csr;
 mod doorkeeper;
+pub mod record;
 pub mod server;
 pub mod spiffe;
 pub mod token;

@@ -30,6 +30,9 @@ pub struct Tenant {
     pub connections: u32,
     pub labels: BTreeMap<String, String>,
     pub current_operation: String,
+    /// Why a restore fenced it. Left out while nothing did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fenced_because: Vec<String>,
     pub create_time: String,
     pub update_time: String,
     pub etag: String,
@@ -71,6 +74,7 @@ impl From<v1::Tenant> for Tenant {
             connections: tenant.limits.unwrap_or_default().connections,
             labels: tenant.labels.into_iter().collect(),
             current_operation: tenant.current_operation,
+            fenced_because: tenant.fenced_because,
             create_time: time(tenant.create_time),
             update_time: time(tenant.update_time),
             etag: tenant.etag,
@@ -130,6 +134,7 @@ impl Show for Tenant {
                 self.labels.iter().map(label).collect::<Vec<_>>().join(", "),
             ),
             ("operation", self.current_operation.clone()),
+            ("fenced because", self.fenced_because.join("\n")),
             ("created", self.create_time.clone()),
             ("changed", self.update_time.clone()),
             ("etag", self.etag.clone()),
@@ -183,6 +188,12 @@ impl Show for Status {
             tenant.schema(),
             self.freshness.revision
         );
+        if !tenant.fenced_because.is_empty() {
+            text.push_str("\n\nFENCED by a restore until it is resumed or deleted:");
+        }
+        for why in &tenant.fenced_because {
+            text.push_str(&format!("\n- {why}"));
+        }
         if let Some(group) = &self.group {
             text.push_str(&format!("\n\n{}", group.members_table()));
         }

@@ -14,6 +14,7 @@ mod check;
 mod extract;
 mod frame;
 pub mod offline;
+mod records;
 mod restore;
 mod save;
 pub mod schedule;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Report, check, open};
 pub use extract::extract;
+pub use records::Refused;
 pub use restore::{Made, Order, restore};
 pub use save::{Copy, header, save};
 

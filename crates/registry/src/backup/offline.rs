@@ -35,6 +35,9 @@ pub enum Verb {
         /// Who is admin afterwards.
         #[arg(long, value_name = "NAME")]
         admin: String,
+        /// A folder with files that `reeve-agent records export` wrote.
+        #[arg(long, value_name = "DIR")]
+        records: Option<PathBuf>,
     },
     /// Save a snapshot file from the data folder of a stopped node.
     Extract {
@@ -63,6 +66,7 @@ pub async fn run(verb: Verb) -> Result<Value, BackupError> {
             api,
             peer,
             admin,
+            records,
         } => {
             let order = Order {
                 file,
@@ -71,6 +75,7 @@ pub async fn run(verb: Verb) -> Result<Value, BackupError> {
                 api_address: api,
                 peer_address: peer,
                 admin,
+                records,
             };
             Ok(json!(restore(&order).await?))
         }

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reeve_domain::restore::{self as anew, Restored};
-use reeve_domain::{Applied, Stamp, State};
+use reeve_domain::restore::{self as anew, Restored, Verdict};
+use reeve_domain::{Stamp, State};
 use reeve_proto::identity::{KeyRequest, Kind, SpiffeId, Usage};
 use serde::Serialize;
 
+use super::records::{Refused, Testimony, audit_keys, testimony};
 use super::{BackupError, Header, check, open};
 use crate::archive::{Archive, Change};
 use crate::authority::issue_alone;
@@ -35,6 +36,8 @@ pub struct Order {
     pub peer_address: String,
     /// A person's name.
     pub admin: String,
+    /// A folder with the records that agents gave out.
+    pub records: Option<PathBuf>,
 }
 
 /// What was made.
@@ -55,6 +58,42 @@ pub struct Made {
     /// Operations that go on where they were.
     pub open_operations: u64,
     pub admin: String,
+    /// What agents' records said, when some were given.
+    pub heard: Option<Heard>,
+}
+
+/// What came of agents' records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Heard {
+    pub files: u64,
+    pub records: u64,
+    pub verdicts: Vec<Told>,
+    pub refused: Vec<Refused>,
+    /// Tenants of the backup that no record speaks of, and no agent that should know them was heard.
+    pub unsaid: u64,
+}
+
+/// What became of one tenant or group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    pub subject: String,
+    pub name: String,
+    pub fate: String,
+    pub why: Vec<String>,
+    pub sources: Vec<String>,
+}
+
+impl Told {
+    fn of(verdict: &Verdict) -> Told {
+        let source = |(agent, revision): &(_, _)| format!("agent {agent} at revision {revision}");
+        Told {
+            subject: verdict.subject.to_string(),
+            name: verdict.name.clone(),
+            fate: verdict.fate.word().to_owned(),
+            why: verdict.clashes.iter().map(ToString::to_string).collect(),
+            sources: verdict.sources.iter().map(source).collect(),
+        }
+    }
 }
 
 /// Makes it. What is left after a failure is good for nothing.
@@ -75,14 +114,18 @@ pub async fn restore(order: &Order) -> Result<Made, BackupError> {
     release::check(state.cluster.version).map_err(BackupError::Odd)?;
     let admin = SpiffeId::new(&header.cluster, Kind::Person(order.admin.clone()));
     let admin = admin.map_err(|error| BackupError::Odd(format!("admin {:?}: {error}", order.admin)))?;
-    let restored = begin_anew(&mut state, &header, &report.sum, &admin, order)?;
+    let testimony = match &order.records {
+        Some(folder) => testimony(folder, &state)?,
+        None => Testimony::default(),
+    };
+    let restored = begin_anew(&mut state, &header, &report.sum, &admin, order, &root, &testimony)?;
 
     let node_id = restored.node.0;
     let node_dir = order.out.join(format!("n{node_id}"));
     let data_dir = node_dir.join("data");
     std::fs::create_dir_all(&data_dir).map_err(|error| BackupError::file(&data_dir, error))?;
     let sealer = open_or_make(&data_dir, &header.cluster, &root)?;
-    fill_archive(&data_dir, &sealer, &state, &restored.applied, order, &root)?;
+    fill_archive(&data_dir, &sealer, &state, &restored, order, &root)?;
     plant(
         &data_dir,
         &header.cluster,
@@ -122,10 +165,21 @@ pub async fn restore(order: &Order) -> Result<Made, BackupError> {
         from_revision: header.revision,
         from_cluster_id: header.cluster_id,
         saved_ms: header.saved_ms,
-        tenants: header.tenants,
-        records: inside.records + 1,
+        tenants: state.tenants.len() as u64,
+        records: inside.records + 1 + restored.verdicts.len() as u64,
         open_operations: state.open.len() as u64,
         admin: admin.to_string(),
+        heard: order.records.as_ref().map(|_| Heard {
+            files: testimony.files,
+            records: testimony.statements.len() as u64,
+            verdicts: restored
+                .verdicts
+                .iter()
+                .map(|(verdict, _)| Told::of(verdict))
+                .collect(),
+            refused: testimony.refused,
+            unsaid: restored.unsaid,
+        }),
     })
 }
 
@@ -135,6 +189,8 @@ fn begin_anew(
     sum: &str,
     admin: &SpiffeId,
     order: &Order,
+    root: &RootKey,
+    testimony: &Testimony,
 ) -> Result<Restored, BackupError> {
     let (before, leaps) = (state.revision, state.leaps.clone());
     let anew = anew::Restore {
@@ -144,9 +200,17 @@ fn begin_anew(
         admin: admin.to_string(),
         salt: rand::random(),
         reason: format!(
-            "revision {} of cluster {}, saved {} ms after 1970 by node {}, snapshot {sum}; {admin} is admin",
-            header.revision, header.cluster_id, header.saved_ms, header.node
+            "revision {} of cluster {}, saved {} ms after 1970 by node {}, snapshot {sum}; {admin} is admin; {} records of agents, {} refused",
+            header.revision,
+            header.cluster_id,
+            header.saved_ms,
+            header.node,
+            testimony.statements.len(),
+            testimony.refused.len()
         ),
+        heard: testimony.statements.clone(),
+        audit_keys: audit_keys(&testimony.statements, root)?,
+        seed: rand::random(),
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = Stamp(now.as_ref().map_or(0, Duration::as_millis) as u64);
@@ -155,6 +219,7 @@ fn begin_anew(
     if Mutant::RestoreWithoutLeap.is_planted() {
         (state.revision, state.leaps) = (before.next(), leaps);
         restored.applied.revision = state.revision;
+        restored.verdicts.clear();
     }
     Ok(restored)
 }
@@ -164,7 +229,7 @@ fn fill_archive(
     data_dir: &Path,
     sealer: &crate::vault::Sealer,
     state: &State,
-    applied: &Applied,
+    restored: &Restored,
     order: &Order,
     root: &RootKey,
 ) -> Result<(), BackupError> {
@@ -174,7 +239,11 @@ fn fill_archive(
     check(open(&order.file)?, Some(root), &mut |change| {
         Ok(archive.write(change)?)
     })?;
-    if let Some(change) = Change::of(applied) {
+    let merged = restored.verdicts.iter().map(|(_, applied)| applied);
+    for change in std::iter::once(&restored.applied)
+        .chain(merged)
+        .filter_map(Change::of)
+    {
         archive.write(change)?;
     }
     archive.flush_durable()?;

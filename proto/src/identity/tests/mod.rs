@@ -3,6 +3,7 @@
 mod answerers;
 mod callers;
 mod issuing;
+mod records;
 
 use std::{
     net::SocketAddr,

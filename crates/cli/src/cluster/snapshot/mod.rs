@@ -3,6 +3,7 @@
 //! Saving asks a node. Everything else needs no node, and is done by `reeve-registry snapshot …`, which stands beside
 //! this program: this one links neither log nor archive.
 
+mod heard;
 mod offline;
 pub mod recover;
 mod restore;

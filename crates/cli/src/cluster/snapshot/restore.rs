@@ -9,6 +9,7 @@ use reeve_local::{Dial, Doors, NodeConfig};
 use serde::Serialize;
 
 use super::super::init::listen;
+use super::heard;
 use super::offline::{self, Told};
 use crate::context;
 use crate::fail::Failure;
@@ -39,6 +40,9 @@ pub struct Place {
     /// Who is admin afterwards, with a new certificate; everybody else keeps their role
     #[arg(long, default_value = "admin", value_name = "NAME")]
     admin: String,
+    /// Folder with files that `reeve-agent records export` wrote: what happened behind the copy comes back from them
+    #[arg(long, value_name = "DIR")]
+    records: Option<PathBuf>,
     /// Where clients find the first node: agents and services come back by themselves to an address that they know
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "HOST:PORT")]
     api: String,
@@ -67,7 +71,7 @@ struct Made {
 impl Show for Made {
     fn table(&self) -> String {
         let told = &self.told;
-        pairs([
+        let mut text = pairs([
             (
                 "cluster",
                 format!("{} ({})", told.text("cluster"), told.text("cluster_id")),
@@ -90,7 +94,11 @@ impl Show for Made {
                 format!("{}, id {}", self.config.display(), told.text("node_id")),
             ),
             ("admin", self.admin_cert.display().to_string()),
-        ])
+        ]);
+        if let Some(heard) = told.below("heard") {
+            text.push_str(&heard::table_of(&heard));
+        }
+        text
     }
 }
 
@@ -147,7 +155,7 @@ pub(super) fn must_be_new(path: &Path) -> Result<(), Failure> {
 }
 
 fn make(file: &Path, place: &Place, part: &Path, what: &str) -> Result<Told, Failure> {
-    let asked: [OsString; 13] = [
+    let mut asked: Vec<OsString> = vec![
         "restore".into(),
         "--file".into(),
         file.into(),
@@ -162,6 +170,9 @@ fn make(file: &Path, place: &Place, part: &Path, what: &str) -> Result<Told, Fai
         "--admin".into(),
         place.admin.clone().into(),
     ];
+    if let Some(folder) = &place.records {
+        asked.extend(["--records".into(), folder.clone().into()]);
+    }
     offline::ask(&asked, what)
 }
 

@@ -27,6 +27,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::edge::admit::Call;
+use crate::edge::agent::records::{self, Told};
 use crate::edge::desk::Desk;
 use crate::policy::{self, Intent};
 
@@ -92,12 +93,15 @@ impl Session {
         let Some(Up::Hello(hello)) = first else {
             return Err(error::field("message", "begins with hello"));
         };
+        let held = Told::parse(&hello.held_records)?;
         self.welcome(hello, outbox).await?;
         let orders = self.orders(outbox);
+        let records = self.records(held, outbox);
         let uplink = self.uplink(inbound, outbox);
-        tokio::pin!(orders, uplink);
+        tokio::pin!(orders, records, uplink);
         tokio::select! {
             ended = &mut orders => ended,
+            ended = &mut records => ended,
             ended = &mut uplink => ended,
         }
     }
@@ -150,6 +154,21 @@ impl Session {
             }
             // What is closed is never opened again under the same key, so only open ones are remembered.
             sent = open;
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.desk.newer_than(state.revision)).await;
+        }
+    }
+
+    /// Hands out what the agent is to keep, whenever something of its group changes.
+    async fn records(&self, mut told: Told, outbox: &Outbox) -> Result<(), Status> {
+        loop {
+            let state = self.desk.state();
+            policy::standing(&state, &self.call.caller, self.call.action())?;
+            let group = self.group(&state)?;
+            for batch in told.lacking(&state, group, &self.agent) {
+                let signed = records::sign(&state, &self.agent, batch, &self.desk.rooms.signer)?;
+                put(outbox, Down::Records(signed)).await?;
+            }
+            tokio::time::sleep(records::PAUSE).await;
             let _ = tokio::time::timeout(LOOK_AGAIN, self.desk.newer_than(state.revision)).await;
         }
     }

@@ -88,7 +88,7 @@ impl Hand {
                     return ack.refused;
                 }
                 Down::Order(next) => self.waiting.push_back(next),
-                Down::Welcome(_) | Down::BeatAck(_) => {}
+                Down::Welcome(_) | Down::BeatAck(_) | Down::Records(_) => {}
             }
         }
     }

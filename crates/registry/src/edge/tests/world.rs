@@ -73,7 +73,11 @@ impl World {
         let issuer = Issuer::new(&issuing.cert_pem, &issuing.key_pem, &root.cert_pem).unwrap();
         let key: Arc<dyn KeyProvider> = Arc::new(RootKey::new(&[5; 32]));
 
-        let rooms = rooms(&folder, key.clone()).await;
+        let usage = Usage::Node {
+            hosts: vec!["127.0.0.1".into()],
+        };
+        let signer = credentials_of(&issuer, &root.cert_pem, "spiffe://hospital/node/1", usage);
+        let rooms = rooms(&folder, key.clone(), signer).await;
         rooms.consensus.initialize("127.0.0.1:1").await.unwrap();
         let found = Found {
             cluster: Name::parse("hospital").unwrap(),
@@ -117,14 +121,7 @@ impl World {
     }
 
     fn credentials(&self, id: &str, usage: Usage) -> Credentials {
-        let request = KeyRequest::generate().unwrap();
-        let id = SpiffeId::parse(id).unwrap();
-        let hour = Duration::from_secs(3600);
-        let issued = self
-            .issuer
-            .issue(&request.csr_pem, &id, &usage, hour, SystemTime::now())
-            .unwrap();
-        Credentials::from_pem(&issued.chain_pem, &request.key_pem, &self.root_pem).unwrap()
+        credentials_of(&self.issuer, &self.root_pem, id, usage)
     }
 
     /// The same, with windows so small that whoever does not read is felt at once.
@@ -173,7 +170,17 @@ impl World {
     }
 }
 
-async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
+fn credentials_of(issuer: &Issuer, root_pem: &str, id: &str, usage: Usage) -> Credentials {
+    let request = KeyRequest::generate().unwrap();
+    let id = SpiffeId::parse(id).unwrap();
+    let hour = Duration::from_secs(3600);
+    let issued = issuer
+        .issue(&request.csr_pem, &id, &usage, hour, SystemTime::now())
+        .unwrap();
+    Credentials::from_pem(&issued.chain_pem, &request.key_pem, root_pem).unwrap()
+}
+
+async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>, signer: Credentials) -> Rooms {
     let archive = Archive::open(folder.path().join("archive"), Arc::new(Plain)).unwrap();
     let hub = Hub::default();
     let settings = Settings {
@@ -210,6 +217,7 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>) -> Rooms {
         authority: Authority::new(key, consensus.clone()),
         sightings: SightingsBoard::new(consensus.clone()),
         metrics,
+        signer,
         node_id: NodeId(1),
         cluster: "hospital".into(),
         consensus,

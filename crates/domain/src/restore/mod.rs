@@ -2,8 +2,21 @@
 //!
 //! Whatever happened behind the copy is unknown here, so every number leaps over it: revisions, epochs, placement
 //! numbers, node ids. Who comes back by itself is decided here, too: principals stay, nodes and open tokens do not.
+//!
+//! ```text
+//! snapshot's State + agents' records ─► judge ─► verdicts ─► leap ─► merge: one revision for each verdict
+//! ```
 
+mod clash;
+mod heard;
+mod judge;
+mod merge;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use clash::{Clash, Dispute};
+pub use judge::{Fate, Verdict};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +26,11 @@ use crate::audit::{self, Shown};
 use crate::command::Answer;
 use crate::digest::{self, Hash};
 use crate::event::Event;
-use crate::ids::{Epoch, NodeId, PlacementNumber, Revision, Stamp};
+use crate::ids::{Epoch, NodeId, PlacementNumber, Revision, Stamp, TenantId};
 use crate::policy::{Role, Scope};
+use crate::record::{Said, Statement};
 use crate::refusal::Refusal;
+use crate::secret::Sealed;
 use crate::state::{Node, State};
 use crate::tenant::Tenant;
 
@@ -44,6 +59,12 @@ pub struct Restore {
     pub salt: [u8; 16],
     /// Where the State came from, for the audit record.
     pub reason: String,
+    /// What agents were told, as they kept it; each was verified before.
+    pub heard: Vec<Statement>,
+    /// For the audit records of tenants that come back, one for each that was told of.
+    pub audit_keys: BTreeMap<TenantId, Sealed>,
+    /// Salts of their records are drawn from it.
+    pub seed: [u8; 16],
 }
 
 /// What came of it.
@@ -53,6 +74,10 @@ pub struct Restored {
     pub node: NodeId,
     /// The restore's own revision and record.
     pub applied: Applied,
+    /// What agents' records changed, each at a revision of its own.
+    pub verdicts: Vec<(Verdict, Applied)>,
+    /// Tenants of the snapshot that no record speaks of, and no agent that should know them has told anything.
+    pub unsaid: u64,
 }
 
 /// Makes the State the beginning of a new cluster. Operations go on where they are, and what was answered once is
@@ -66,9 +91,18 @@ pub fn restore(state: &mut State, now: Stamp, order: Restore) -> Result<Restored
     if state.cluster.id == order.cluster_id {
         return Err(Refusal::AlreadyExists(format!("cluster {}", order.cluster_id)));
     }
+    let told = order.heard.iter().filter_map(|heard| match &heard.said {
+        Said::Hosts(hosted) => Some(&hosted.id),
+        Said::Group(_) | Said::Gone(_) => None,
+    });
+    if let Some(id) = told.into_iter().find(|id| !order.audit_keys.contains_key(*id)) {
+        return Err(Refusal::field("audit_keys", format!("lacks one for {id}")));
+    }
     let before = state.hash();
     let at = now.max(state.clock);
-    let leap = leap(state.clock, at);
+    let (gone, drafts) = judge::judge(state, &order.heard);
+    let unsaid = judge::unsaid(state, &order.heard);
+    let leap = leap(state, at, &order.heard);
     let last = state.revision;
     let revision = Revision(last.0 + leap);
     state.leaps.push(Leap {
@@ -89,22 +123,35 @@ pub fn restore(state: &mut State, now: Stamp, order: Restore) -> Result<Restored
     state.revision = revision;
     let after = digest::of(&(&state.cluster.id, node, &order.admin));
     let record = record(state, at, order.salt, order.reason, before, after);
+    let applied = Applied {
+        revision,
+        outcome: Ok(Answer::Done),
+        events: vec![Event::Node],
+        record: Some(record),
+        retired: Vec::new(),
+    };
+    // Ids that were used and are gone again are never used a second time.
+    for id in gone {
+        state.tombstones.insert(id, at);
+    }
+    let drawn = merge::Drawn {
+        keys: &order.audit_keys,
+        seed: order.seed,
+    };
+    let verdicts = merge::write(state, at, leap, drafts, &drawn);
     Ok(Restored {
         node,
-        applied: Applied {
-            revision,
-            outcome: Ok(Answer::Done),
-            events: vec![Event::Node],
-            record: Some(record),
-            retired: Vec::new(),
-        },
+        applied,
+        verdicts,
+        unsaid,
     })
 }
 
 /// One revision for each millisecond since the copy and some more: also a copy that is restored twice leaps over all
-/// that the first restored cluster did.
-fn leap(clock: Stamp, at: Stamp) -> u64 {
-    LEAP_MIN + at.millis_since(clock)
+/// that the first restored cluster did. What agents have seen counts from there on.
+fn leap(state: &State, at: Stamp, heard: &[Statement]) -> u64 {
+    let seen = heard.iter().map(|heard| heard.revision).max().unwrap_or_default();
+    LEAP_MIN + at.millis_since(state.clock) + seen.0.saturating_sub(state.revision.0)
 }
 
 /// Agents turn orders of older epochs away, and clients compare placement numbers before epochs.
@@ -118,6 +165,8 @@ fn fence_all(state: &mut State, leap: u64, revision: Revision) {
     for tenant in state.tenants.clone().values() {
         let mut tenant = Tenant::clone(tenant);
         tenant.placement.number = PlacementNumber(tenant.placement.number.0 + leap);
+        // Its placement changed: etags of the lost time fit nothing, and its agent is told anew.
+        tenant.modified = revision;
         state.tenants.insert(tenant.id.clone(), Arc::new(tenant));
     }
 }

@@ -1,0 +1,285 @@
+//! What the registry said of what is hosted here, kept word for word: it brings the registry back when all is lost.
+//!
+//! ```text
+//! link ── records ─► keeper (one thread) ─► judge ─► newer? ─► one file for each tenant: crc32c | record
+//! ```
+//! They are kept in the order in which they come: after one that was not kept, none is kept until the next session.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use reeve_domain::record::{FORMAT, Said, Subject};
+use reeve_proto::identity::record::{self, Export, Judge, Signed};
+use reeve_proto::v1::{HeldRecord, SignedRecord};
+use tracing::{info, warn};
+
+use crate::disk;
+
+/// Records kept at the most; those of tenants that are gone make room first.
+const RECORDS_MAX: usize = 20_000;
+/// Batches that wait for the disk.
+const QUEUE_MAX: usize = 1_024;
+const CRC_BYTES: usize = 4;
+
+/// Why a record was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the registry's record is not believed: {0}")]
+    Record(#[from] record::Error),
+    #[error("the record is for agent {0}")]
+    Other(String),
+    #[error("{RECORDS_MAX} records are kept already")]
+    Full,
+    #[error("{}: {source}", path.display())]
+    Disk { path: PathBuf, source: io::Error },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    revision: u64,
+    gone: bool,
+}
+
+/// The records in an agent's folder.
+pub struct Store {
+    folder: PathBuf,
+    agent: String,
+    judge: Judge,
+    held: Mutex<BTreeMap<String, Held>>,
+}
+
+impl Store {
+    /// Opens the records of an agent's folder. A damaged file is taken away: the registry hands it out again.
+    pub fn open(data_dir: &Path, agent: &str, judge: Judge) -> Result<Store, Error> {
+        let folder = data_dir.join("records");
+        let failed = |source| Error::Disk {
+            path: folder.clone(),
+            source,
+        };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let mut held = BTreeMap::new();
+        for (path, read) in files(&folder).map_err(failed)? {
+            match read.and_then(|signed| record::read(&signed).ok()) {
+                Some(told) => {
+                    let gone = matches!(told.said, Said::Gone(_));
+                    let revision = told.revision.0;
+                    held.insert(told.said.subject().to_string(), Held { revision, gone });
+                }
+                None => {
+                    warn!(path = %path.display(), "a record is damaged; it is taken away and asked for again");
+                    fs::remove_file(&path).map_err(failed)?;
+                }
+            }
+        }
+        Ok(Store {
+            folder,
+            agent: agent.to_owned(),
+            judge,
+            held: Mutex::new(held),
+        })
+    }
+
+    /// Keeps a record that the registry signed for this agent and that is newer than what is kept; it is on disk when
+    /// this returns. Says whether it was newer.
+    pub fn keep(&self, signed: &Signed) -> Result<bool, Error> {
+        let (told, _) = self.judge.open(signed)?;
+        if told.agent.as_str() != self.agent {
+            return Err(Error::Other(told.agent.to_string()));
+        }
+        let subject = told.said.subject();
+        let revision = told.revision.0;
+        let known = self.held.lock().get(&subject.to_string()).copied();
+        if known.is_some_and(|known| known.revision >= revision) {
+            return Ok(false);
+        }
+        if known.is_none() {
+            self.make_room()?;
+        }
+        let body =
+            rmp_serde::to_vec_named(signed).map_err(|error| record::Error::Unreadable(error.to_string()))?;
+        let bytes = [&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat();
+        let path = self.path(&subject);
+        disk::write_durably(&path, &bytes).map_err(|source| Error::Disk { path, source })?;
+        let gone = matches!(told.said, Said::Gone(_));
+        self.held
+            .lock()
+            .insert(subject.to_string(), Held { revision, gone });
+        Ok(true)
+    }
+
+    fn path(&self, subject: &Subject) -> PathBuf {
+        // Ids and names are made of letters, digits, '-' and '_'.
+        self.folder.join(match subject {
+            Subject::Group(name) => format!("group-{name}.record"),
+            Subject::Tenant(id) => format!("{id}.record"),
+        })
+    }
+
+    /// Takes the oldest of those away whose tenants are gone.
+    fn make_room(&self) -> Result<(), Error> {
+        let mut held = self.held.lock();
+        if held.len() < RECORDS_MAX {
+            return Ok(());
+        }
+        let oldest = held
+            .iter()
+            .filter(|(_, held)| held.gone)
+            .min_by_key(|(_, held)| held.revision);
+        let subject = oldest.map(|(subject, _)| subject.clone()).ok_or(Error::Full)?;
+        let id = subject.trim_start_matches("tenant/");
+        let path = self.folder.join(format!("{id}.record"));
+        fs::remove_file(&path).map_err(|source| Error::Disk { path, source })?;
+        held.remove(&subject);
+        Ok(())
+    }
+
+    /// What is kept, for the registry to hand out what is not.
+    pub fn held(&self) -> Vec<HeldRecord> {
+        let held = self.held.lock();
+        let all = held.iter().map(|(subject, held)| HeldRecord {
+            subject: subject.clone(),
+            revision: held.revision,
+            gone: held.gone,
+        });
+        all.collect()
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.held.lock().len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Hands records to the thread that keeps them.
+#[derive(Clone)]
+pub struct Keeper {
+    store: Arc<Store>,
+    queue: std::sync::mpsc::SyncSender<Vec<SignedRecord>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    kept: AtomicU64,
+    failed: AtomicU64,
+    /// One was not kept: what comes after it waits for the next session, so that no gap is hidden.
+    stopped: AtomicBool,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub fn start(store: Store) -> io::Result<Keeper> {
+        let (queue, batches) = std::sync::mpsc::sync_channel::<Vec<SignedRecord>>(QUEUE_MAX);
+        let keeper = Keeper {
+            store: Arc::new(store),
+            queue,
+            counts: Arc::default(),
+        };
+        let (store, counts) = (keeper.store.clone(), keeper.counts.clone());
+        std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || {
+                for record in batches.into_iter().flatten() {
+                    counts.take(&store, record.into());
+                }
+            })?;
+        Ok(keeper)
+    }
+
+    /// Takes a batch; never waits.
+    pub fn take(&self, records: Vec<SignedRecord>) {
+        if self.queue.try_send(records).is_err() {
+            self.counts.stop("more records come than the disk takes");
+        }
+    }
+
+    /// A new session: what is not held is handed out again.
+    pub fn begin(&self) -> Vec<HeldRecord> {
+        self.counts.stopped.store(false, Ordering::SeqCst);
+        self.store.held()
+    }
+
+    /// Records on disk, kept in this life, and not kept.
+    pub fn counts(&self) -> (usize, u64, u64) {
+        let counts = &self.counts;
+        (
+            self.store.len(),
+            counts.kept.load(Ordering::Relaxed),
+            counts.failed.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Counts {
+    fn take(&self, store: &Store, record: Signed) {
+        if self.stopped.load(Ordering::SeqCst) {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        match store.keep(&record) {
+            Ok(newer) => drop(self.kept.fetch_add(u64::from(newer), Ordering::Relaxed)),
+            Err(error) => self.stop(&error.to_string()),
+        }
+    }
+
+    fn stop(&self, why: &str) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        if !self.stopped.swap(true, Ordering::SeqCst) {
+            warn!(why, "records are not kept until the next session");
+        }
+    }
+}
+
+/// Writes all that is kept to one file, with no registry and whether or not the agent runs.
+pub fn export(data_dir: &Path, agent: &str, file: &Path) -> anyhow::Result<usize> {
+    let folder = data_dir.join("records");
+    let mut records = Vec::new();
+    for (path, read) in files(&folder)? {
+        match read {
+            Some(signed) => records.push(signed),
+            None => warn!(path = %path.display(), "a record is damaged and left out"),
+        }
+    }
+    let count = records.len();
+    let export = Export {
+        format: FORMAT,
+        agent: agent.to_owned(),
+        records,
+    };
+    let file = std::path::absolute(file)?;
+    disk::write_durably(&file, &export.to_bytes()?)?;
+    info!(count, file = %file.display(), "records are exported");
+    Ok(count)
+}
+
+/// Each file with what is in it; none when it is damaged. One that goes away meanwhile is no loss.
+fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Option<Signed>)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "record") {
+            continue;
+        }
+        if let Some(bytes) = disk::read_if_there(&path)? {
+            found.push((path, decode(&bytes)));
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(found)
+}
+
+fn decode(bytes: &[u8]) -> Option<Signed> {
+    let (crc, body) = bytes.split_at_checked(CRC_BYTES)?;
+    let crc = u32::from_le_bytes(crc.try_into().ok()?);
+    (crc == crc32c::crc32c(body)).then(|| rmp_serde::from_slice(body).ok())?
+}

@@ -38,6 +38,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::WrongState
         | Reason::OperationEnded
         | Reason::LastAdmin
+        | Reason::QuorumAtRisk
         | Reason::Fenced => Code::FailedPrecondition,
         Reason::OperationInProgress | Reason::EtagMismatch => Code::Aborted,
         Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered | Reason::DiskFull => {

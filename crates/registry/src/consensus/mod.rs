@@ -23,6 +23,7 @@ mod plant;
 mod propose;
 mod read;
 mod recent;
+mod removal;
 mod snapshot;
 mod survivor;
 mod tail;
@@ -57,6 +58,7 @@ pub use peer_server::PeerServer;
 pub use plant::plant;
 pub use propose::Forwarded;
 pub use read::{Level, View};
+pub use removal::{Stays, Voters, may_leave};
 pub use survivor::{Survivor, read as read_survivor};
 pub use types::Committed;
 

@@ -28,6 +28,7 @@ mod resolver;
 mod snapshot;
 mod status;
 mod tenant;
+mod vitals;
 
 #[cfg(test)]
 mod tests;

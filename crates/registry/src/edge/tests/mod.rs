@@ -7,6 +7,7 @@ mod joining;
 mod life;
 mod metrics;
 mod refusals;
+mod roll;
 mod secrets;
 mod watching;
 mod world;

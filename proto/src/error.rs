@@ -40,6 +40,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LastAdmin
         | Reason::ClusterVersionTooLow
         | Reason::ProgramVersionUnfit
+        | Reason::QuorumAtRisk
         | Reason::Fenced => Code::FailedPrecondition,
         Reason::OperationInProgress | Reason::EtagMismatch => Code::Aborted,
         Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered | Reason::DiskFull => {

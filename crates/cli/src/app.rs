@@ -18,8 +18,8 @@ const AFTER_HELP: &str = "Examples:
 Exit codes:
   0 ok                   4 conflict, precondition   8 operation failed and was undone
   1 error                5 not allowed              9 operation needs a person
-  2 usage                6 no quorum, unavailable   130 interrupted
-  3 not found            7 waiting timed out";
+  2 usage                6 no quorum, unavailable   10 a check failed
+  3 not found            7 waiting timed out        130 interrupted";
 
 /// A fleet of tenants, each with a PostgreSQL database of its own.
 #[derive(Debug, Parser)]
@@ -173,6 +173,11 @@ mod tests {
             "group ls",
             "cluster init",
             "cluster status",
+            "cluster members",
+            "cluster check",
+            "cluster add-node",
+            "cluster remove-node",
+            "cluster transfer-leader",
             "cluster join-token",
             "cluster enroll",
             "cluster snapshot save",
@@ -211,6 +216,7 @@ mod tests {
             "7 waiting timed out",
             "8 operation failed",
             "9 operation needs",
+            "10 a check failed",
             "130 interrupted",
         ] {
             assert!(help.contains(code), "{code}: {help}");

@@ -28,6 +28,8 @@ pub enum Exit {
     /// The operation failed and was undone.
     RolledBack = 8,
     NeedsPerson = 9,
+    /// What was looked for was found: something is not well.
+    Found = 10,
     Interrupted = 130,
 }
 
@@ -197,7 +199,7 @@ fn fix_of(reason: ErrorReason) -> &'static str {
     match reason {
         R::BadField => "change that field and send it again",
         R::RequestIdReused => "leave --request-id away, or take a new one",
-        R::ConfirmationMissing => "type the tenant's slug again, or give it with --confirm",
+        R::ConfirmationMissing => "type the name again, or give it with --confirm",
         R::TenantNotFound => "`reeve tenant ls` shows the ones that you may see",
         R::TenantNotServing => "`reeve tenant status` says what it is doing; ask again later",
         R::ClaimTaken => "choose another slug or domain",
@@ -216,6 +218,7 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::PrincipalRevoked => "ask once more; if it stays, talk to an admin",
         R::PrincipalNotFound | R::NodeNotFound => "look at the spelling",
         R::LastAdmin => "enrol another admin first",
+        R::QuorumAtRisk => "look at `reeve cluster check`; bring the others back, or add a node first",
         R::RateLimited | R::TooManyRequestsRemembered => "come back a little later",
         R::ClusterVersionTooLow => "upgrade all nodes; `reeve cluster status` shows what they run",
         R::ProgramVersionUnfit => "install the program that the other nodes run",

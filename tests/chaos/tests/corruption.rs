@@ -172,11 +172,7 @@ async fn a_damaged_log_keeps_its_node_out_and_one_command_brings_it_back_as_a_ne
         told.contains(&format!("reeve cluster remove-node {old}")),
         "{told}"
     );
-    let removed = RemoveNodeRequest {
-        node_id: old,
-        request_id: "take-the-old-one-off".to_owned(),
-    };
-    fleet.api().cluster().remove_node(removed).await?;
+    fleet.ask_to_remove(old).await?;
     // Its configuration still says the old id.
     victim.start()?;
     until("the new node among three voters", PATIENCE, async || {

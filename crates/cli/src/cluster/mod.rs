@@ -1,15 +1,26 @@
 //! `reeve cluster`: the registry's own nodes, and who may join.
 
+mod add_node;
+pub(crate) mod alarms;
+mod change;
+mod check;
 mod enroll;
 mod init;
+pub(crate) mod look;
+mod remove_node;
 mod snapshot;
 mod token;
+mod transfer_leader;
+
+#[cfg(test)]
+mod tests;
 
 use clap::{Args, Subcommand};
-use reeve_client::v1;
 
 use crate::fail::Failure;
 use crate::session::Session;
+use crate::show;
+use look::Picture;
 
 #[derive(Debug, Args)]
 pub struct Cluster {
@@ -20,11 +31,18 @@ pub struct Cluster {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Init(init::Init),
-    /// Show the nodes, their leader and how far each one is
+    /// Show the nodes, how each one is, and what is wrong; any node may be asked, also without a leader
     #[command(
         after_help = "Examples:\n  reeve cluster status\n  reeve cluster status --nodes n2.example:7400 -o json"
     )]
     Status,
+    /// List the nodes, as the one that is asked knows them
+    #[command(after_help = "Examples:\n  reeve cluster members\n  reeve cluster members -o json")]
+    Members,
+    Check(check::Check),
+    AddNode(add_node::AddNode),
+    RemoveNode(remove_node::RemoveNode),
+    TransferLeader(transfer_leader::TransferLeader),
     JoinToken(token::JoinToken),
     Enroll(enroll::Enroll),
     /// Copies of the registry itself: save, check, begin anew from one
@@ -37,6 +55,11 @@ pub async fn run(cluster: Cluster, session: &Session) -> Result<(), Failure> {
     match cluster.verb {
         Verb::Init(args) => init::run(args, session),
         Verb::Status => status(session).await,
+        Verb::Members => members(session).await,
+        Verb::Check(args) => check::run(args, session).await,
+        Verb::AddNode(args) => add_node::run(args, session).await,
+        Verb::RemoveNode(args) => remove_node::run(args, session).await,
+        Verb::TransferLeader(args) => transfer_leader::run(args, session).await,
         Verb::JoinToken(args) => token::run(args, session).await,
         Verb::Enroll(args) => enroll::run(args, session).await,
         Verb::Snapshot(verb) => snapshot::run(verb, session).await,
@@ -45,11 +68,12 @@ pub async fn run(cluster: Cluster, session: &Session) -> Result<(), Failure> {
 }
 
 async fn status(session: &Session) -> Result<(), Failure> {
-    // Also without a quorum: that is when it is asked for.
-    let read = v1::ReadLevel {
-        level: Some(v1::read_level::Level::Stale(v1::read_level::Stale {})),
-    };
-    let asked = v1::GetClusterRequest { read: Some(read) };
-    let answer = session.api()?.cluster().get_cluster(session.ask(asked)).await?;
-    session.print(&crate::show::cluster::Cluster::from(answer.into_inner()))
+    let picture = Picture::look(session).await?;
+    session.print(&show::cluster::Cluster::from(&picture))
+}
+
+async fn members(session: &Session) -> Result<(), Failure> {
+    let mut client = session.api()?.cluster();
+    let answer = client.get_cluster(session.ask(look::stale())).await?;
+    session.print(&show::cluster::Members::from(answer.into_inner()))
 }

@@ -5,7 +5,7 @@ use reeve_client::v1;
 
 use super::operation::{Operation, Operations};
 use super::tenant::{Tenant, Tenants};
-use super::{Freshness, Show, cluster, group, resolution};
+use super::{Freshness, Show, group, resolution};
 
 fn at(seconds: i64, nanos: i32) -> Option<Timestamp> {
     let seconds = 1_795_472_100 + seconds;
@@ -220,39 +220,6 @@ vn-1   vn      shared  open  vn-1     1/1    4/200      1";
 MEMBER  ROLE     STATE  ADDRESS     POSTGRES  SEEN     LAG
 vn-1    primary  ready  [::1]:5432  15.18     1500 ms  0 B";
     assert_eq!(listed.groups[0].members_table(), expected);
-}
-
-#[test]
-fn a_cluster_names_its_leader() {
-    let node = |id: u64, role: v1::node::Role| v1::Node {
-        id,
-        api_address: format!("n{id}:7400"),
-        peer_address: format!("n{id}:7401"),
-        role: role.into(),
-        matched_index: 40 + id,
-        last_heard: None,
-    };
-    let given = v1::GetClusterResponse {
-        cluster: "dev".into(),
-        leader_id: 2,
-        term: 3,
-        applied_index: 42,
-        nodes: vec![node(1, v1::node::Role::Follower), node(2, v1::node::Role::Leader)],
-        freshness: freshness(),
-        tenants: 2,
-        ..Default::default()
-    };
-    let expected = "\
-cluster      dev
-leader       node 2, term 3
-applied      index 42, revision 88
-tenants      2
-answered by  node 2
-
-NODE  ROLE      API      PEER     HOLDS  HEARD
-1     follower  n1:7400  n1:7401  41     -
-2     leader    n2:7400  n2:7401  42     -";
-    assert_eq!(cluster::Cluster::from(given).table(), expected);
 }
 
 #[test]

@@ -57,13 +57,20 @@ impl Fleet {
         let order = RemoveNodeRequest {
             request_id: reeve_client::request_id(),
             node_id: id,
+            confirm: format!("{}/{id}", self.cluster()),
+            force: false,
         };
-        self.api
-            .cluster()
-            .remove_node(order)
-            .await
-            .with_context(|| format!("removing node {id}"))?;
-        Ok(())
+        // The leader alone knows whether the others can do without it, and it may change meanwhile.
+        until(
+            &format!("node {id} to be struck off the roll"),
+            PATIENCE,
+            async || {
+                let leader = self.leader().await?;
+                leader.api().cluster().remove_node(order.clone()).await?;
+                Ok(Some(()))
+            },
+        )
+        .await
     }
 
     /// Waits until the others have let a node go, ends its process, and takes its links away.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{BasicNode, ChangeMembers, ServerState};
+use openraft::{BasicNode, ChangeMembers, Instant as _, ServerState};
 use reeve_domain::{NodeId, State};
 
 use super::ground::time;
@@ -39,6 +39,8 @@ pub struct NodeStatus {
     pub role: NodeRole,
     /// Last entry it holds; known to the leader alone.
     pub matched_index: Option<u64>,
+    /// How long ago it answered the leader; known to the leader alone.
+    pub heard: Option<Duration>,
 }
 
 /// The group, as this node knows it.
@@ -150,6 +152,13 @@ impl Consensus {
             .map(|(id, _)| id)
     }
 
+    /// How long ago another node answered this one, while this one leads.
+    pub(super) fn heard(&self, node: u64) -> Option<Duration> {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let at = metrics.heartbeat?.get(&node).copied().flatten()?;
+        Some(at.elapsed())
+    }
+
     pub(super) fn voters(&self) -> BTreeSet<u64> {
         let metrics = self.raft().metrics().borrow_watched().clone();
         metrics.membership_config.voter_ids().collect()
@@ -173,6 +182,7 @@ impl Consensus {
             peer: peer.to_owned(),
             role: role(id),
             matched_index: group.matched.get(&id).copied(),
+            heard: self.heard(id),
         };
         let roll = &published.state.nodes;
         let nodes = roll.values().map(|node| status(node.id.0, &node.api, &node.peer));

@@ -3,17 +3,17 @@
 use reeve_domain::access::{Expect, NodeAddresses};
 use reeve_domain::command::Witness;
 use reeve_domain::{Command, NodeId, Refusal, State, Versions};
-use reeve_proto::convert::BadField;
+use reeve_proto::convert::{self, BadField};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::v1;
 use reeve_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
 
-use crate::consensus::{NodeRole, NodeStatus};
+use crate::consensus::{NodeRole, NodeStatus, Stays, may_leave};
 use crate::edge::desk::Desk;
 use crate::edge::join::{self, Shown};
 use crate::edge::read::{self, Level};
-use crate::edge::{certificate, parse, request, snapshot, status};
+use crate::edge::{certificate, parse, request, snapshot, status, vitals};
 use crate::policy::{self, Intent, LEADER_TRANSFER};
 
 pub(super) struct Cluster {
@@ -46,6 +46,7 @@ impl ClusterService for Cluster {
             state_hash: hex::encode(state_hash),
             tenants: state.tenants.len() as u64,
             root_ca_pem: state.cluster.root_ca_pem.clone(),
+            vitals: Some(vitals::of(&self.desk.rooms, &group)),
         }))
     }
 
@@ -97,7 +98,21 @@ impl ClusterService for Cluster {
         let (call, wire) = self.desk.admit(request)?;
         let key = request::key(call.rpc, &wire)?;
         let node = node_id("node_id", wire.node_id)?;
-        let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
+        let (state, consensus) = (self.desk.state(), &self.desk.rooms.consensus);
+        let permit = policy::decide(&state, &call.caller, call.action(), None)?;
+        let whole = format!("{}/{node}", state.cluster.name);
+        if wire.confirm != whole {
+            let message = format!("confirm must repeat {whole}, the cluster and the node");
+            return Err(error::status(Reason::ConfirmationMissing, message, &[]));
+        }
+        // Who answers and who has room is known to the leader alone.
+        if !consensus.is_leader() {
+            return Err(ask_the_leader(&state, consensus.status().leader));
+        }
+        // A request that comes again finds the node gone, and is answered as it was the first time.
+        if state.nodes.contains_key(&node) {
+            may_leave(&consensus.voters_now(), node.0, wire.force).map_err(stays)?;
+        }
         let intent = Intent::new(Command::RemoveNode { node }).once(key);
         self.desk.propose(&call, permit, intent).await?;
         Ok(Response::new(v1::RemoveNodeResponse {}))
@@ -181,7 +196,7 @@ fn node(status: &NodeStatus) -> v1::Node {
         peer_address: status.peer.clone(),
         role: role as i32,
         matched_index: status.matched_index.unwrap_or(0),
-        last_heard: None,
+        last_heard: status.heard.map(convert::time::duration),
     }
 }
 
@@ -203,6 +218,14 @@ fn voter(nodes: &[NodeStatus], id: u64) -> Result<u64, Status> {
             Err(error::status(Reason::WrongState, message, &[]))
         }
     }
+}
+
+fn stays(why: Stays) -> Status {
+    let reason = match why {
+        Stays::LastVoter(_) => Reason::WrongState,
+        Stays::NoQuorum { .. } => Reason::QuorumAtRisk,
+    };
+    error::status(reason, why.to_string(), &[])
 }
 
 fn no_heir() -> Status {

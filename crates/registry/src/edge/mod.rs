@@ -30,6 +30,7 @@ mod room;
 mod snapshot;
 mod status;
 mod tenant;
+mod vitals;
 
 #[cfg(test)]
 mod tests;

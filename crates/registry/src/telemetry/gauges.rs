@@ -243,6 +243,7 @@ mod tests {
             peer: String::new(),
             role: *role,
             matched_index: *matched_index,
+            heard: None,
         };
         Status {
             leader: Some(leader),

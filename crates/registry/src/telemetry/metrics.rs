@@ -11,6 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::consensus::{Committed, Unavailable, Work};
+use crate::telemetry::recent::Recent;
 use crate::telemetry::table::Table;
 
 /// From 0.1 ms to 10 s; an alert's limit is an edge, so that a quantile beyond it is told from one before it.
@@ -49,6 +50,8 @@ pub struct Metrics {
     raft_proposals: Family<Word, Counter>,
     raft_proposal_seconds: Histogram,
     raft_log_fsync_seconds: Histogram,
+    /// Not shown to Prometheus, which has the histogram.
+    pub flushes: Recent,
     raft_snapshot_seconds: Family<Word, Histogram>,
     pub raft_last_snapshot: Gauge,
     pub data_disk_free_bytes: Gauge,
@@ -128,6 +131,7 @@ impl Metrics {
                 "from handing a flush of the log over to its end",
                 Histogram::new(DISK_SECONDS),
             ),
+            flushes: Recent::default(),
             raft_snapshot_seconds: with(
                 to,
                 "raft_snapshot_duration_seconds",
@@ -259,6 +263,9 @@ impl Metrics {
 
     /// Measures what consensus did on this node's disk.
     pub fn worked(&self, work: Work, took: Duration) {
+        if work == Work::LogFlush {
+            self.flushes.took(took);
+        }
         let snapshot = |op| self.raft_snapshot_seconds.get_or_create_owned(&[("op", op)]);
         let histogram = match work {
             Work::LogFlush => self.raft_log_fsync_seconds.clone(),

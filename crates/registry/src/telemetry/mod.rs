@@ -12,6 +12,7 @@ mod disk;
 mod gauges;
 mod logs;
 mod metrics;
+mod recent;
 mod table;
 
 #[cfg(test)]

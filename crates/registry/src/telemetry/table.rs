@@ -31,6 +31,21 @@ impl<const N: usize> Table<N> {
         }
         *shown = rows.into_keys().collect();
     }
+
+    /// What is shown now.
+    pub fn rows(&self) -> BTreeMap<Labels<N>, i64> {
+        let shown = self.shown.lock();
+        let row = |labels: &Labels<N>| (labels.clone(), self.family.get_or_create(labels).get());
+        shown.iter().map(row).collect()
+    }
+
+    /// One row's.
+    pub fn value(&self, labels: &Labels<N>) -> Option<i64> {
+        let shown = self.shown.lock();
+        shown
+            .contains(labels)
+            .then(|| self.family.get_or_create(labels).get())
+    }
 }
 
 impl<const N: usize> EncodeMetric for Table<N> {
@@ -60,6 +75,11 @@ mod tests {
         let row = |name: &str, value| ([("agent", name.to_owned())], value);
         table.show([row("a", 1), row("b", 2)].into());
         table.show([row("b", 3)].into());
+        assert_eq!(table.rows(), [row("b", 3)].into());
+        assert_eq!(
+            (table.value(&row("b", 0).0), table.value(&row("a", 0).0)),
+            (Some(3), None)
+        );
 
         let mut page = String::new();
         text::encode(&mut page, &registry).unwrap();

@@ -99,6 +99,11 @@ impl Disk {
         self.inner.lock().others.insert(node, health);
     }
 
+    /// Another node's, as it last told it.
+    pub(super) fn health_of(&self, node: u64) -> Health {
+        self.inner.lock().others.get(&node).copied().unwrap_or_default()
+    }
+
     /// A flush of the log has ended.
     pub(super) fn flushed(&self, took: Duration) {
         self.inner.lock().slowness.flushed(took);

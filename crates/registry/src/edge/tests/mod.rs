@@ -9,7 +9,7 @@ mod limits;
 mod listing;
 mod metrics;
 mod refusals;
-
+mod roll;
 mod secrets;
 mod slow;
 mod watching;

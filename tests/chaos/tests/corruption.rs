@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use reeve_chaos::history::History;
 use reeve_chaos::invariants::audit_chain_whole;
 use reeve_chaos::metrics::metric;
-use reeve_client::v1::{GetClusterRequest, GetClusterResponse, RemoveNodeRequest, Role, node};
+use reeve_client::v1::{GetClusterRequest, GetClusterResponse, Role, node};
 use reeve_local::{Builder, Fleet, Node, registry_program, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);

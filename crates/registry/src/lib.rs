@@ -12,6 +12,7 @@ pub mod authority;
 pub mod backup;
 pub mod config;
 pub mod consensus;
+pub mod descriptors;
 pub mod edge;
 pub mod files;
 pub mod fill;

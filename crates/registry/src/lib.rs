@@ -13,6 +13,7 @@ pub mod backup;
 pub mod config;
 pub mod consensus;
 pub mod damage;
+pub mod descriptors;
 pub mod edge;
 pub mod files;
 pub mod fill;

@@ -27,7 +27,7 @@ use crate::rooms::Rooms;
 use crate::sink::Sink;
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
-use crate::{backup, edge, fill, found, http, join, rejoin, scrub};
+use crate::{backup, descriptors, edge, fill, found, http, join, rejoin, scrub};
 
 /// Runs until a signal, then hands over and drains. Consensus and the door for peers run on `home`.
 pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
@@ -267,7 +267,11 @@ async fn serve_api(
         .await
         .with_context(|| format!("listen.api: cannot listen at {}", config.listen.api))?;
     let tls = server_config(credentials, ClientAuth::Optional)?;
-    let connections = incoming(listener, tls, credentials, config.limits.bounds());
+    let bounds = Bounds {
+        connections: descriptors::for_connections(config.limits.connections),
+        ..config.limits.bounds()
+    };
+    let connections = incoming(listener, tls, credentials, bounds);
     let options = edge::Options {
         empty: config.bench.empty,
         limits: config.limits,

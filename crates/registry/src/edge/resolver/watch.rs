@@ -228,7 +228,8 @@ impl Watcher {
             let encode = || Some(self.seen(batch, &state, &standing)?.encode_to_vec().into());
             return Ok(batch.wire(&self.network, encode).map(Frame::Shared));
         }
-        Ok(self.seen(batch, &state, &standing).map(Frame::Own))
+        let own = self.seen(batch, &state, &standing);
+        Ok(own.map(|message| Frame::Own(Box::new(message))))
     }
 
     fn seen(&self, batch: &Batch, state: &State, standing: &Standing<'_>) -> Option<WatchResponse> {
@@ -290,7 +291,7 @@ async fn put(send: &Sender, event: watch_response::Event) -> Result<(), Over> {
 }
 
 fn own(event: watch_response::Event) -> Frame {
-    Frame::Own(WatchResponse { event: Some(event) })
+    Frame::Own(Box::new(WatchResponse { event: Some(event) }))
 }
 
 fn ticks(every: Duration) -> Interval {

@@ -24,7 +24,7 @@ use crate::edge::desk::Desk;
 
 /// One message to a watcher.
 pub(super) enum Frame {
-    Own(WatchResponse),
+    Own(Box<WatchResponse>),
     /// A `WatchResponse`, encoded.
     Shared(Bytes),
 }

@@ -244,3 +244,53 @@ async fn a_stream_that_sees_nothing_hears_how_far_it_has_come_while_others_chang
         }
     }
 }
+
+/// Those who see everything share what is encoded once; who sees some of it gets its own, and only that.
+#[tokio::test]
+async fn a_limited_watcher_hears_of_its_own_tenants_beside_those_who_hear_of_all() {
+    let (world, mut hand, _) = onboarding("cho-ray").await;
+    let scoped = enrol(&world, v1::Role::Service, "ehr", &["cho-ray"]).await;
+    let whole = enrol(&world, v1::Role::Service, "lab", &[]).await;
+    let after_revision = world.state().revision.0;
+    let mut streams = Vec::new();
+    for channel in [scoped, whole, world.channel_as(ADMIN)] {
+        let request = v1::WatchRequest {
+            after_revision,
+            ..Default::default()
+        };
+        let mut resolver = ResolverServiceClient::new(channel);
+        streams.push(resolver.watch(request).await.unwrap().into_inner());
+    }
+    let mut tenants =
+        reeve_proto::v1::tenant_service_client::TenantServiceClient::new(world.channel_as(ADMIN));
+    hand.carry_out(&ONBOARD).await;
+    tenants.create_tenant(wanted("bach-mai")).await.unwrap();
+    let suspend = v1::SuspendTenantRequest {
+        request_id: id(),
+        tenant: "cho-ray".into(),
+        ..Default::default()
+    };
+    tenants.suspend_tenant(suspend).await.unwrap();
+
+    let mut heard = Vec::new();
+    for stream in &mut streams {
+        let (mut slugs, mut has_served) = (Vec::new(), false);
+        loop {
+            let Event::Delta(delta) = news(stream).await else {
+                panic!("something other than a change")
+            };
+            let changed = &delta.changed[0];
+            slugs.push(changed.slug.clone());
+            if changed.slug == "cho-ray" {
+                if has_served && changed.write.is_none() {
+                    break;
+                }
+                has_served |= changed.write.is_some();
+            }
+        }
+        heard.push(slugs);
+    }
+    assert!(heard[0].iter().all(|slug| slug == "cho-ray"), "{heard:?}");
+    assert!(heard[1].contains(&"bach-mai".to_owned()));
+    assert_eq!(heard[1], heard[2]);
+}

@@ -1,9 +1,9 @@
 //! The verbs about nodes, against real ones: what they show, what they refuse, what they change.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use reeve_local::Fleet;
+use reeve_local::{Fleet, free_ports, until};
 use serde_json::Value;
 
 /// The program, as the fleet's admin.
@@ -97,7 +97,7 @@ async fn leadership_moves_and_a_dead_node_leaves_but_a_needed_one_stays() -> Res
         "CONFIRMATION_MISSING",
     )?;
     admin.refused("remove-node 77 --confirm x/77", 3, "there is no node 77")?;
-    reeve_local::until(
+    until(
         "the dead node to count as such",
         std::time::Duration::from_secs(60),
         async || {
@@ -116,5 +116,69 @@ async fn leadership_moves_and_a_dead_node_leaves_but_a_needed_one_stays() -> Res
     );
     let members = admin.json("members", 0)?;
     ensure!(members["nodes"].as_array().map(Vec::len) == Some(2), "{members}");
+    Ok(())
+}
+
+/// Ends with the test.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One of the commands that were printed, as it stands there.
+fn say(command: &Value) -> Result<Child> {
+    let mut words = command.as_str().context("no command")?.split(' ');
+    ensure!(words.next() == Some("reeve-registry"), "{command}");
+    let mut started = Command::new(reeve_local::registry_program()?);
+    let quiet = started
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok(quiet.args(words).spawn()?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_added_votes_after_the_two_commands_that_were_printed() -> Result<()> {
+    let no_regions: [&str; 0] = [];
+    let fleet = Fleet::builder()
+        .nodes(1)
+        .regions(no_regions)
+        .direct()
+        .start()
+        .await?;
+    let home = tempfile::tempdir()?;
+    let dir = home.path().join("n2");
+    let admin = Admin { fleet: &fleet, home };
+    let ports = free_ports(3)?;
+    let at = |port: usize| format!("127.0.0.1:{}", ports[port]);
+    let add = format!(
+        "add-node --dir {} --api {} --peer {} --http {} --root-key {}",
+        dir.display(),
+        at(0),
+        at(1),
+        at(2),
+        fleet.dir().join("root.key").display()
+    );
+    let made = admin.json(&add, 0)?;
+    admin.refused(&add, 2, "is there already")?;
+    ensure!(say(&made["commands"][0])?.wait()?.success(), "joining failed");
+    let _node = Started(say(&made["commands"][1])?);
+    until("two voters", std::time::Duration::from_secs(60), async || {
+        let (_, out, _) = admin.run("status")?;
+        let status: Value = serde_json::from_str(&out)?;
+        Ok((status["quorum"]["voters"] == 2).then_some(()))
+    })
+    .await?;
+    let members = admin.json("members", 0)?;
+    let addresses = members["nodes"].as_array().context("no nodes")?;
+    ensure!(
+        addresses.iter().any(|node| node["api_address"] == at(0)),
+        "{members}"
+    );
     Ok(())
 }

@@ -181,11 +181,12 @@ impl State {
         self.placed.get(group).map_or(0, OrdSet::len)
     }
 
-    /// Whether a group is some tenant's own.
+    /// Whether a group is some tenant's own. Such a tenant is alone there, so a group that holds more is nobody's:
+    /// placing asks this of every group, and must not go through all tenants for it.
     pub fn has_dedicated(&self, group: &Name) -> bool {
-        let ids = self.placed.get(group).into_iter().flatten();
-        ids.filter_map(|id| self.tenants.get(id))
-            .any(|t| t.class == Class::Dedicated)
+        let only = self.placed.get(group).filter(|held| held.len() == 1);
+        only.and_then(|held| self.tenants.get(held.get_min()?))
+            .is_some_and(|tenant| tenant.class == Class::Dedicated)
     }
 
     /// Operations that have not ended.

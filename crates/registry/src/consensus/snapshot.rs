@@ -26,6 +26,8 @@ use crate::vault::Sealer;
 const MAGIC: &[u8; 8] = b"REEVESN1";
 /// Plain bytes in a block at the most. In this crate's own tests small States have several blocks, too.
 pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 512 } else { 1 << 20 };
+/// A sealed block that is longer was written by nobody, whatever this program cuts its own to.
+const SEALED_BYTES_MAX: usize = 2 << 20;
 const HEADER_BYTES_MAX: usize = 1 << 20;
 const KEEP: usize = 2;
 /// After so many bytes the disk is given a rest: the log's flushes share it.
@@ -434,7 +436,7 @@ impl Reader {
             self.ended = true;
             return Ok(None);
         }
-        if len > BLOCK_BYTES_MAX * 2 {
+        if len > SEALED_BYTES_MAX {
             return Err(damaged(&self.path, "a block is too long"));
         }
         let sum = read_u32(&mut self.from)?;

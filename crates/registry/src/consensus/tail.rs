@@ -43,9 +43,9 @@ pub(super) fn mend(folder: &Path) -> io::Result<()> {
     }
     // The earlier ones ended before this one began.
     files.iter().try_for_each(|path| match look_at(path)? {
-        (_, Some(why)) => Err(io::Error::new(
+        (_, Some(odd)) => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{why}; {REJOIN}"),
+            format!("{}; {REJOIN}", odd.why),
         )),
         (_, None) => Ok(()),
     })
@@ -59,44 +59,53 @@ pub(super) fn check(
 ) -> io::Result<()> {
     let files = chunks(folder)?;
     for (at, path) in files.iter().enumerate() {
-        // What is written just now is half there, and whole a moment later.
-        let tries = if at + 1 == files.len() {
-            WRITTEN_NOW_TRIES
-        } else {
-            1
-        };
-        let mut why = None;
-        for _ in 0..tries {
-            let read;
-            (read, why) = match look_at(path) {
-                Ok(looked) => looked,
+        // What is written just now is half there, and whole a moment later: damage stays where it is.
+        let is_written = at + 1 == files.len();
+        let tries = if is_written { WRITTEN_NOW_TRIES } else { 1 };
+        let (mut first, mut last) = (None, None);
+        for number in 0..tries {
+            let looked = match look_at(path) {
+                Ok((read, looked)) => {
+                    rest(read);
+                    looked
+                }
                 // It was purged meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => (0, None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-            rest(read);
-            if why.is_none() {
+            if number == 0 {
+                first = looked.as_ref().map(|odd| odd.at);
+            }
+            last = looked;
+            if last.is_none() || !is_written {
                 break;
             }
             std::thread::sleep(WRITTEN_NOW);
         }
-        why.into_iter().for_each(&mut damaged);
+        let odd = last.filter(|odd| first == Some(odd.at));
+        odd.map(|odd| odd.why).into_iter().for_each(&mut damaged);
     }
     Ok(())
 }
 
+/// Where a file cannot be read.
+struct Odd {
+    at: usize,
+    why: String,
+}
+
 /// How long a file is, and where it cannot be read.
-fn look_at(path: &Path) -> io::Result<(u64, Option<String>)> {
+fn look_at(path: &Path) -> io::Result<(u64, Option<Odd>)> {
     let bytes = fs::read(path)?;
-    let end = readable(&bytes);
-    let why = (end < bytes.len()).then(|| {
-        let all = bytes.len();
-        format!(
-            "{} cannot be read at byte {end} of {all}: it is damaged",
+    let (at, all) = (readable(&bytes), bytes.len());
+    let odd = (at < all).then(|| Odd {
+        at,
+        why: format!(
+            "{} cannot be read at byte {at} of {all}: it is damaged",
             path.display()
-        )
+        ),
     });
-    Ok((bytes.len() as u64, why))
+    Ok((all as u64, odd))
 }
 
 /// Why what stands behind the last whole record is not what a crash leaves.

@@ -43,6 +43,7 @@ async fn a_file_of_every_format_verifies_and_restores() {
         api_address: "n1.example:7400".into(),
         peer_address: "n1.example:7401".into(),
         admin: "vera".into(),
+        records: None,
     };
     let made = restore(&order).await.unwrap();
     assert_eq!(

@@ -40,7 +40,7 @@ impl<'a> Heard<'a> {
             by_subject.entry(subject).or_default().push(statement);
         }
         for all in by_subject.values_mut() {
-            all.sort_by_key(|record| std::cmp::Reverse(record.revision));
+            all.sort_by_key(|told| std::cmp::Reverse(told.revision));
         }
         Heard {
             by_subject,

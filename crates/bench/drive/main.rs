@@ -3,7 +3,8 @@
 //! ```text
 //! Registry (ours) ─┐                 ┌─► rounds: empty · resolve · write      etcd, ours, etcd, ours, …
 //! Etcd (the peer) ─┴─► both stay up ─┼─► watch
-//!                                    └─► kills: the leader, over and over ─► Summary
+//!                                    └─► kills: the leader, over and over ─┬─► Summary
+//! scale: many tenants, in a registry of their own ───────────────────────────┘
 //! ```
 
 mod etcd;
@@ -11,6 +12,7 @@ mod kills;
 mod plan;
 mod registry;
 mod rounds;
+mod scale;
 mod watchers;
 
 use std::path::PathBuf;
@@ -42,6 +44,9 @@ pub struct Args {
     /// Tenants of ours, and keys of the peer's
     #[arg(long, value_name = "N")]
     tenants: Option<usize>,
+    /// Tenants of the part `scale`
+    #[arg(long, value_name = "N")]
+    scale: Option<usize>,
     /// etcd's server
     #[arg(long, default_value = "etcd", value_name = "FILE")]
     etcd: PathBuf,
@@ -62,6 +67,7 @@ enum Part {
     Rounds,
     Watch,
     Kills,
+    Scale,
 }
 
 #[tokio::main]
@@ -85,7 +91,27 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<()> {
     let version = etcd::version(&args.etcd)?;
     let plan = Plan::of(args, version);
-    let registry = Registry::start(args.bin_dir.join("reeve-registry"), plan.tenants).await?;
+    let program = args.bin_dir.join("reeve-registry");
+    let wanted = |part| args.part.is_none_or(|only| only == part);
+    let mut rows = Vec::new();
+    if args.part != Some(Part::Scale) {
+        rows.extend(beside_etcd(args, &plan, program.clone()).await?);
+    }
+    if wanted(Part::Scale) {
+        rows.extend(scale::run(&plan, &program).await?);
+    }
+    if args.part.is_some() {
+        println!("{}", table(&rows));
+        return Ok(());
+    }
+    let summary = Summary::of(in_order(rows))?;
+    write(&summary, &args.out)?;
+    println!("{}\n\n{}", summary.table(), args.out.display());
+    Ok(())
+}
+
+async fn beside_etcd(args: &Args, plan: &Plan, program: PathBuf) -> Result<Vec<(&'static str, Row)>> {
+    let registry = Registry::start(program, plan.tenants).await?;
     say(&format!(
         "a registry of {} nodes, {} tenants",
         plan::NODES,
@@ -97,22 +123,16 @@ async fn run(args: &Args) -> Result<()> {
     let wanted = |part| args.part.is_none_or(|only| only == part);
     let mut rows = Vec::new();
     if wanted(Part::Rounds) {
-        rows.extend(rounds::run(&plan, &registry, &etcd).await?);
+        rows.extend(rounds::run(plan, &registry, &etcd).await?);
     }
     if wanted(Part::Watch) {
-        rows.extend(watchers::run(&plan, &registry, &etcd).await?);
+        rows.extend(watchers::run(plan, &registry, &etcd).await?);
     }
     if wanted(Part::Kills) {
-        rows.extend(kills::run(&plan, &registry, &etcd).await?);
+        rows.extend(kills::run(plan, &registry, &etcd).await?);
     }
-    if args.part.is_some() {
-        println!("{}", table(&rows));
-        return registry.shutdown().await;
-    }
-    let summary = Summary::of(in_order(rows))?;
-    write(&summary, &args.out)?;
-    println!("{}\n\n{}", summary.table(), args.out.display());
-    registry.shutdown().await
+    registry.shutdown().await?;
+    Ok(rows)
 }
 
 fn in_order(mut rows: Vec<(&'static str, Row)>) -> Vec<(&'static str, Row)> {
@@ -125,6 +145,7 @@ fn write(summary: &Summary, out: &PathBuf) -> Result<()> {
     if let Some(dir) = out.parent() {
         std::fs::create_dir_all(dir).with_context(at)?;
     }
+    std::fs::write(out.with_extension("md"), summary.markdown()).with_context(at)?;
     std::fs::write(out, serde_json::to_string_pretty(summary)?).with_context(at)
 }
 

@@ -16,9 +16,13 @@ pub const CONNECTIONS: usize = 6;
 pub const READING: usize = 256;
 /// Calls in flight while writing, one row each.
 pub const WRITING: [usize; 5] = [1, 16, 64, 256, 1024];
-pub const WATCHERS: usize = 1_000;
+pub const WATCHERS: [usize; 2] = [1_000, 10_000];
 /// HTTP/2 servers allow 200 streams on a connection.
-pub const WATCHER_CONNECTIONS: usize = 12;
+const WATCHERS_PER_CONNECTION: usize = 84;
+/// Of what was reached closed, how much is asked for by the clock.
+const OPEN_LOOP_PART: f64 = 0.7;
+/// Calls under way in an open run at most.
+pub const OPEN_LOOP_IN_FLIGHT: usize = 1_024;
 /// A registry remembers a million request ids for a day; the rest is for watchers and kills.
 const CHANGES_MAX: u64 = 900_000;
 
@@ -27,6 +31,8 @@ pub struct Plan {
     pub rounds: usize,
     pub kills: usize,
     pub tenants: usize,
+    /// Tenants of the part that is about many of them.
+    pub scale: usize,
     pub etcd_version: String,
     warm_up: Duration,
     seconds: u64,
@@ -37,14 +43,15 @@ pub struct Plan {
 
 impl Plan {
     pub fn of(args: &Args, etcd_version: String) -> Plan {
-        let (rounds, kills, tenants, seconds, watch_seconds) = match args.quick {
-            true => (2, 2, 60, 1, 1),
-            false => (4, 20, 1_000, 5, 5),
+        let (rounds, kills, tenants, scale, seconds, watch_seconds) = match args.quick {
+            true => (2, 2, 60, 1_500, 1, 1),
+            false => (4, 20, 1_000, 100_000, 5, 5),
         };
         Plan {
             rounds: args.rounds.unwrap_or(rounds).max(1),
             kills: args.kills.unwrap_or(kills).max(1),
             tenants: args.tenants.unwrap_or(tenants).max(1),
+            scale: args.scale.unwrap_or(scale).max(1),
             etcd_version,
             warm_up: Duration::from_millis(if args.quick { 300 } else { 1_000 }),
             seconds,
@@ -58,9 +65,29 @@ impl Plan {
         self.load(READING, None)
     }
 
+    /// By the clock, at a part of what was reached without one.
+    pub fn open_loop(&self, reached: f64, calls_max: Option<u64>) -> Load {
+        Load {
+            rate: NonZeroU32::new(((reached * OPEN_LOOP_PART) as u32).max(1)),
+            ..self.load(OPEN_LOOP_IN_FLIGHT, calls_max)
+        }
+    }
+
+    /// While snapshots are built.
+    pub fn scale_writing(&self) -> Load {
+        Load {
+            measured: Duration::from_secs(if self.quick { 12 } else { 30 }),
+            ..self.load(READING, None)
+        }
+    }
+
     pub fn writing(&self, in_flight: usize) -> Load {
-        let each = CHANGES_MAX / (self.rounds * WRITING.len()) as u64;
-        self.load(in_flight, Some(each))
+        self.load(in_flight, Some(self.changes_max()))
+    }
+
+    /// Of one measurement: those in flight, and one by the clock.
+    pub fn changes_max(&self) -> u64 {
+        CHANGES_MAX / (self.rounds * (WRITING.len() + 1)) as u64
     }
 
     fn load(&self, in_flight: usize, calls_max: Option<u64>) -> Load {
@@ -73,9 +100,9 @@ impl Plan {
         }
     }
 
-    pub fn watching(&self) -> watch::Plan {
+    pub fn watching(&self, watchers: usize) -> watch::Plan {
         watch::Plan {
-            watchers: WATCHERS,
+            watchers,
             rate: NonZeroU32::MIN.saturating_add(4),
             warm_up: self.warm_up,
             measured: Duration::from_secs(self.watch_seconds),
@@ -109,13 +136,18 @@ impl Plan {
         }
     }
 
-    pub fn settings_of_watching(&self) -> Settings {
+    pub fn settings_of_watching(&self, watchers: usize) -> Settings {
         Settings {
-            connections: WATCHER_CONNECTIONS,
-            watchers: Some(WATCHERS),
+            connections: watcher_connections(watchers),
+            watchers: Some(watchers),
             rounds: Some(self.rounds),
             seconds: Some(self.watch_seconds),
             ..self.settings()
         }
     }
+}
+
+/// As many as carry so many streams, the same to each node.
+pub fn watcher_connections(watchers: usize) -> usize {
+    watchers.div_ceil(WATCHERS_PER_CONNECTION).next_multiple_of(NODES)
 }

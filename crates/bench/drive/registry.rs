@@ -1,6 +1,6 @@
 //! Ours: three nodes as `cluster init` makes them, and tenants whose databases are only on the roll.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use reeve_local::{Binaries, Fleet, Node, hand, tenants, until};
 use tokio::task::JoinSet;
 use toml::Table;
 
-const REGION: &str = "vn";
+pub const REGION: &str = "vn";
 /// Agents that share the steps of onboarding; each reports one after the other.
 const HANDS: usize = 4;
 const CREATING: usize = 32;
@@ -32,24 +32,7 @@ pub struct Registry {
 
 impl Registry {
     pub async fn start(program: PathBuf, count: usize) -> Result<Registry> {
-        ensure!(
-            program.is_file(),
-            "there is no {}; build it first",
-            program.display()
-        );
-        let no_agents: [&str; 0] = [];
-        let binaries = Binaries {
-            registry: program,
-            // No agent with a PostgreSQL is started.
-            agent: PathBuf::new(),
-        };
-        let fleet = Fleet::builder()
-            .cluster("bench")
-            .regions(no_agents)
-            .node_settings(settings())
-            .binaries(binaries)
-            .direct();
-        let fleet = fleet.start().await.context("starting the registry")?;
+        let fleet = fleet(&program, "bench").await?;
         let hands = hand::region(&fleet, REGION, HANDS).await?;
         onboard(&fleet, count).await?;
         let target = Target::new(fleet.addresses(), fleet.admin().clone())?;
@@ -119,6 +102,28 @@ impl Registry {
     pub async fn shutdown(self) -> Result<()> {
         self.fleet.shutdown().await
     }
+}
+
+/// Three nodes and nobody in them.
+pub async fn fleet(program: &Path, cluster: &str) -> Result<Fleet> {
+    ensure!(
+        program.is_file(),
+        "there is no {}; build it first",
+        program.display()
+    );
+    let no_agents: [&str; 0] = [];
+    let binaries = Binaries {
+        registry: program.to_owned(),
+        // No agent with a PostgreSQL is started.
+        agent: PathBuf::new(),
+    };
+    let fleet = Fleet::builder()
+        .cluster(cluster)
+        .regions(no_agents)
+        .node_settings(settings())
+        .binaries(binaries)
+        .direct();
+    fleet.start().await.context("starting the registry")
 }
 
 /// Room for what a row says of failures.

@@ -10,7 +10,7 @@ use reeve_cli::bench::tally::Tally;
 use reeve_cli::bench::{empty, resolve, write};
 
 use crate::etcd::{self, Etcd};
-use crate::plan::{CONNECTIONS, Plan, READING, WRITING};
+use crate::plan::{CONNECTIONS, OPEN_LOOP_IN_FLIGHT, Plan, READING, WRITING};
 use crate::registry::{Registry, failed};
 use crate::say;
 
@@ -19,6 +19,8 @@ use crate::say;
 struct Book {
     per_second: Samples,
     median_ms: Samples,
+    p99_ms: Samples,
+    p999_ms: Samples,
     cpu_us: Samples,
     failed: Samples,
 }
@@ -48,8 +50,15 @@ impl Book {
         }
         self.per_second.push(series, tally.per_second());
         self.median_ms.push(series, tally.quantile_ms(0.5));
+        self.p99_ms.push(series, tally.quantile_ms(0.99));
+        self.p999_ms.push(series, tally.quantile_ms(0.999));
         self.failed.push(series, failures as f64);
         Ok(())
+    }
+
+    /// What the last round reached.
+    fn last(&self, series: &str) -> f64 {
+        self.per_second.of(series).last().copied().unwrap_or_default()
     }
 
     fn failures(&self, series: &str) -> u64 {
@@ -63,6 +72,12 @@ impl Book {
     }
 }
 
+const OPEN_RESOLVE: &str = "resolve by the clock";
+const OPEN_GET: &str = "etcd get by the clock";
+const OPEN_WRITE: &str = "write by the clock";
+const OPEN_PUT: &str = "etcd put by the clock";
+/// So many writes in flight show what can be borne.
+const CAPACITY: usize = 256;
 const EMPTY: &str = "empty";
 const BOUNDED: &str = "resolve bounded";
 const LINEARIZABLE: &str = "resolve linearizable";
@@ -91,6 +106,7 @@ pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&
             let writes = write::measure(&channels, registry.changes.clone(), &load);
             book.enter(&writing(in_flight), &registry.pids(), writes).await?;
         }
+        by_the_clock(&mut book, plan, registry, etcd, round).await?;
     }
     rows(&book, plan, registry, etcd).await
 }
@@ -116,6 +132,34 @@ async fn read(book: &mut Book, plan: &Plan, registry: &Registry, etcd: &Etcd) ->
         book.enter(&beside(ours), &registry.pids(), calls).await?;
     }
     Ok(())
+}
+
+/// Each at the same part of what it has just reached itself.
+async fn by_the_clock(
+    book: &mut Book,
+    plan: &Plan,
+    registry: &Registry,
+    etcd: &Etcd,
+    round: usize,
+) -> Result<()> {
+    let load = plan.open_loop(book.last(SERIALIZABLE_GET), None);
+    let clients = etcd.clients(CONNECTIONS).await?;
+    let gets = etcd::get(&clients, &etcd.keys, true, &load);
+    book.enter(OPEN_GET, &etcd.pids(), gets).await?;
+    let load = plan.open_loop(book.last(BOUNDED), None);
+    let channels = registry.target().await?.channels(CONNECTIONS)?;
+    let resolves = resolve::measure(&channels, registry.claims.clone(), resolve::Level::Bounded, &load);
+    book.enter(OPEN_RESOLVE, &registry.pids(), resolves).await?;
+
+    let calls_max = Some(plan.changes_max());
+    let load = plan.open_loop(book.last(&putting(CAPACITY)), calls_max);
+    let puts = etcd::put(&clients, etcd, &load);
+    book.enter(OPEN_PUT, &etcd.pids(), puts).await?;
+    let load = plan.open_loop(book.last(&writing(CAPACITY)), calls_max);
+    let writer = registry.target_as(&format!("clock-{round}")).await?;
+    let channels = writer.channels(CONNECTIONS)?;
+    let writes = write::measure(&channels, registry.changes.clone(), &load);
+    book.enter(OPEN_WRITE, &registry.pids(), writes).await
 }
 
 /// The empty calls that were made right after.
@@ -171,5 +215,60 @@ async fn rows(
         "write_1_latency_vs_etcd",
         Row::paired(one, Unit::Milliseconds, changing(1)),
     ));
+    rows.extend(latencies(book, changing)?);
+    rows.extend(open_rows(book, plan)?);
+    Ok(rows)
+}
+
+fn latencies(book: &Book, settings: impl Fn(usize) -> Settings) -> Result<Vec<(&'static str, Row)>> {
+    let keys = [
+        ["write_1_p50_ms", "write_1_p99_ms"],
+        ["write_16_p50_ms", "write_16_p99_ms"],
+        ["write_64_p50_ms", "write_64_p99_ms"],
+        ["write_256_p50_ms", "write_256_p99_ms"],
+        ["write_1024_p50_ms", "write_1024_p99_ms"],
+    ];
+    let mut rows = Vec::new();
+    for (in_flight, keys) in WRITING.into_iter().zip(keys) {
+        for (key, samples) in keys.into_iter().zip([&book.median_ms, &book.p99_ms]) {
+            let pairing = samples.pair(&writing(in_flight), &putting(in_flight))?;
+            rows.push((key, Row::paired(pairing, Unit::Milliseconds, settings(in_flight))));
+        }
+    }
+    Ok(rows)
+}
+
+fn open_rows(book: &Book, plan: &Plan) -> Result<Vec<(&'static str, Row)>> {
+    let keys = [
+        [
+            "open_loop_resolve_70_p50_ms",
+            "open_loop_resolve_70_p99_ms",
+            "open_loop_resolve_70_p999_ms",
+        ],
+        [
+            "open_loop_write_70_p50_ms",
+            "open_loop_write_70_p99_ms",
+            "open_loop_write_70_p999_ms",
+        ],
+    ];
+    let mut rows = Vec::new();
+    for (keys, (ours, peer)) in keys
+        .into_iter()
+        .zip([(OPEN_RESOLVE, OPEN_GET), (OPEN_WRITE, OPEN_PUT)])
+    {
+        let asked = book.per_second.pair(ours, peer)?;
+        let settings = Settings {
+            rates: Some([asked.ours as u32, asked.peer as u32]),
+            ..plan.settings_of_rounds(OPEN_LOOP_IN_FLIGHT)
+        };
+        let settings = failed(settings, book.failures(ours), book.failures(peer));
+        for (key, samples) in keys
+            .into_iter()
+            .zip([&book.median_ms, &book.p99_ms, &book.p999_ms])
+        {
+            let pairing = samples.pair(ours, peer)?;
+            rows.push((key, Row::paired(pairing, Unit::Milliseconds, settings.clone())));
+        }
+    }
     Ok(rows)
 }

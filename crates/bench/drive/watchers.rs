@@ -1,4 +1,4 @@
-//! A thousand watchers of either cluster, and how long after an acknowledgement each has heard.
+//! A thousand watchers, and ten thousand, of either cluster, and how long after an acknowledgement each has heard.
 
 use anyhow::{Result, ensure};
 use etcd_client::{Client, WatchOptions, WatchStream, Watcher};
@@ -12,27 +12,43 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::etcd::{Etcd, changed, reason_of};
-use crate::plan::{Plan, WATCHER_CONNECTIONS};
+use crate::plan::{Plan, WATCHERS, watcher_connections};
 use crate::registry::{Registry, failed};
 use crate::say;
 
 const OPENING: usize = 64;
 
 pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&'static str, Row)>> {
+    let keys = [
+        ["watch_1000_p99_ms", "watch_1000_from_call_p99_ms"],
+        ["watch_10000_p99_ms", "watch_10000_from_call_p99_ms"],
+    ];
+    let mut rows = Vec::new();
+    for (watchers, keys) in WATCHERS.into_iter().zip(keys) {
+        rows.extend(
+            keys.into_iter()
+                .zip(so_many(watchers, plan, registry, etcd).await?),
+        );
+    }
+    Ok(rows)
+}
+
+/// From the acknowledgement, and from the call.
+async fn so_many(watchers: usize, plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<[Row; 2]> {
     let mut book = Book::default();
     for round in 1..=plan.rounds {
-        say(&format!("watchers, round {round} of {}", plan.rounds));
-        book.enter("etcd", &of_etcd(plan, etcd).await?)?;
-        let watcher = registry.target_as(&format!("watcher-{round}")).await?;
-        let channels = watcher.channels(WATCHER_CONNECTIONS)?;
+        say(&format!("{watchers} watchers, round {round} of {}", plan.rounds));
+        book.enter("etcd", &of_etcd(watchers, plan, etcd).await?)?;
+        let watcher = registry.target_as(&format!("watcher-{watchers}-{round}")).await?;
+        let channels = watcher.channels(watcher_connections(watchers))?;
         let tenants = registry.tenants.clone();
         book.enter(
             "ours",
-            &watch::measure(&channels, tenants, &plan.watching()).await?,
+            &watch::measure(&channels, tenants, &plan.watching(watchers)).await?,
         )?;
     }
     let settings = failed(
-        plan.settings_of_watching(),
+        plan.settings_of_watching(watchers),
         book.failures("ours"),
         book.failures("etcd"),
     );
@@ -40,10 +56,7 @@ pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&
         let pairing = samples.pair("ours", "etcd")?;
         anyhow::Ok(Row::paired(pairing, Unit::Milliseconds, settings.clone()))
     };
-    Ok(vec![
-        ("watch_1000_p99_ms", row(&book.heard)?),
-        ("watch_1000_from_call_p99_ms", row(&book.from_call)?),
-    ])
+    Ok([row(&book.heard)?, row(&book.from_call)?])
 }
 
 /// The p99 of each round.
@@ -71,14 +84,14 @@ impl Book {
     }
 }
 
-async fn of_etcd(plan: &Plan, etcd: &Etcd) -> Result<Watched> {
-    let watching = plan.watching();
-    let clients = etcd.clients(WATCHER_CONNECTIONS).await?;
+async fn of_etcd(watchers: usize, plan: &Plan, etcd: &Etcd) -> Result<Watched> {
+    let watching = plan.watching(watchers);
+    let clients = etcd.clients(watcher_connections(watchers)).await?;
     let (tell, hear) = mpsc::unbounded_channel();
     // Dropped at the end, and the watchers with it.
-    let mut watchers = JoinSet::new();
+    let mut listening = JoinSet::new();
     for (watcher, stream) in open(&clients, watching.watchers).await? {
-        watchers.spawn(listen(watcher, stream, tell.clone()));
+        listening.spawn(listen(watcher, stream, tell.clone()));
     }
     let keys = changed(&etcd.keys);
     let client = clients[0].kv_client();

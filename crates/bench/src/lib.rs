@@ -8,5 +8,6 @@
 
 pub mod cpu;
 pub mod gap;
+pub mod memory;
 pub mod pairing;
 pub mod summary;

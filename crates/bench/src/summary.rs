@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::pairing::Pairing;
 
 /// Every row, in the order of the table. docs/benchmarks.md says what each means.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 41] = [
     "resolve_bounded_vs_empty",
     "resolve_linearizable_vs_empty",
     "resolve_bounded_vs_etcd",
@@ -19,11 +19,37 @@ pub const KEYS: [&str; 15] = [
     "write_256_vs_etcd",
     "write_1024_vs_etcd",
     "write_1_latency_vs_etcd",
+    "write_1_p50_ms",
+    "write_1_p99_ms",
+    "write_16_p50_ms",
+    "write_16_p99_ms",
+    "write_64_p50_ms",
+    "write_64_p99_ms",
+    "write_256_p50_ms",
+    "write_256_p99_ms",
+    "write_1024_p50_ms",
+    "write_1024_p99_ms",
+    "open_loop_resolve_70_p50_ms",
+    "open_loop_resolve_70_p99_ms",
+    "open_loop_resolve_70_p999_ms",
+    "open_loop_write_70_p50_ms",
+    "open_loop_write_70_p99_ms",
+    "open_loop_write_70_p999_ms",
     "watch_1000_p99_ms",
     "watch_1000_from_call_p99_ms",
+    "watch_10000_p99_ms",
+    "watch_10000_from_call_p99_ms",
     "leader_kill_gap_p50_s",
     "leader_kill_gap_p99_s",
     "leader_kill_read_gap_max_s",
+    "tenants_100k_bytes_per_tenant",
+    "tenants_100k_restarted_bytes_per_tenant",
+    "tenants_100k_cold_start_s",
+    "tenants_100k_snapshot_s",
+    "tenants_100k_snapshot_write_stall_max_ms",
+    "tenants_100k_list_all_s",
+    "tenants_100k_catch_up_s",
+    "tenants_100k_resolve_vs_1k",
 ];
 
 /// What a value counts.
@@ -35,6 +61,8 @@ pub enum Unit {
     Milliseconds,
     #[serde(rename = "s")]
     Seconds,
+    #[serde(rename = "B")]
+    Bytes,
 }
 
 impl Unit {
@@ -43,6 +71,7 @@ impl Unit {
             Unit::PerSecond => format!("{value:.0}/s"),
             Unit::Milliseconds => format!("{value:.2} ms"),
             Unit::Seconds => format!("{value:.2} s"),
+            Unit::Bytes => format!("{value:.0} B"),
         }
     }
 }
@@ -74,6 +103,12 @@ pub struct Settings {
     pub watchers: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kills: Option<usize>,
+    /// Calls a second by the clock, of ours and of the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<[u32; 2]>,
+    /// What else there is to say of this row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Calls of ours, and of the peer's, that failed while this row was measured.
     pub failed: [u64; 2],
 }
@@ -82,6 +117,8 @@ impl Settings {
     fn shown(&self) -> String {
         let own = [
             self.in_flight.map(|n| format!("{n} in flight")),
+            self.rates
+                .map(|[ours, peer]| format!("{ours} / {peer} a second by the clock")),
             self.watchers.map(|n| format!("{n} watchers")),
             self.kills.map(|n| format!("{n} kills")),
             self.rounds
@@ -89,9 +126,11 @@ impl Settings {
                 .map(|(rounds, seconds)| format!("{rounds} × {seconds} s")),
             self.value_bytes.map(|bytes| format!("{bytes} B")),
             (self.failed != [0, 0]).then(|| format!("failed {} / {}", self.failed[0], self.failed[1])),
+            self.note.clone(),
             self.quick.then(|| "quick".to_owned()),
         ];
         let all = [
+            format!("{} tenants", self.tenants),
             format!("{} connections", self.connections),
             format!("{} nodes", self.nodes),
             format!("TLS {}", self.tls),
@@ -189,6 +228,19 @@ impl Summary {
     pub fn table(&self) -> String {
         table(&self.rows)
     }
+
+    /// The same for docs/benchmarks.md; the settings of each row stay in the JSON.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut text =
+            String::from("| Row | Ours | Peer | Ratio | Range | CPU a call |\n|---|---|---|---|---|---|\n");
+        for (key, row) in &self.rows {
+            let mut cells = row.cells(&format!("`{key}`"));
+            cells.pop();
+            text += &line(&cells);
+        }
+        text
+    }
 }
 
 /// Some rows, as people read them.
@@ -262,7 +314,13 @@ mod tests {
             "leader_kill_read_gap_max_s" => (key, Row::alone(0.02, Unit::Seconds, Settings::default())),
             _ => (key, row()),
         });
-        let table = Summary::of(rows.into()).unwrap().table();
+        let summary = Summary::of(rows.into()).unwrap();
+        let measured = summary.markdown();
+        assert!(
+            measured.contains("| `write_256_vs_etcd` | 250/s | 100/s | 2.50 | 2.00–3.00 | 250 / 100 µs |\n"),
+            "{measured}"
+        );
+        let table = summary.table();
         for part in [
             "250/s",
             "100/s",

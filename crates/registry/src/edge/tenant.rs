@@ -72,14 +72,8 @@ impl TenantService for Tenants {
         let reading = self.desk.read(&call, level).await?;
         let state = &reading.state;
         let standing = policy::standing(state, &call.caller, call.action())?;
-        let entries = state
-            .tenants
-            .values()
-            .filter(|tenant| {
-                page.after
-                    .as_deref()
-                    .is_none_or(|after| tenant.id.as_str() > after)
-            })
+        let after = page.after.as_deref().map(find::tenant_id).transpose()?;
+        let entries = find::tenants_after(state, after)
             .filter(|tenant| standing.sees(state, tenant))
             .filter(|tenant| wanted.is_none_or(|status| tenant.status == status))
             .filter(|tenant| {

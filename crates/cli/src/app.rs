@@ -7,7 +7,7 @@ use clap::{Args as _, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Globals, Link, Session};
-use crate::{audit, bench, cluster, contexts, demo, dev, group, op, resolve, tenant, version};
+use crate::{audit, bench, cluster, contexts, debug, demo, dev, group, op, resolve, tenant, version};
 
 const AFTER_HELP: &str = "Examples:
   reeve dev                                     a whole fleet on this machine
@@ -46,6 +46,9 @@ enum Noun {
     Cluster(cluster::Cluster),
     /// The record of every change
     Audit(audit::Audit),
+    /// What somebody who helps needs to see
+    #[command(subcommand)]
+    Debug(debug::Verb),
     /// Measure what the registry bears
     Bench(bench::Bench),
     /// Which fleet is meant when none is named
@@ -64,7 +67,9 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 7] = ["tenant", "resolve", "op", "group", "cluster", "audit", "bench"];
+const ASKING: [&str; 8] = [
+    "tenant", "resolve", "op", "group", "cluster", "audit", "debug", "bench",
+];
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -115,6 +120,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Group(group) => group::run(group, session).await,
         Noun::Cluster(cluster) => cluster::run(cluster, session).await,
         Noun::Audit(audit) => audit::run(audit, session).await,
+        Noun::Debug(verb) => debug::run(verb, session).await,
         Noun::Bench(bench) => bench::run(bench, session).await,
         Noun::Context(context) => contexts::run(context, session),
         Noun::Dev(args) => Ok(dev::run(args).await?),

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Writes a file that only its owner may read, replacing one that was there.
-pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+pub fn write_secret(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(dir)?;
     }
@@ -18,7 +18,7 @@ pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
         .mode(0o600)
         .open(&part)?;
     let written = file
-        .write_all(text.as_bytes())
+        .write_all(content.as_ref())
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&part, path));
     if written.is_err() {

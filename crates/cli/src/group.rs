@@ -27,14 +27,18 @@ enum Verb {
 
 pub async fn run(group: Group, session: &Session) -> Result<(), Failure> {
     let Verb::Ls { region } = group.verb;
-    let region = region.unwrap_or_default();
+    session.print(&all(session, &region.unwrap_or_default()).await?)
+}
+
+/// The groups of a region, or of all of them.
+pub async fn all(session: &Session, region: &str) -> Result<Groups, Failure> {
     let mut groups = Vec::new();
     let mut page_token = String::new();
     loop {
         let asked = v1::ListGroupsRequest {
             page_size: 1000,
             page_token,
-            region: region.clone(),
+            region: region.to_owned(),
             ..Default::default()
         };
         let answer = session
@@ -47,7 +51,7 @@ pub async fn run(group: Group, session: &Session) -> Result<(), Failure> {
         page_token = answer.next_page_token;
         if page_token.is_empty() {
             let freshness = Freshness::of(answer.freshness);
-            return session.print(&Groups { groups, freshness });
+            return Ok(Groups { groups, freshness });
         }
     }
 }

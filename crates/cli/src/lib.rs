@@ -19,6 +19,7 @@ pub mod bench;
 mod cluster;
 pub mod context;
 mod contexts;
+mod debug;
 pub mod demo;
 pub mod dev;
 pub mod fail;

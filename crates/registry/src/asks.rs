@@ -139,6 +139,10 @@ impl Handlers for Answers {
         pack(&self.answer(question).await).map_err(|error| error.to_string())
     }
 
+    fn archive_is_whole(&self) -> bool {
+        self.archive.seems_whole()
+    }
+
     async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String> {
         let range: Range = unpack(&range).map_err(|error| error.to_string())?;
         let archive = self.archive.clone();

@@ -116,15 +116,7 @@ impl Show for Checked {
 }
 
 pub async fn run(_: Check, session: &Session) -> Result<(), Failure> {
-    let mut picture = Picture::look(session).await?;
-    for _ in 1..LOOKS_MAX {
-        if are_at_one(&picture) {
-            break;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-        picture = Picture::look(session).await?;
-    }
-    let checked = Checked::of(&picture);
+    let checked = Checked::of(&look(session).await?);
     session.print(&checked)?;
     match checked.passed {
         true => Ok(()),
@@ -133,6 +125,19 @@ pub async fn run(_: Check, session: &Session) -> Result<(), Failure> {
             Err(failure.fix("each failed check says what to do"))
         }
     }
+}
+
+/// All nodes, at one revision if that can be had.
+pub async fn look(session: &Session) -> Result<Picture, Failure> {
+    let mut picture = Picture::look(session).await?;
+    for _ in 1..LOOKS_MAX {
+        if are_at_one(&picture) {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        picture = Picture::look(session).await?;
+    }
+    Ok(picture)
 }
 
 /// Only at one revision are hashes worth comparing.

@@ -3,7 +3,7 @@
 mod add_node;
 pub(crate) mod alarms;
 mod change;
-mod check;
+pub(crate) mod check;
 mod enroll;
 mod init;
 pub(crate) mod look;

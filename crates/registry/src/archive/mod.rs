@@ -89,6 +89,8 @@ struct Shared {
     /// How many changes were handed in, and how many of them the store knows of.
     queued: AtomicU64,
     written: AtomicU64,
+    /// How often a State came whose gaps the store does not know yet.
+    reaching: AtomicU64,
     /// The published State, whose heads say what must be here.
     heads: RwLock<Option<Heads>>,
     missing: Notify,
@@ -109,6 +111,7 @@ impl Archive {
             store: ArcSwap::from_pointee(store),
             queued: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            reaching: AtomicU64::new(0),
             heads: RwLock::new(None),
             missing: Notify::new(),
             doubted: Notify::new(),
@@ -137,6 +140,7 @@ impl Archive {
     pub fn reach(&self, state: &State) -> Result<(), ArchiveError> {
         let leaps = state.leaps.iter().map(|leap| (leap.from.0, leap.to.0)).collect();
         self.shared.queued.fetch_add(1, Ordering::SeqCst);
+        self.shared.reaching.fetch_add(1, Ordering::SeqCst);
         self.jobs
             .send(Job::Reach(state.revision, leaps))
             .map_err(|_| ArchiveError::Stopped)
@@ -226,6 +230,11 @@ impl Archive {
     /// Whether nothing is missing: only then does this node count as caught up.
     pub fn is_whole(&self) -> bool {
         self.gap().is_ok_and(|gap| gap.is_none())
+    }
+
+    /// The same as far as it is known, without waiting for what is being written.
+    pub fn seems_whole(&self) -> bool {
+        self.shared.reaching.load(Ordering::SeqCst) == 0 && self.shared.store.load().gap().is_none()
     }
 
     /// Returns when something was found to be missing since the last time.

@@ -103,6 +103,7 @@ impl Worker {
                     .and_then(|()| self.on_store(|store| store.reach(revision.0, &leaps)))
                     .unwrap_or_else(told);
                 self.shared.written.fetch_add(1, Ordering::SeqCst);
+                self.shared.reaching.fetch_sub(1, Ordering::SeqCst);
             }
             Job::Check(reading, done) => {
                 let read = written.and_then(|()| self.check(reading));

@@ -1,7 +1,7 @@
 //! Who is in the consensus group: the roll in State decides, and the leader makes it so.
 //!
 //! ```text
-//! on the roll ─► learner ─► caught up ─► voter            off the roll ─► no member
+//! on the roll ─► learner ─► caught up, archive whole ─► voter            off the roll ─► no member
 //! a joint configuration that a crash left behind is finished
 //! ```
 
@@ -73,6 +73,8 @@ pub(super) struct Group {
     pub(super) learners: BTreeSet<u64>,
     /// Last entry each other node holds.
     pub(super) matched: BTreeMap<u64, u64>,
+    /// The other nodes whose archive is whole.
+    pub(super) whole: BTreeSet<u64>,
     pub(super) last_index: u64,
     pub(super) leader: u64,
 }
@@ -101,10 +103,8 @@ pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
         return Some(Move::RemoveVoter(*gone));
     }
     let caught_up = |id: &&u64| {
-        group
-            .matched
-            .get(id)
-            .is_some_and(|matched| group.last_index.saturating_sub(*matched) <= LAG_MAX)
+        let is_near = |matched: &u64| group.last_index.saturating_sub(*matched) <= LAG_MAX;
+        group.whole.contains(id) && group.matched.get(id).is_some_and(is_near)
     };
     if let Some(ready) = group.learners.iter().find(caught_up) {
         return Some(Move::Promote(*ready));
@@ -213,6 +213,7 @@ impl Consensus {
             configs: membership.get_joint_config().clone(),
             learners: membership.learner_ids().collect(),
             matched,
+            whole: self.wholes().nodes(),
             last_index,
             leader: self.node_id(),
         }
@@ -288,6 +289,7 @@ mod tests {
             configs: vec![voters.iter().copied().collect()],
             learners: learners.iter().copied().collect(),
             matched: matched.iter().copied().collect(),
+            whole: matched.iter().map(|(id, _)| *id).collect(),
             last_index: 1000,
             leader: 1,
         }
@@ -305,6 +307,15 @@ mod tests {
             Some(Move::Promote(2))
         );
         assert_eq!(next_move(&roll(&[1, 2]), &group(&[1, 2], &[], &[])), None);
+    }
+
+    #[test]
+    fn a_node_whose_archive_has_a_hole_does_not_vote() {
+        let mut holed = group(&[1], &[2], &[(2, 1000)]);
+        holed.whole.clear();
+        assert_eq!(next_move(&roll(&[1, 2]), &holed), None);
+        holed.whole.insert(2);
+        assert_eq!(next_move(&roll(&[1, 2]), &holed), Some(Move::Promote(2)));
     }
 
     #[test]

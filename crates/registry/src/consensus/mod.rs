@@ -33,6 +33,7 @@ mod tail;
 mod types;
 mod versions;
 mod wal;
+mod wholes;
 
 #[cfg(test)]
 mod tests;
@@ -82,6 +83,7 @@ use read::ReadQueue;
 use snapshot::SnapshotStore;
 use types::{Metrics, Raft};
 use versions::Programs;
+use wholes::Wholes;
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -226,6 +228,8 @@ pub trait Handlers: Send + Sync {
     async fn ask(&self, question: Bytes) -> Result<Bytes, String>;
     /// Answers for a range of the archive.
     async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String>;
+    /// Whether nothing is missing in this node's archive; it must not wait.
+    fn archive_is_whole(&self) -> bool;
 }
 
 /// Opens channels to peers; TLS and proxies are its business.
@@ -288,6 +292,7 @@ struct Inner {
     flushing_for: FlushingFor,
     freshness: Freshness,
     programs: Programs,
+    wholes: Wholes,
     leadership: watch::Receiver<Leadership>,
     forwarder: Forwarder,
     reads: ReadQueue,
@@ -428,6 +433,7 @@ impl Consensus {
             flushing_for,
             freshness: Freshness::new(),
             programs: Programs::default(),
+            wholes: Wholes::default(),
             leadership,
             forwarder,
             reads,
@@ -635,12 +641,14 @@ impl Consensus {
             };
             let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
             let (disk, programs) = (self.0.disk.clone(), self.0.programs.clone());
+            let wholes = self.0.wholes.clone();
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
                 if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
                     programs.heard(id, &heard);
+                    wholes.heard(id, heard.archive_whole);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);
                     disk.heard(id, Health { full, slow });
                     if let Ok(hash) = heard.compared_hash.as_ref().try_into() {
@@ -654,6 +662,10 @@ impl Consensus {
 
     fn disk(&self) -> &Disk {
         &self.0.disk
+    }
+
+    fn wholes(&self) -> &Wholes {
+        &self.0.wholes
     }
 
     fn programs(&self) -> &Programs {

@@ -276,3 +276,22 @@ fn copy_folder(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn an_archive_that_lacks_what_a_snapshot_spoke_of_never_seems_whole() {
+    let (dir, mut fleet) = (tempfile::tempdir().unwrap(), Fleet::default());
+    let changes = fleet.changes(20);
+    let archive = open(dir.path());
+    write(&archive, &changes[..5]);
+    assert!(archive.seems_whole());
+    archive.reach(&fleet.state()).unwrap();
+    assert!(
+        !archive.seems_whole(),
+        "the store may not know yet what is missing"
+    );
+    assert!(archive.gap().unwrap().is_some());
+    assert!(!archive.seems_whole());
+    write(&archive, &changes[5..]);
+    assert!(archive.gap().unwrap().is_none());
+    assert!(archive.seems_whole());
+}

@@ -57,6 +57,10 @@ impl Handlers for Open {
     async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String> {
         Ok(vec![range.clone(), range])
     }
+
+    fn archive_is_whole(&self) -> bool {
+        true
+    }
 }
 
 pub(super) struct Node {

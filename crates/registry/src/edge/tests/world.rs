@@ -261,6 +261,10 @@ impl Handlers for Gated {
     async fn fetch_archive(&self, _range: Bytes) -> Result<Vec<Bytes>, String> {
         Err("there is one node".to_owned())
     }
+
+    fn archive_is_whole(&self) -> bool {
+        true
+    }
 }
 
 struct Alone;

@@ -393,6 +393,10 @@ impl Handlers for Open {
     async fn fetch_archive(&self, _: Bytes) -> Result<Vec<Bytes>, String> {
         Ok(Vec::new())
     }
+
+    fn archive_is_whole(&self) -> bool {
+        true
+    }
 }
 
 struct Memory {

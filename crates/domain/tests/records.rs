@@ -139,6 +139,30 @@ fn what_the_snapshot_does_not_know_comes_back_and_what_it_knows_is_made_newer() 
 }
 
 #[test]
+fn what_was_said_before_the_snapshot_decides_nothing() {
+    let mut world = World::with_regions(&["vn"]);
+    let mut kept = Kept::default();
+    active(&mut world, 1, "cho-ray", "cho-ray.example");
+    kept.hear(&world.state);
+    // Another time, which the snapshot never knew: its tenant has the claim of one that is there now.
+    let mut other = World::with_regions(&["vn"]);
+    active(&mut other, 2, "cho-ray-old", "cho-ray.example");
+    kept.hear(&other.state);
+    let mut forged = kept.all();
+    for statement in &mut forged {
+        if let Said::Hosts(hosted) = &mut statement.said {
+            hosted.placement.number = hosted.placement.number.next();
+        }
+    }
+    active(&mut world, 3, "hue", "hue.example");
+    let snapshot = world.state.clone();
+    assert!(forged.iter().all(|statement| statement.revision <= snapshot.revision));
+    let (state, restored) = merged(&snapshot, forged);
+    assert_eq!((fate(&restored, 1), fate(&restored, 2)), (None, None));
+    assert!(serves(&state, "cho-ray.example") && state.tenant(&id(2)).is_err());
+}
+
+#[test]
 fn a_group_that_was_enrolled_behind_the_snapshot_comes_back_with_its_agent() {
     let mut world = World::with_regions(&["vn"]);
     let snapshot = world.state.clone();

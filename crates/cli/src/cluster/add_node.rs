@@ -82,7 +82,7 @@ pub async fn run(args: AddNode, session: &Session) -> Result<(), Failure> {
     let token = token(session, args.ttl).await?;
     let config = config(&args, &dir, &picture).write(&dir.join("registry.toml"))?;
     let token_file = dir.join("join.token");
-    files::write_secret(&token_file, &format!("{}\n", token.token)).map_err(|error| {
+    files::write_secret(&token_file, format!("{}\n", token.token)).map_err(|error| {
         Failure::error(
             format!("{} was not written", token_file.display()),
             error.to_string(),

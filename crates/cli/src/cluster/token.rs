@@ -109,7 +109,7 @@ pub async fn run(args: JoinToken, session: &Session) -> Result<(), Failure> {
     let token = match &args.out {
         None => Some(made.token),
         Some(file) => {
-            files::write_secret(file, &format!("{}\n", made.token)).map_err(|error| {
+            files::write_secret(file, format!("{}\n", made.token)).map_err(|error| {
                 Failure::error(format!("{} was not written", file.display()), error.to_string())
             })?;
             None

@@ -106,6 +106,12 @@ pub(super) fn unsaid(state: &State, statements: &[Statement]) -> u64 {
     state.tenants.values().filter(is_unsaid).count() as u64
 }
 
+/// The snapshot holds all that was so at its own revision. What was said before decides nothing: it may be of a node
+/// that was removed since, or of a time that an earlier restore undid.
+fn is_old(state: &State, statement: &Statement) -> bool {
+    statement.revision <= state.revision
+}
+
 fn group(state: &State, heard: &Heard, name: &Name) -> Option<Draft> {
     let subject = Subject::Group(name.clone());
     let told = heard.on(&subject);
@@ -114,7 +120,7 @@ fn group(state: &State, heard: &Heard, name: &Name) -> Option<Draft> {
         return None;
     };
     let known = state.groups.get(name);
-    if known.is_some_and(|known| known.modified >= newest.revision) {
+    if is_old(state, newest) {
         return None;
     }
     let mut clashes = Vec::new();
@@ -165,9 +171,11 @@ fn tenant(
     let Some(newest) = told.first() else {
         return unheard(state, heard, known?);
     };
-    if known.is_some_and(|known| known.modified >= newest.revision) {
+    if is_old(state, newest) {
         return None;
     }
+    let told: Vec<&Statement> = told.iter().copied().filter(|told| !is_old(state, told)).collect();
+    let told = told.as_slice();
     let hosted = match (&newest.said, known) {
         (Said::Hosts(hosted), _) => hosted,
         (_, Some(known)) => return gone(state, known, newest, told),

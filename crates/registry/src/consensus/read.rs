@@ -134,23 +134,29 @@ impl Consensus {
 
     /// How old this node's view may be.
     pub fn staleness(&self) -> Option<Duration> {
+        self.age_of(&self.published())
+    }
+
+    /// How old a view may be that was taken before.
+    fn age_of(&self, view: &Published) -> Option<Duration> {
         if Mutant::UnderstateAge.is_planted() {
             return Some(Duration::ZERO);
         }
         // The leader hears itself, too: what it said a moment ago holds while newer entries are being applied.
         let lead = self.leadership().borrow().clone();
-        let applied = self.published().applied_index;
+        let applied = view.applied_index;
         let own = lead.word().filter(|word| word.committed_index <= applied);
         let heard = self.freshness().staleness(applied);
         own.map(|word| word.quorum_age).into_iter().chain(heard).min()
     }
 
     fn view(&self, max: Option<Duration>) -> View {
-        // The age first: what is published after it can only be newer.
-        let staleness = self.staleness();
+        // The age last: who is stopped for a while between the two has an older view, and says so.
+        let published = self.published();
+        let staleness = self.age_of(&published);
         let stale = staleness.is_none_or(|age| max.is_some_and(|max| age > max));
         View {
-            published: self.published(),
+            published,
             staleness,
             stale,
         }

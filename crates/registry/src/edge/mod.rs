@@ -56,6 +56,8 @@ use hash::Hashes;
 use pace::Pace;
 use room::Room;
 
+const HEALTH_BYTES_MAX: usize = 4 << 10;
+
 /// How the doors are kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -95,8 +97,9 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
         };
     }
     let desk_of = || desk.clone();
-    let mut routes = Routes::new(health)
-        .add_service(reflection)
+    // Nobody needs to be known to ask for health, and none of its questions is long.
+    let mut routes = Routes::new(health.max_decoding_message_size(HEALTH_BYTES_MAX))
+        .add_service(reflection.max_decoding_message_size(request_bytes))
         .add_service(serve!(
             ResolverServiceServer,
             resolver::Resolver { desk: desk_of() }

@@ -62,6 +62,11 @@ fn which(
             let metadata = [("tenant", tenant.id.as_str()), ("state", tenant.status.word())];
             return Err(error::status(Reason::TenantNotServing, message, &metadata));
         }
+        if tenant.dispute.is_some() {
+            let message = format!("tenant {} is fenced until a person has decided", tenant.slug);
+            let metadata = [("tenant", tenant.id.as_str())];
+            return Err(error::status(Reason::TenantNotServing, message, &metadata));
+        }
         if slot != active {
             let denied = Denied::WrongRole {
                 role: standing.principal().role,

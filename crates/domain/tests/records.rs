@@ -156,7 +156,11 @@ fn what_was_said_before_the_snapshot_decides_nothing() {
     }
     active(&mut world, 3, "hue", "hue.example");
     let snapshot = world.state.clone();
-    assert!(forged.iter().all(|statement| statement.revision <= snapshot.revision));
+    assert!(
+        forged
+            .iter()
+            .all(|statement| statement.revision <= snapshot.revision)
+    );
     let (state, restored) = merged(&snapshot, forged);
     assert_eq!((fate(&restored, 1), fate(&restored, 2)), (None, None));
     assert!(serves(&state, "cho-ray.example") && state.tenant(&id(2)).is_err());

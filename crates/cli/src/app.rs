@@ -193,6 +193,7 @@ mod tests {
             "audit tail",
             "audit export",
             "audit verify",
+            "debug bundle",
             "bench resolve",
             "bench write",
             "bench watch",

@@ -28,6 +28,7 @@ type Told = Arc<Mutex<BTreeSet<String>>>;
 pub struct Steady {
     told: Told,
     is_over: Arc<AtomicBool>,
+    has_failed: Arc<AtomicBool>,
     tasks: JoinSet<Result<()>>,
 }
 
@@ -36,21 +37,34 @@ impl Steady {
     /// does not serve.
     pub fn begin(fleet: &Fleet) -> Result<Steady> {
         let (told, is_over) = (Told::default(), Arc::new(AtomicBool::new(false)));
+        let has_failed = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for number in 0..WRITERS + READERS {
             let mut doors = fleet.addresses();
             let first = number % doors.len();
             doors.rotate_left(first);
             let api = Api::connect(&doors, fleet.admin())?;
-            let (told, is_over) = (told.clone(), is_over.clone());
+            let (told, is_over, has_failed) = (told.clone(), is_over.clone(), has_failed.clone());
             tasks.spawn(async move {
-                match number < WRITERS {
+                let ended = match number < WRITERS {
                     true => write(&api, number, &told, &is_over).await,
                     false => read(&api, &told, &is_over).await,
-                }
+                };
+                has_failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+                ended
             });
         }
-        Ok(Steady { told, is_over, tasks })
+        Ok(Steady {
+            told,
+            is_over,
+            has_failed,
+            tasks,
+        })
+    }
+
+    /// Whether one of them has seen what must not be; `end` says what.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// How much was acknowledged so far.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use reeve_chaos::flood::Flood;
 use reeve_chaos::memory::resident_bytes;
 use reeve_client::v1::{GetClusterRequest, GetClusterResponse, Role};
-use reeve_local::{Builder, Fleet, Node};
+use reeve_local::{Builder, Fleet, Node, until};
 
 /// Thousands of calls under way: so many connections, and so many calls on each.
 const CONNECTIONS: usize = 40;
@@ -21,9 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What a node may come to hold under a flood.
 const RESIDENT_MAX: u64 = 512 << 20;
 
+/// An admin may have to ask more than once: his connection waits its turn among the flooder's.
 async fn cluster(node: &Node) -> Result<GetClusterResponse> {
-    let mut api = node.api().cluster();
-    Ok(api.get_cluster(GetClusterRequest::default()).await?.into_inner())
+    let api = node.api();
+    until("the leader to answer an admin", PATIENCE, async || {
+        let asked = api.cluster().get_cluster(GetClusterRequest::default()).await;
+        Ok(asked.ok().map(|answer| answer.into_inner()))
+    })
+    .await
 }
 
 fn registry() -> Builder {

@@ -138,7 +138,7 @@ impl Consensus {
     }
 
     /// How old a view may be that was taken before.
-    fn age_of(&self, view: &Published) -> Option<Duration> {
+    pub fn age_of(&self, view: &Published) -> Option<Duration> {
         if Mutant::UnderstateAge.is_planted() {
             return Some(Duration::ZERO);
         }

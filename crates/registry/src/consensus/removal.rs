@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reeve_domain::NodeId;
+
 use super::Consensus;
 
 /// A voter that has been silent for longer is not counted on.
@@ -55,9 +57,12 @@ pub fn may_leave(voters: &Voters, node: u64, force: bool) -> Result<(), Stays> {
 }
 
 impl Consensus {
-    /// The voters as the leader sees them; elsewhere nobody but this node counts as healthy.
+    /// The voters that are to stay, as the leader sees them; elsewhere nobody but this node counts as healthy. Who
+    /// was struck off the roll may still vote for a moment, and is not counted on.
     pub fn voters_now(&self) -> Voters {
-        let all = self.voters();
+        let published = self.published();
+        let on_roll = |id: &u64| published.state.nodes.contains_key(&NodeId(*id));
+        let all: BTreeSet<u64> = self.voters().into_iter().filter(on_roll).collect();
         let is_well = |id: &&u64| match **id == self.node_id() {
             true => !self.disk_health().full,
             false => {

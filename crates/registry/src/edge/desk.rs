@@ -150,9 +150,11 @@ impl Desk {
 
     /// What this node has, at once.
     pub(super) fn stale(&self) -> Reading {
-        let staleness = self.rooms.consensus.staleness();
+        // The age last: who is stopped for a while between the two has an older view, and says so.
+        let state = self.state();
+        let staleness = self.rooms.consensus.age_of(&state.0);
         let stale = staleness.is_none_or(|staleness| staleness > FRESH_MAX);
-        self.reading(self.state(), staleness, stale)
+        self.reading(state, staleness, stale)
     }
 
     fn reading(&self, state: Snapshot, staleness: Option<Duration>, stale: bool) -> Reading {

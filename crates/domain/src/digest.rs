@@ -36,14 +36,16 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Small values gather before they are hashed: most are a byte or a word.
-#[derive(Default)]
 struct Hasher {
     sum: Sha256,
-    gathered: Vec<u8>,
+    gathered: [u8; GATHERED_MAX],
+    len: usize,
 }
 
-/// Gathered bytes that are worth hashing.
-const GATHERED_MAX: usize = 4096;
+/// Bytes that are hashed at once.
+const GATHERED_MAX: usize = 1024;
+/// A tag and a length.
+const HEAD: usize = 9;
 
 #[derive(Debug)]
 struct Never(String);
@@ -62,21 +64,42 @@ impl ser::Error for Never {
     }
 }
 
-impl Hasher {
-    fn feed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Never> {
-        self.gathered.push(tag);
-        self.gathered
-            .extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() > GATHERED_MAX {
-            self.sum.update(&self.gathered);
-            self.gathered.clear();
+impl Default for Hasher {
+    fn default() -> Hasher {
+        Hasher {
+            sum: Sha256::new(),
+            gathered: [0; GATHERED_MAX],
+            len: 0,
         }
+    }
+}
+
+impl Hasher {
+    #[inline]
+    fn feed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Never> {
+        let mut head = [tag; HEAD];
+        head[1..].copy_from_slice(&(bytes.len() as u64).to_be_bytes());
+        self.gather(&head);
+        self.gather(bytes);
         Ok(())
     }
 
+    #[inline]
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.len + bytes.len() > GATHERED_MAX {
+            self.sum.update(&self.gathered[..self.len]);
+            self.len = 0;
+            if bytes.len() > GATHERED_MAX {
+                self.sum.update(bytes);
+                return;
+            }
+        }
+        self.gathered[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
     fn finish(mut self) -> Hash {
-        self.sum.update(&self.gathered);
+        self.sum.update(&self.gathered[..self.len]);
         self.sum.finalize().into()
     }
 }

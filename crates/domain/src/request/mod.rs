@@ -1,5 +1,8 @@
 //! Exactly once: what was answered to a request id is remembered for a day of log time.
 
+mod order;
+mod stored;
+
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -9,6 +12,7 @@ use crate::command::Answer;
 use crate::digest::Hash;
 use crate::ids::{RequestId, Revision, Stamp};
 use crate::refusal::Refusal;
+use order::{Asked, ByOwner, ByTime};
 
 /// How long an answer is remembered.
 pub const REMEMBER_MS: u64 = 24 * 3_600_000;
@@ -36,21 +40,41 @@ pub struct Remembered {
     pub revision: Revision,
 }
 
-type Owner = (Arc<str>, RequestId);
+/// One answer, with whom it was given to and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Answered {
+    principal: Arc<str>,
+    id: RequestId,
+    at: Stamp,
+    remembered: Remembered,
+}
 
-/// The table of answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The table of answers. Both orders share the answers themselves: a tree copies an element's neighbours with each
+/// change, and a pointer is little to copy.
+#[derive(Clone, Debug, Default)]
 pub struct Requests {
-    answers: OrdMap<Owner, Remembered>,
-    by_time: OrdSet<(Stamp, Arc<str>, RequestId)>,
+    answers: OrdSet<ByOwner>,
+    by_time: OrdSet<ByTime>,
     counts: OrdMap<Arc<str>, u32>,
 }
+
+/// Two tables are the same when their answers are; the orders only say where each has its place.
+impl PartialEq for Requests {
+    fn eq(&self, other: &Requests) -> bool {
+        let same = |(one, other): (&ByOwner, &ByOwner)| Arc::ptr_eq(&one.0, &other.0) || one.0 == other.0;
+        self.len() == other.len()
+            && self.counts == other.counts
+            && self.answers.iter().zip(&other.answers).all(same)
+    }
+}
+
+impl Eq for Requests {}
 
 impl Requests {
     /// The answer given before to this very request, if there is one. Another request under its id is refused.
     pub fn recall(&self, principal: &str, key: &Key) -> Option<Result<&Remembered, Refusal>> {
-        let known = self.answers.get(&(principal.into(), key.id.clone()))?;
+        let asked: &dyn Asked = &(principal, key.id.as_str());
+        let known = &self.answers.get(asked)?.0.remembered;
         Some(if known.hash == key.hash {
             Ok(known)
         } else {
@@ -73,34 +97,34 @@ impl Requests {
         let known = self.counts.get_key_value(principal);
         let (principal, held) =
             known.map_or_else(|| (principal.into(), 0), |(known, held)| (known.clone(), *held));
-        self.by_time.insert((at, principal.clone(), key.id.clone()));
-        self.answers
-            .insert((principal.clone(), key.id.clone()), remembered);
+        let answered = Arc::new(Answered {
+            principal: principal.clone(),
+            id: key.id.clone(),
+            at,
+            remembered,
+        });
+        self.by_time.insert(ByTime(answered.clone()));
+        self.answers.insert(ByOwner(answered));
         self.counts.insert(principal, held + 1);
     }
 
     /// Forgets what is older than a day, a few at a time.
     pub fn sweep(&mut self, now: Stamp) {
         for _ in 0..SWEEP_MAX {
-            let Some((at, principal, id)) = self.by_time.get_min().cloned() else {
+            let Some(ByTime(oldest)) = self.by_time.get_min().cloned() else {
                 return;
             };
-            if now.millis_since(at) < REMEMBER_MS {
+            if now.millis_since(oldest.at) < REMEMBER_MS {
                 return;
             }
-            self.by_time.remove(&(at, principal.clone(), id.clone()));
-            self.answers.remove(&(principal.clone(), id));
-            let left = self
-                .counts
-                .get(&principal)
-                .copied()
-                .unwrap_or(0)
-                .saturating_sub(1);
+            let left = self.counts.get(&oldest.principal).map_or(0, |held| held - 1);
             if left == 0 {
-                self.counts.remove(&principal);
+                self.counts.remove(&oldest.principal);
             } else {
-                self.counts.insert(principal, left);
+                self.counts.insert(oldest.principal.clone(), left);
             }
+            self.by_time.remove(&ByTime(oldest.clone()));
+            self.answers.remove(&ByOwner(oldest));
         }
     }
 

@@ -20,17 +20,19 @@ pub struct Sink {
 
 impl AppliedSink for Sink {
     fn applied(&self, batch: &[Arc<Applied>]) {
-        for applied in batch {
-            let Some(change) = Change::of(applied) else {
-                continue;
-            };
-            if let Err(error) = self.archive.write(change) {
-                // The next snapshot will not become durable, so the log keeps the change.
-                error!(%error, revision = %applied.revision, "the archive did not take a change");
-            }
-            self.metrics.audit_records.inc();
-            self.hub.publish(applied.revision, applied.events.clone());
+        let changes: Vec<Change> = batch.iter().filter_map(|applied| Change::of(applied)).collect();
+        let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
+            return;
+        };
+        let (count, first, last) = (changes.len() as u64, first.revision, last.revision);
+        if let Err(error) = self.archive.write_all(changes) {
+            // The next snapshot will not become durable, so the log keeps the changes.
+            error!(%error, %first, %last, "the archive did not take what was changed");
         }
+        self.metrics.audit_records.inc_by(count);
+        let changed = batch.iter().filter(|applied| applied.record.is_some());
+        self.hub
+            .publish_all(changed.map(|applied| (applied.revision, applied.events.clone())));
     }
 
     fn installed(&self, state: &State) {

@@ -44,7 +44,7 @@ use worker::Job;
 
 use crate::damage::{Damages, chain};
 
-/// Changes that may wait to be written; a full queue slows applying down.
+/// Times that something was applied, and may wait to be written; a full queue slows applying down.
 const QUEUE_MAX: usize = 8_192;
 /// Most records or changes in one answer.
 pub const LIMIT_MAX: usize = 1_000;
@@ -130,9 +130,16 @@ impl Archive {
 
     /// Takes what a change left behind. It is durable once `flush_durable` returns.
     pub fn write(&self, change: Change) -> Result<(), ArchiveError> {
-        self.shared.queued.fetch_add(1, Ordering::SeqCst);
+        self.write_all(vec![change])
+    }
+
+    /// Takes what several changes left behind, in order.
+    pub fn write_all(&self, changes: Vec<Change>) -> Result<(), ArchiveError> {
+        self.shared
+            .queued
+            .fetch_add(changes.len() as u64, Ordering::SeqCst);
         self.jobs
-            .send(Job::Write(change))
+            .send(Job::Write(changes))
             .map_err(|_| ArchiveError::Stopped)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use reeve_domain::Revision;
 use tracing::error;
@@ -17,9 +18,12 @@ use crate::damage::{Part, chain};
 
 /// Changes written at once.
 const BATCH_MAX: usize = 512;
+/// How long the first of them waits for others: what is written together fills whole blocks, and whoever asks for it
+/// meanwhile is not kept waiting.
+const LINGER: Duration = Duration::from_millis(50);
 
 pub(super) enum Job {
-    Write(Change),
+    Write(Vec<Change>),
     /// The State is at this revision, and these never were.
     Reach(Revision, Vec<(u64, u64)>),
     Flush(SyncSender<Result<(), ArchiveError>>),
@@ -54,13 +58,15 @@ impl Worker {
     /// Ends when the last handle is gone.
     fn run(mut self) {
         while let Ok(first) = self.inbox.recv() {
+            let until = Instant::now() + LINGER;
             let mut next = Some(first);
             while let Some(job) = next.take() {
                 match job {
-                    Job::Write(change) => {
-                        self.batch.push(change);
+                    Job::Write(changes) => {
+                        self.batch.extend(changes);
                         if self.batch.len() < BATCH_MAX {
-                            next = self.inbox.try_recv().ok();
+                            let left = until.saturating_duration_since(Instant::now());
+                            next = self.inbox.recv_timeout(left).ok();
                         }
                     }
                     other => {
@@ -88,7 +94,7 @@ impl Worker {
     fn work(&mut self, job: Job, written: Result<(), ArchiveError>) {
         match job {
             // The loop keeps these for itself.
-            Job::Write(change) => self.batch.push(change),
+            Job::Write(changes) => self.batch.extend(changes),
             Job::Flush(done) => {
                 let flushed = written.and_then(|()| self.on_store(Store::flush));
                 // Whoever asked may have left.

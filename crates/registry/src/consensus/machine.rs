@@ -16,6 +16,7 @@ use super::compare::Compare;
 use super::decode::decode;
 use super::disk::Disk;
 use super::ground;
+use super::progress::Progress;
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
 use super::{AppliedSink, Fatal, Work};
@@ -36,6 +37,14 @@ pub(super) struct Board {
     pub(super) published: Arc<ArcSwap<Published>>,
     /// The applied index, told after the state is published.
     pub(super) applied: watch::Sender<u64>,
+    /// The same for those who wait for one index or one revision.
+    pub(super) reached: Arc<Reached>,
+}
+
+#[derive(Default)]
+pub(super) struct Reached {
+    pub(super) index: Progress,
+    pub(super) revision: Progress,
 }
 
 impl Board {
@@ -43,6 +52,7 @@ impl Board {
         Board {
             published: Arc::default(),
             applied: watch::Sender::new(0),
+            reached: Arc::default(),
         }
     }
 
@@ -51,6 +61,8 @@ impl Board {
             state: state.clone(),
             applied_index,
         }));
+        self.reached.index.reach(applied_index);
+        self.reached.revision.reach(state.revision.0);
         self.applied.send_replace(applied_index);
     }
 }

@@ -22,6 +22,7 @@ mod membership;
 mod network;
 mod peer_server;
 mod plant;
+mod progress;
 mod propose;
 mod read;
 mod recent;

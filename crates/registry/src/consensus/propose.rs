@@ -173,14 +173,14 @@ async fn call(consensus: &Consensus, leader: u64, entries: Vec<Bytes>) -> Option
 impl Consensus {
     /// Proposes an entry and waits until it is applied, here or at the leader.
     pub async fn propose(&self, proposal: Forwarded, deadline: Instant) -> Result<Committed, Unavailable> {
-        let packed = pack(&proposal).map_err(|status| Unavailable::Broken(status.message().to_owned()))?;
         if let Err(refusal) = self.check_version(&self.published().state, &proposal.entry.command) {
             // Here already: a leader of an older release could not even read it.
             return Ok(self.refused(refusal));
         }
+        let mut packed = None;
         let attempt = async {
             loop {
-                match self.try_propose(&proposal, &packed).await {
+                match self.try_propose(&proposal, &mut packed).await? {
                     Some(Verdict::Committed(committed)) => return Ok(committed),
                     Some(Verdict::Refused(refusal)) => return Ok(self.refused(refusal)),
                     Some(Verdict::Again) | None => self.wait_for_leader().await,
@@ -200,16 +200,31 @@ impl Consensus {
         }
     }
 
-    async fn try_propose(&self, proposal: &Forwarded, packed: &Bytes) -> Option<Verdict> {
+    /// Packs it once, and only when it has to travel.
+    async fn try_propose(
+        &self,
+        proposal: &Forwarded,
+        packed: &mut Option<Bytes>,
+    ) -> Result<Option<Verdict>, Unavailable> {
         if self.is_leader() {
-            return Some(self.propose_here(proposal.clone()).await);
+            return Ok(Some(self.propose_here(proposal.clone()).await));
         }
-        let verdict = self.forwarder().send(packed.clone()).await?;
+        let bytes = match packed {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let new =
+                    pack(proposal).map_err(|status| Unavailable::Broken(status.message().to_owned()))?;
+                packed.insert(new).clone()
+            }
+        };
+        let Some(verdict) = self.forwarder().send(bytes).await else {
+            return Ok(None);
+        };
         if let Verdict::Committed(committed) = &verdict {
             // Read your own writes: this node answers only once it has the change, too.
             self.wait_for_revision(committed.revision).await;
         }
-        Some(verdict)
+        Ok(Some(verdict))
     }
 
     async fn wait_for_leader(&self) {

@@ -208,15 +208,11 @@ impl Consensus {
     }
 
     pub(super) async fn wait_for_index(&self, index: u64) {
-        let mut applied = self.board().applied.subscribe();
-        // The watch ends with the node; then the caller's deadline ends the wait.
-        let _ = applied.wait_for(|applied| *applied >= index).await;
+        self.board().reached.index.wait(index).await;
     }
 
-    pub(super) async fn wait_for_revision(&self, revision: Revision) {
-        let mut applied = self.board().applied.subscribe();
-        let _ = applied
-            .wait_for(|_| self.published().state.revision >= revision)
-            .await;
+    /// Returns when this node has the revision. It may never: the caller has a deadline, or a stream that ends.
+    pub async fn wait_for_revision(&self, revision: Revision) {
+        self.board().reached.revision.wait(revision.0).await;
     }
 }

@@ -166,14 +166,9 @@ impl Desk {
         }
     }
 
-    /// Returns when this node has the revision, or nobody can tell.
+    /// Returns when this node has the revision.
     pub(super) async fn reach(&self, revision: Revision) {
-        if self.state().revision >= revision {
-            return;
-        }
-        let mut applied = self.rooms.consensus.applied();
-        // The watch ends with the node.
-        let _ = applied.wait_for(|_| self.state().revision >= revision).await;
+        self.rooms.consensus.wait_for_revision(revision).await;
     }
 
     /// Returns when this node's State is newer than this.

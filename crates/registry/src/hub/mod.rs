@@ -51,13 +51,27 @@ impl Hub {
         Ok(HubStream::new(self.window.clone(), self.head.subscribe(), after))
     }
 
-    /// Publishes the events of one change. What the window holds already is a replay and changes nothing.
-    pub fn publish(&self, revision: Revision, mut events: Vec<Event>) {
-        if Mutant::WatchGap.is_planted() && revision.0.is_multiple_of(7) {
-            events.clear();
+    /// Publishes the events of one change.
+    pub fn publish(&self, revision: Revision, events: Vec<Event>) {
+        self.publish_all([(revision, events)]);
+    }
+
+    /// Publishes the events of several changes, and tells of all of them at once. What the window holds already is a
+    /// replay and changes nothing.
+    pub fn publish_all(&self, changes: impl IntoIterator<Item = (Revision, Vec<Event>)>) {
+        let mut last = None;
+        let mut window = self.window.write();
+        for (revision, mut events) in changes {
+            if Mutant::WatchGap.is_planted() && revision.0.is_multiple_of(7) {
+                events.clear();
+            }
+            if window.push(Batch::new(revision, events)) {
+                last = Some(revision);
+            }
         }
-        if self.window.write().push(Batch::new(revision, events)) {
-            self.head.send_replace(revision);
+        drop(window);
+        if let Some(last) = last {
+            self.head.send_replace(last);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -23,7 +23,7 @@ use tonic::Code;
 use super::ground::{self, Wire, time};
 use super::links::{Line, Links, pack, unpack};
 use super::snapshot::{Reader, SnapshotFile, SnapshotStore};
-use super::types::{C, Vote};
+use super::types::{C, LogId, Vote};
 
 type RpcResult<T> = Result<T, RPCError<C>>;
 type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<C>;
@@ -33,6 +33,9 @@ const IDLE_MAX: Duration = Duration::from_millis(500);
 const SNAPSHOT_QUEUE: usize = 4;
 /// How long another node may take to say how much of a snapshot it has.
 const OFFSET_MAX: Duration = Duration::from_secs(5);
+/// So many requests of one stream that lack the entries they should bring show that its log is purged. One or two are
+/// usual: they only tell what is committed.
+const HOLLOW_MAX: u32 = 8;
 /// A snapshot of which nothing was taken for so long, and that nobody answered, is given up and sent anew. Without a
 /// limit one lost answer would keep a follower behind for as long as its leader leads.
 const SNAPSHOT_STILL_MAX: Duration = Duration::from_secs(60);
@@ -313,7 +316,10 @@ where
     let input = futures::stream::once(std::future::ready(first)).chain(input);
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
+    let hollow = Arc::new(Hollow::default());
+    let noticed = hollow.clone();
     let outbound = input.filter_map(move |request| {
+        noticed.look_at(&request);
         let body = pack(&request).map(|body| links.envelope_of(body));
         counter.fetch_add(1, Ordering::Relaxed);
         // What cannot be encoded ends as an idle stream, which openraft starts again.
@@ -331,24 +337,89 @@ where
             )));
         }
     };
-    let answers = futures::stream::unfold(Some((inbound, sent, 0u64)), |state| async move {
-        let (mut inbound, sent, received) = state?;
-        loop {
-            let item = match time::timeout(IDLE_MAX, inbound.message()).await {
-                Err(_) if sent.load(Ordering::Relaxed) <= received => continue,
-                Err(_) => Err(RPCError::Unreachable(Unreachable::from_string(
-                    "the stream fell silent",
-                ))),
-                Ok(Ok(None)) => return None,
-                Ok(Ok(Some(answer))) => {
-                    unpack::<StreamAppendResult<C>>(&answer.body).map_err(|status| failed(&status))
-                }
-                Ok(Err(status)) => Err(failed(&status)),
-            };
-            let goes_on = matches!(item, Ok(Ok(_)));
-            return Some((item, goes_on.then_some((inbound, sent, received + 1))));
+    let answers = futures::stream::unfold(Some((inbound, sent, 0u64)), move |state| {
+        let hollow = hollow.clone();
+        async move {
+            let (mut inbound, sent, received) = state?;
+            if hollow.is_for_ever() {
+                let why = "the entries that follow are purged: this stream would never bring them";
+                return Some((Err(RPCError::Network(NetworkError::from_string(why))), None));
+            }
+            loop {
+                let item = match time::timeout(IDLE_MAX, inbound.message()).await {
+                    Err(_) if sent.load(Ordering::Relaxed) <= received => continue,
+                    Err(_) => Err(RPCError::Unreachable(Unreachable::from_string(
+                        "the stream fell silent",
+                    ))),
+                    Ok(Ok(None)) => return None,
+                    Ok(Ok(Some(answer))) => {
+                        unpack::<StreamAppendResult<C>>(&answer.body).map_err(|status| failed(&status))
+                    }
+                    Ok(Err(status)) => Err(failed(&status)),
+                };
+                let goes_on = matches!(item, Ok(Ok(_)));
+                return Some((item, goes_on.then_some((inbound, sent, received + 1))));
+            }
         }
     });
     let answers: BoxStream<'s, _> = Box::pin(answers);
     Ok(answers)
+}
+
+/// Notices a stream whose next entries are gone. openraft reads on where it stands, finds nothing, takes that for
+/// nothing to do, and never looks whether it was told to send a snapshot instead: the other node would stay behind for
+/// as long as this one leads.
+#[derive(Default)]
+struct Hollow {
+    in_a_row: AtomicU32,
+}
+
+impl Hollow {
+    fn look_at(&self, request: &AppendEntriesRequest<C>) {
+        let index = |id: &Option<LogId>| id.as_ref().map_or(0, |id| id.index);
+        let lacks = request.entries.is_empty() && index(&request.prev_log_id) < index(&request.leader_commit);
+        match lacks {
+            true => drop(self.in_a_row.fetch_add(1, Ordering::Relaxed)),
+            false => self.in_a_row.store(0, Ordering::Relaxed),
+        }
+    }
+
+    fn is_for_ever(&self) -> bool {
+        self.in_a_row.load(Ordering::Relaxed) >= HOLLOW_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::types::{Payload, log_id};
+
+    fn request(prev: u64, entries: u64, committed: u64) -> AppendEntriesRequest<C> {
+        let id = |index| log_id(1, 1, index);
+        let entry = |index| super::super::types::Entry {
+            log_id: id(index),
+            payload: openraft::EntryPayload::Normal(Payload(Default::default())),
+        };
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: Some(id(prev)),
+            entries: (prev + 1..=prev + entries).map(entry).collect(),
+            leader_commit: Some(id(committed)),
+        }
+    }
+
+    #[test]
+    fn a_stream_that_brings_nothing_although_there_is_more_is_noticed() {
+        let hollow = Hollow::default();
+        for _ in 0..3 {
+            // What is committed is told without entries, too.
+            (0..HOLLOW_MAX - 1).for_each(|_| hollow.look_at(&request(47, 0, 89)));
+            assert!(!hollow.is_for_ever());
+            hollow.look_at(&request(47, 2, 89));
+        }
+        (0..2 * HOLLOW_MAX).for_each(|_| hollow.look_at(&request(89, 0, 89)));
+        assert!(!hollow.is_for_ever(), "it has all there is");
+        (0..HOLLOW_MAX).for_each(|_| hollow.look_at(&request(47, 0, 89)));
+        assert!(hollow.is_for_ever());
+    }
 }

@@ -83,7 +83,7 @@ use read::ReadQueue;
 use snapshot::SnapshotStore;
 use types::{Metrics, Raft};
 use versions::Programs;
-use wholes::Wholes;
+use wholes::{Question, Wholes};
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -578,6 +578,9 @@ impl Consensus {
                 }
                 return;
             }
+            if now.state != openraft::ServerState::Leader {
+                self.0.wholes.forget();
+            }
             lead.send_replace(Leadership::of(&now));
             if metrics.changed().await.is_err() {
                 return;
@@ -642,13 +645,18 @@ impl Consensus {
             let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
             let (disk, programs) = (self.0.disk.clone(), self.0.programs.clone());
             let wholes = self.0.wholes.clone();
+            let question = Question {
+                term: metrics.current_term,
+                at: time::now(),
+                last_index: metrics.last_log_index.unwrap_or_default(),
+            };
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
                 if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
                     programs.heard(id, &heard);
-                    wholes.heard(id, heard.archive_whole);
+                    wholes.heard(id, question, &heard);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);
                     disk.heard(id, Health { full, slow });
                     if let Ok(hash) = heard.compared_hash.as_ref().try_into() {

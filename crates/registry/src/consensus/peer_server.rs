@@ -285,12 +285,14 @@ impl PeerService for PeerServer {
             version_min: known.min,
             version_max: known.max,
             program: crate::release::program(),
-            archive_whole: self.consensus.handlers().archive_is_whole(),
+            archive_whole: whole.is_some(),
+            archive_whole_index: whole,
             clock_ms: self.consensus.freshness().clock_ms(),
             compared_index: own.map(|mark| mark.index).unwrap_or_default(),
             compared_hash: own.map(|mark| mark.hash.to_vec().into()).unwrap_or_default(),
         }))
     }
+        let whole = self.consensus.own_whole();
 
     type FetchArchiveStream = Boxed<wire::FetchArchiveResponse>;
 

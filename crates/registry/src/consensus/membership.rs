@@ -72,6 +72,8 @@ pub(super) enum Move {
 pub(super) struct Group {
     pub(super) configs: Vec<BTreeSet<u64>>,
     pub(super) learners: BTreeSet<u64>,
+    /// Members that can be counted on, this one among them.
+    pub(super) well: BTreeSet<u64>,
     /// Last entry each other node holds.
     pub(super) matched: BTreeMap<u64, u64>,
     /// The nodes whose archive is whole, this one among them, and up to where.
@@ -85,6 +87,14 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Whether a quorum of the others can be counted on. Otherwise the change would be begun and never end, and nothing
+    /// could be written meanwhile: nobody leaves before another one has its place.
+    fn can_decide_without(&self, voters: &BTreeSet<u64>, node: u64) -> bool {
+        let left: BTreeSet<u64> = voters.iter().copied().filter(|id| *id != node).collect();
+        let well = left.intersection(&self.well).count();
+        !left.is_empty() && well > left.len() / 2
+    }
+
     /// Whether nothing was missing in a node's archive a moment ago, and nothing will be by a snapshot that is still to
     /// come.
     fn is_whole(&self, node: u64) -> bool {
@@ -110,10 +120,11 @@ pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
     if let Some(gone) = group.learners.difference(&roll).next() {
         return Some(Move::RemoveLearner(*gone));
     }
-    // The leader removes itself last, so that somebody is there to remove the others.
+    // Who is silent goes first: it is not missed. The leader removes itself last, so that somebody is there to remove the
+    // others.
     let mut gone: Vec<u64> = voters.difference(&roll).copied().collect();
-    gone.sort_by_key(|id| *id == group.leader);
-    if let Some(gone) = gone.first() {
+    gone.sort_by_key(|id| (*id == group.leader, group.well.contains(id)));
+    if let Some(gone) = gone.iter().find(|id| group.can_decide_without(&voters, **id)) {
         return Some(Move::RemoveVoter(*gone));
     }
     let caught_up = |id: &&u64| {
@@ -227,8 +238,10 @@ impl Consensus {
         let mut whole = self.wholes().lately(metrics.current_term, time::now());
         let own = self.own_whole().map(|upto| Whole { upto, lag: 0 });
         whole.extend(own.map(|own| (self.node_id(), own)));
+        let well = membership.nodes().map(|(id, _)| *id);
         Group {
             configs: membership.get_joint_config().clone(),
+            well: well.filter(|id| self.is_well(*id)).collect(),
             learners: membership.learner_ids().collect(),
             matched,
             whole,
@@ -330,6 +343,7 @@ mod tests {
     fn group(voters: &[u64], learners: &[u64], matched: &[(u64, u64)]) -> Group {
         Group {
             configs: vec![voters.iter().copied().collect()],
+            well: voters.iter().copied().collect(),
             learners: learners.iter().copied().collect(),
             matched: matched.iter().copied().collect(),
             whole: matched.iter().map(|(id, at)| (*id, whole(*at))).collect(),
@@ -404,6 +418,46 @@ mod tests {
             Some(Move::RemoveLearner(9))
         );
         assert_eq!(next_move(&State::default(), &group(&[1], &[9], &[])), None);
+    }
+
+    #[test]
+    fn the_last_voter_stays_until_another_one_has_its_place() {
+        let alone = group(&[1], &[2], &[(2, 10)]);
+        assert_eq!(next_move(&roll(&[2]), &alone), None, "node 2 is on its way");
+        let ready = group(&[1], &[2], &[(2, 1000)]);
+        assert_eq!(next_move(&roll(&[2]), &ready), Some(Move::Promote(2)));
+        assert_eq!(
+            next_move(&roll(&[2]), &group(&[1, 2], &[], &[])),
+            Some(Move::RemoveVoter(1))
+        );
+        assert_eq!(
+            next_move(&roll(&[2]), &group(&[1], &[], &[])),
+            Some(Move::AddLearner(2, "n2".into()))
+        );
+    }
+
+    #[test]
+    fn who_is_silent_leaves_first_and_nobody_whom_the_others_need() {
+        // Nodes 3, 4 and 5 are off the roll, and 4 and 5 are dead.
+        let mut dead = group(&[1, 2, 3, 4, 5], &[], &[]);
+        dead.well = [1, 2, 3].into();
+        assert_eq!(next_move(&roll(&[1, 2]), &dead), Some(Move::RemoveVoter(4)));
+        dead.configs = vec![[1, 2, 3, 5].into()];
+        assert_eq!(next_move(&roll(&[1, 2]), &dead), Some(Move::RemoveVoter(5)));
+        dead.configs = vec![[1, 2, 3].into()];
+        assert_eq!(next_move(&roll(&[1, 2]), &dead), Some(Move::RemoveVoter(3)));
+
+        // Without node 2 node 1 would wait for node 3 for ever.
+        let mut needed = group(&[1, 2, 3], &[], &[]);
+        needed.well = [1, 2].into();
+        assert_eq!(next_move(&roll(&[1, 3]), &needed), None);
+        needed.well.insert(3);
+        assert_eq!(next_move(&roll(&[1, 3]), &needed), Some(Move::RemoveVoter(2)));
+        // Another one takes its place meanwhile.
+        needed.well.remove(&3);
+        needed.learners.insert(4);
+        (needed.matched, needed.whole) = ([(4, 1000)].into(), [(4, whole(1000))].into());
+        assert_eq!(next_move(&roll(&[1, 3, 4]), &needed), Some(Move::Promote(4)));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub use peer_server::PeerServer;
 pub use plant::plant;
 pub use propose::Forwarded;
 pub use read::{Level, View};
-pub use removal::{Stays, Voters, may_leave};
+pub use removal::{Stays, Turn, Voters, may_leave};
 pub use survivor::{Survivor, read as read_survivor};
 pub use types::Committed;
 pub use versions::Program;
@@ -293,6 +293,7 @@ struct Inner {
     freshness: Freshness,
     programs: Programs,
     wholes: Wholes,
+    exit: removal::Exit,
     leadership: watch::Receiver<Leadership>,
     forwarder: Forwarder,
     reads: ReadQueue,
@@ -434,6 +435,7 @@ impl Consensus {
             freshness: Freshness::new(),
             programs: Programs::default(),
             wholes: Wholes::default(),
+            exit: removal::Exit::default(),
             leadership,
             forwarder,
             reads,
@@ -674,6 +676,10 @@ impl Consensus {
 
     fn wholes(&self) -> &Wholes {
         &self.0.wholes
+    }
+
+    fn exit(&self) -> &removal::Exit {
+        &self.0.exit
     }
 
     fn programs(&self) -> &Programs {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::archive::ArchiveError;
-use crate::consensus::{Level, Published, Unavailable};
+use crate::consensus::{Level, Published, Turn, Unavailable};
 use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
 use crate::edge::pace::Pace;
@@ -211,6 +211,29 @@ impl Desk {
     ) -> Result<Answered, Status> {
         if !validate_only {
             return self.propose(call, permit, intent).await;
+    /// Lets a node leave, in its turn.
+    pub(super) async fn propose_in_turn(
+        &self,
+        call: &Call,
+        permit: Permit,
+        intent: Intent,
+        turn: &Turn,
+    ) -> Result<(), Status> {
+        let patience = call.deadline.saturating_duration_since(Instant::now());
+        let intent = intent.traced(call.trace_id.clone());
+        let committed = policy::propose_in_turn(&self.rooms, permit, intent, patience, turn)
+            .await
+            .map_err(unavailable)?;
+        let answer = committed.outcome.map_err(|refusal| error::refusal(&refusal));
+        answer.map(drop)
+    }
+
+    /// The turn to let a node leave.
+    pub(super) async fn turn_to_leave(&self, call: &Call) -> Result<Turn, Status> {
+        let turn = self.rooms.consensus.turn_to_leave(call.deadline).await;
+        turn.map_err(unavailable)
+    }
+
         }
         let reading = self.read(call, Level::Linearizable).await?;
         let (state, applied) = policy::rehearse(permit, intent, &reading.state);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reeve_domain::{Actor, Answer, Command, Refusal};
 
 use super::cluster::{Cluster, entry, name, soon};
-use crate::consensus::{Level, Unavailable};
+use crate::consensus::{Level, Unavailable, may_leave};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_takes_a_write_and_reads_it_back() {
@@ -177,6 +177,46 @@ async fn a_graceful_stop_hands_leadership_over() {
     assert_ne!(next, first);
     assert!(cluster.nodes[&next].consensus.status().term > term);
     assert!(cluster.region(next, "vn", None).await.outcome.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_nodes_that_are_asked_to_leave_at_once_the_last_one_stays() {
+    let cluster = Cluster::of_three(1000).await;
+    let node = &cluster.nodes[&cluster.leader().await].consensus;
+    let leave = |id: u64| async move {
+        let turn = node.turn_to_leave(soon()).await.ok()?;
+        may_leave(&node.voters_now(), id, true).ok()?;
+        let node_id = reeve_domain::NodeId(id);
+        let order = entry(Actor::Pilot, None, Command::RemoveNode { node: node_id });
+        let left = node.propose_in_turn(&turn, order, soon()).await.ok()?;
+        left.outcome.ok()
+    };
+    let left = tokio::join!(leave(2), leave(1), leave(3));
+    let roll = &node.published().state.nodes;
+    assert!(!roll.is_empty(), "all of them left: {left:?}");
+    assert!(roll.len() < 3, "nobody left: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_to_leave_ends_with_its_leader() {
+    let cluster = Cluster::of_three(1000).await;
+    let first = cluster.leader().await;
+    let node = &cluster.nodes[&first].consensus;
+    let turn = node.turn_to_leave(soon()).await.unwrap();
+    node.transfer_leader(node.heir().unwrap()).await.unwrap();
+    cluster.wait_until(first, |node| !node.is_leader()).await;
+    let order = Command::RemoveNode {
+        node: reeve_domain::NodeId(first),
+    };
+    let refused = node.propose_in_turn(&turn, entry(Actor::Pilot, None, order), soon());
+    assert_eq!(refused.await, Err(Unavailable::NoLeader));
+    assert_eq!(
+        node.turn_to_leave(tokio::time::Instant::now() + Duration::from_millis(500))
+            .await
+            .err(),
+        Some(Unavailable::NoLeader),
+        "there is one turn at a time, and this node gives none"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use futures::FutureExt;
+use openraft::RaftSnapshotBuilder;
+use openraft::storage::RaftStateMachine;
+
+use super::machine::Machine;
 use super::{Consensus, tail};
 use crate::damage::{Damages, Part};
 
@@ -26,17 +31,39 @@ impl Consensus {
         looked.await.map_err(io::Error::other)?
     }
 
-    /// Reads the snapshots; a damaged one is set aside, and another one made in its place.
+    /// Reads the snapshots; another one is made in the place of a damaged one, which is then set aside.
     pub async fn check_snapshots(&self, bytes_per_second: u64) -> io::Result<()> {
         let store = self.snapshots().clone();
-        let looked = move || store.check(|bytes| pause(bytes, bytes_per_second));
-        let any = tokio::task::spawn_blocking(looked)
-            .await
-            .map_err(io::Error::other)??;
-        if any {
-            self.snapshot_now().await.map_err(io::Error::other)?;
+        let look = move || {
+            store.check(|bytes| {
+                pause(bytes, bytes_per_second);
+                Ok(())
+            })
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let damaged = looked.map_err(io::Error::other)??;
+        if damaged.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.make_another_snapshot().await?;
+        let store = self.snapshots().clone();
+        let let_go = move || damaged.iter().try_for_each(|path| store.let_go(path));
+        tokio::task::spawn_blocking(let_go)
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    /// Makes a snapshot of the State in memory, and returns when it has its place.
+    async fn make_another_snapshot(&self) -> io::Result<()> {
+        let builder = self.raft().with_state_machine(|machine: &mut Machine| {
+            // It only clones what is in memory.
+            let builder = machine.try_create_snapshot_builder(true).now_or_never().flatten();
+            Box::pin(std::future::ready(builder))
+        });
+        let builder = builder.await.map_err(io::Error::other)?;
+        let full =
+            || io::Error::other("the disk is full: a damaged snapshot keeps its place until there is room");
+        builder.ok_or_else(full)?.build_snapshot().await.map(drop)
     }
 }
 

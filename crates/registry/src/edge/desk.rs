@@ -153,8 +153,18 @@ impl Desk {
         // The age last: who is stopped for a while between the two has an older view, and says so.
         let state = self.state();
         let staleness = self.rooms.consensus.age_of(&state.0);
+        let freshness = self.freshness(state.revision, staleness);
+        Reading {
+            state,
+            staleness,
+            freshness,
+        }
+    }
+
+    /// What this node says of itself unasked.
+    pub(super) fn freshness(&self, revision: Revision, staleness: Option<Duration>) -> v1::Freshness {
         let stale = staleness.is_none_or(|staleness| staleness > FRESH_MAX);
-        self.reading(state, staleness, stale)
+        convert::freshness(revision, staleness, stale, self.rooms.node_id)
     }
 
     fn reading(&self, state: Snapshot, staleness: Option<Duration>, stale: bool) -> Reading {
@@ -201,16 +211,6 @@ impl Desk {
         })
     }
 
-    /// The same, or only what would come of it.
-    pub(super) async fn propose_or_rehearse(
-        &self,
-        call: &Call,
-        permit: Permit,
-        intent: Intent,
-        validate_only: bool,
-    ) -> Result<Answered, Status> {
-        if !validate_only {
-            return self.propose(call, permit, intent).await;
     /// Lets a node leave, in its turn.
     pub(super) async fn propose_in_turn(
         &self,
@@ -234,6 +234,16 @@ impl Desk {
         turn.map_err(unavailable)
     }
 
+    /// The same, or only what would come of it.
+    pub(super) async fn propose_or_rehearse(
+        &self,
+        call: &Call,
+        permit: Permit,
+        intent: Intent,
+        validate_only: bool,
+    ) -> Result<Answered, Status> {
+        if !validate_only {
+            return self.propose(call, permit, intent).await;
         }
         let reading = self.read(call, Level::Linearizable).await?;
         let (state, applied) = policy::rehearse(permit, intent, &reading.state);

@@ -657,7 +657,7 @@ impl Consensus {
                 if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
-                    programs.heard(id, &heard);
+                    programs.heard(id, &heard, question.at);
                     wholes.heard(id, question, &heard);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);
                     disk.heard(id, Health { full, slow });

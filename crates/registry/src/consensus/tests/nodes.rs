@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use reeve_domain::{Actor, Answer, Command, Refusal};
+use reeve_proto::internal::v1 as wire;
 
 use super::cluster::{Cluster, entry, name, soon};
-use crate::consensus::{Level, Unavailable, may_leave};
+use crate::consensus::{Dialer, Level, Unavailable, may_leave};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_takes_a_write_and_reads_it_back() {
@@ -217,6 +218,62 @@ async fn a_turn_to_leave_ends_with_its_leader() {
         Some(Unavailable::NoLeader),
         "there is one turn at a time, and this node gives none"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_of_programs_is_heard_of_the_leader_alone() {
+    let cluster = Cluster::of_three(1000).await;
+    let leader = cluster.leader().await;
+    let (hearer, other) = match leader {
+        1 => (2, 3),
+        _ => (1, 5 - leader),
+    };
+    let node = cluster.nodes[&hearer].consensus.clone();
+    let term = node.term();
+    let word = |from: u64, term: u64, clock_ms: u64| wire::LeadRequest {
+        envelope: Some(wire::Envelope {
+            cluster: "test".into(),
+            from,
+            body: Default::default(),
+        }),
+        term,
+        clock_ms,
+        known: vec![wire::Known {
+            node: other,
+            program: "another".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let mut client = wire::peer_service_client::PeerServiceClient::new(
+        super::cluster::Plain.channel(hearer, &cluster.address(hearer).to_string()),
+    );
+    let clock = client
+        .lead(word(other, 0, 0))
+        .await
+        .unwrap()
+        .into_inner()
+        .clock_ms;
+    // The leader's own words come in between: only what is refused is heard of none of them.
+    let mut heard = async |word: wire::LeadRequest| {
+        for _ in 0..20 {
+            client.lead(word.clone()).await.unwrap();
+            if node
+                .versions()
+                .get(&other)
+                .is_some_and(|one| one.version == "another")
+            {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(!heard(word(other, term, clock)).await, "it does not lead");
+    assert!(!heard(word(leader, term - 1, clock)).await, "of a term before");
+    assert!(!heard(word(leader, term, 0)).await, "nobody knows when");
+    assert!(!heard(word(leader, term, u64::MAX)).await, "of another life");
+    let now = node.freshness().clock_ms();
+    assert!(heard(word(leader, term, now)).await, "it is heard of the leader");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

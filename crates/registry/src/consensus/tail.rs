@@ -51,10 +51,11 @@ pub(super) fn mend(folder: &Path) -> io::Result<()> {
     })
 }
 
-/// Reads every file again while the log is in use. `rest` is told how much was read; what is damaged is told.
+/// Reads every file again while the log is in use. `rest` is told how much was read, and may end it; what is
+/// damaged is told.
 pub(super) fn check(
     folder: &Path,
-    mut rest: impl FnMut(u64),
+    mut rest: impl FnMut(u64) -> io::Result<()>,
     mut damaged: impl FnMut(String),
 ) -> io::Result<()> {
     let files = chunks(folder)?;
@@ -66,7 +67,7 @@ pub(super) fn check(
         for number in 0..tries {
             let looked = match look_at(path) {
                 Ok((read, looked)) => {
-                    rest(read);
+                    rest(read)?;
                     looked
                 }
                 // It was purged meanwhile.

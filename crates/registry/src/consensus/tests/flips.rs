@@ -91,7 +91,10 @@ async fn a_scrub_finds_the_flip_that_a_restart_would_find() {
         let (mut bytes, mut places) = (0, Vec::new());
         tail::check(
             &folder.join("wal"),
-            |read| bytes += read,
+            |read| {
+                bytes += read;
+                Ok(())
+            },
             |place| places.push(place),
         )
         .unwrap();

@@ -1,7 +1,8 @@
-//! A node reads its own files again while it runs: what it finds damaged costs nothing.
+//! A node reads its own files again while it runs: what it finds damaged costs nothing, and it stops at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster::{Cluster, Gate};
 
@@ -54,4 +55,24 @@ async fn a_damaged_snapshot_keeps_its_place_until_another_one_is_there() {
     assert_eq!(node.damages().places().len(), 1);
     node.check_snapshots(1 << 30).await.unwrap();
     assert_eq!(node.damages().places().len(), 1, "all is well again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_does_not_wait_for_what_it_reads() {
+    let mut cluster = with_a_snapshot(Arc::default()).await;
+    // At a byte a second these take hours.
+    let (log, files) = (
+        cluster.nodes[&1].consensus.clone(),
+        cluster.nodes[&1].consensus.clone(),
+    );
+    let scrubs = [
+        tokio::spawn(async move { log.check_log(1).await }),
+        tokio::spawn(async move { files.check_snapshots(1).await }),
+    ];
+    cluster.stop(1).await;
+    for scrub in scrubs {
+        let ended = tokio::time::timeout(Duration::from_secs(60), scrub).await;
+        let ended = ended.expect("it reads on").unwrap().unwrap_err();
+        assert_eq!(ended.kind(), std::io::ErrorKind::Interrupted, "{ended}");
+    }
 }

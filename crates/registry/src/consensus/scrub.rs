@@ -25,10 +25,11 @@ impl Consensus {
     /// memory. After a restart the node would refuse it, and is told so today.
     pub async fn check_log(&self, bytes_per_second: u64) -> io::Result<()> {
         let (folder, damages) = (self.0.settings.data_dir.join("wal"), self.damages().clone());
-        let stop = self.0.stop.clone();
+        let (stop, sealer) = (self.0.stop.clone(), self.snapshots().sealer().clone());
         let looked = tokio::task::spawn_blocking(move || {
             tail::check(
                 &folder,
+                &sealer,
                 |bytes| pause(&stop, bytes, bytes_per_second),
                 |place| damages.found(Part::Log, place),
             )

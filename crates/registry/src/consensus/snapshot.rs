@@ -265,6 +265,11 @@ impl SnapshotStore {
         damaged.iter().try_for_each(|path| self.let_go(path))
     }
 
+    /// What this node's own files are sealed with.
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
     /// What was found damaged.
     pub(super) fn damages(&self) -> &Damages {
         &self.damages

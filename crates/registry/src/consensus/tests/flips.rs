@@ -91,6 +91,7 @@ async fn a_scrub_finds_the_flip_that_a_restart_would_find() {
         let (mut bytes, mut places) = (0, Vec::new());
         tail::check(
             &folder.join("wal"),
+            &sealer(),
             |read| {
                 bytes += read;
                 Ok(())
@@ -114,6 +115,22 @@ async fn a_scrub_finds_the_flip_that_a_restart_would_find() {
             assert!(places[0].contains(&name.display().to_string()) && places[0].contains("at byte"));
         }
     }
+}
+
+/// A record whose sum is right is not what was written when it does not open.
+#[tokio::test]
+async fn a_scrub_opens_every_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path()).await;
+    let (wal, mut places) = (folder.path().join("wal"), Vec::new());
+    let another = Sealer::new(&[9; 32]);
+    tail::check(&wal, &another, |_| Ok(()), |place| places.push(place)).unwrap();
+    assert!(
+        places[0].contains("holds an entry") && places[0].contains("does not open"),
+        "{places:?}"
+    );
+    let ended = tail::check(&wal, &sealer(), |_| Err(std::io::Error::other("enough")), |_| {});
+    assert_eq!(ended.unwrap_err().to_string(), "enough");
 }
 
 /// Every bit of a small file. `open` says whether what it reads is what was written.

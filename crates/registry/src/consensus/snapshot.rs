@@ -162,14 +162,16 @@ impl SnapshotStore {
     /// The newest snapshot that is whole. A damaged one is an error, not a reason to use an older one in silence: the log
     /// need not reach back to that.
     pub(super) fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
+        let mut tries = 0;
         loop {
             let Some(path) = self.files()?.pop() else {
                 return Ok(None);
             };
+            tries += 1;
             match Reader::open(self, &path) {
                 Ok((meta, _)) => return Ok(Some((meta, SnapshotFile { path, _draft: None }))),
                 // It was damaged and has been taken away meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries <= KEEP => {}
                 Err(error) => return Err(error),
             }
         }
@@ -257,12 +259,6 @@ impl SnapshotStore {
             }
         }
         Ok(damaged)
-    }
-
-    /// The newest one is damaged, and another one was made: what is damaged loses its place.
-    pub(super) fn let_damaged_go(&self) -> io::Result<()> {
-        let damaged = self.check(|_| Ok(()))?;
-        damaged.iter().try_for_each(|path| self.let_go(path))
     }
 
     /// What this node's own files are sealed with.

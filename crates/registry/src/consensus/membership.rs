@@ -95,6 +95,19 @@ impl Group {
         !left.is_empty() && well > left.len() / 2
     }
 
+    /// Voters that are off the roll, and without whom the others could not decide.
+    fn needed(&self, state: &State) -> Vec<u64> {
+        let Some(voters) = self.configs.first().filter(|_| self.configs.len() == 1) else {
+            return Vec::new();
+        };
+        let gone = voters
+            .iter()
+            .filter(|id| !state.nodes.contains_key(&NodeId(**id)));
+        gone.copied()
+            .filter(|id| !self.can_decide_without(voters, *id))
+            .collect()
+    }
+
     /// Whether nothing was missing in a node's archive a moment ago, and nothing will be by a snapshot that is still to
     /// come.
     fn is_whole(&self, node: u64) -> bool {
@@ -256,20 +269,29 @@ impl Consensus {
     pub(super) async fn reconcile(self) {
         let mut beat = time::interval(PERIOD);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut nobody = Nobody::default();
+        let (mut nobody, mut needed) = (Nobody::default(), Vec::new());
         loop {
             beat.tick().await;
             let leads = self.raft().metrics().borrow_watched().state == ServerState::Leader;
             if !leads {
                 self.wholes().forget();
-                nobody = Nobody::default();
+                (nobody, needed) = (Nobody::default(), Vec::new());
                 continue;
             }
             let mut group = self.group();
             let is_any = self.voters().iter().any(|id| group.whole.contains_key(id));
             group.nobody_is_whole =
                 nobody.is_whole(is_any, time::now()) && !Mutant::WaitForWhole.is_planted();
-            let Some(next) = next_move(&self.published().state, &group) else {
+            let published = self.published();
+            let still = std::mem::replace(&mut needed, group.needed(&published.state));
+            if needed != still && !needed.is_empty() {
+                tracing::warn!(
+                    nodes = ?needed,
+                    "they are off the roll and keep their votes: too few of the others answer and have room to decide \
+                     without them; bring those back, or add a node"
+                );
+            }
+            let Some(next) = next_move(&published.state, &group) else {
                 continue;
             };
             if let Move::Promote(id) = &next
@@ -451,6 +473,7 @@ mod tests {
         let mut needed = group(&[1, 2, 3], &[], &[]);
         needed.well = [1, 2].into();
         assert_eq!(next_move(&roll(&[1, 3]), &needed), None);
+        assert_eq!(needed.needed(&roll(&[1, 3])), [2]);
         needed.well.insert(3);
         assert_eq!(next_move(&roll(&[1, 3]), &needed), Some(Move::RemoveVoter(2)));
         // Another one takes its place meanwhile.

@@ -194,7 +194,8 @@ impl Leadership {
 
 /// Hears of everything that was applied, in order, before anyone is answered.
 pub trait AppliedSink: Send + Sync {
-    /// These were applied; called on the applying task, so it must not wait.
+    /// These were applied; called on the applying task, and with it on the thread of consensus: it may wait for nothing
+    /// but room in the archive's queue (docs/architecture.md, "Threads").
     fn applied(&self, batch: &[Arc<Applied>]);
     /// The state was replaced by a snapshot's; what lies between was not heard.
     fn installed(&self, state: &State);

@@ -197,7 +197,7 @@ fn each_byte_of_a_snapshot_is_missed_with_its_place_and_a_scrub_sets_it_aside() 
             read += bytes;
             Ok(())
         });
-        assert_eq!(found.unwrap(), [newest.clone()], "byte {at}");
+        assert_eq!(found.unwrap(), std::slice::from_ref(&newest), "byte {at}");
         let aside = newest.with_extension("damaged");
         assert!(
             read > 0 && newest.exists() && aside.exists(),

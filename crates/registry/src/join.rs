@@ -48,6 +48,15 @@ fn read_token(config: &Config, token_file: &Path) -> anyhow::Result<JoinToken> {
 
 /// Joins, and says under which id.
 pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<Joined> {
+    join_if(config, token_file, |_| Ok(())).await
+}
+
+/// The same, unless the id that came back is none to take. Nothing of it is on the disk before that is decided.
+pub async fn join_if(
+    config: &Config,
+    token_file: &Path,
+    accept: impl FnOnce(u64) -> anyhow::Result<()>,
+) -> anyhow::Result<Joined> {
     if let Some(id) = known_id(&config.data_dir)? {
         bail!("this node has joined already, as node {id}");
     }
@@ -77,20 +86,29 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<Joined> 
     if pin != token.pin() {
         bail!("the certificate does not lead to the root that the token names");
     }
+    accept(answer.node_id)?;
     Consensus::make_folder(&config.data_dir, &config.cluster, answer.node_id)?;
     files::write(&config.identity.ca, root.as_bytes())?;
     files::write(&config.identity.key, request.key_pem.as_bytes())?;
     files::write(&config.identity.cert, answer.certificate_chain_pem.as_bytes())?;
     files::write(&id_path(&config.data_dir), answer.node_id.to_string().as_bytes())?;
-    for left_over in request_paths(&config.data_dir) {
-        files::wipe(&left_over)?;
-    }
+    wipe_request(&config.data_dir)?;
     let spiffe = credentials.spiffe();
     tracing::info!(%spiffe, "joined");
     Ok(Joined {
         id: answer.node_id,
         roll: answer.nodes.iter().map(|node| node.id).collect(),
     })
+}
+
+/// Takes key and request away, should they be there: nobody is to be shown them again.
+pub fn wipe_request(data_dir: &Path) -> anyhow::Result<()> {
+    for left_over in request_paths(data_dir) {
+        if left_over.exists() {
+            files::wipe(&left_over)?;
+        }
+    }
+    Ok(())
 }
 
 /// The id that joining gave.

@@ -27,6 +27,8 @@ pub enum Mutant {
     ShortSnapshot,
     /// A change of the group that a crash left half done stays so.
     LeaveJoint,
+    /// A learner waits for an archive that nobody can make whole.
+    WaitForWhole,
     /// A snapshot gets its name before the archive that it rests on is on the disk.
     ArchiveBehind,
     /// A command is written whatever the nodes know.
@@ -60,6 +62,7 @@ impl Mutant {
             Mutant::ReadBeforeApplied => "read_before_applied",
             Mutant::ShortSnapshot => "short_snapshot",
             Mutant::LeaveJoint => "leave_joint",
+            Mutant::WaitForWhole => "wait_for_whole",
             Mutant::ArchiveBehind => "archive_behind",
             Mutant::SkipVersionGate => "skip_version_gate",
             Mutant::RaiseAlone => "raise_alone",

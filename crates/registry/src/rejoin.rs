@@ -1,7 +1,8 @@
 //! A node whose own data cannot be believed comes back as a new one: what it has is set aside, and it joins.
 //!
 //! ```text
-//! lock ─► note (rejoin.json) ─► everything into quarantine-<time> ─► join ─► the old id counts as a former one
+//! lock ─► note (rejoin.json) ─► everything into quarantine-<time> ─► ask ─► the new id into the note ─► joined
+//!                                                                                 └─ the old id counts as a former one
 //! ```
 //! The old id is never used again: what it voted and promised is what cannot be believed any more. Each step can be cut
 //! off anywhere, and the same command goes on from there.
@@ -28,12 +29,39 @@ const QUARANTINE: &str = "quarantine-";
 /// It holds room and nothing else.
 const BALLAST: &str = "ballast";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
     was: Option<u64>,
     quarantine: String,
     former: BTreeSet<u64>,
+    /// The new id, once it is known. Only an id that stands here was given to this rejoin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    joined: Option<u64>,
+}
+
+impl Note {
+    fn write(&self, data_dir: &Path) -> anyhow::Result<()> {
+        Ok(files::write(&data_dir.join(NOTE), &serde_json::to_vec(self)?)?)
+    }
+
+    /// Takes a new id. A token that was spent on a request is answered as it was the first time, so an old request
+    /// would bring the old id back.
+    fn accept(&self, data_dir: &Path, id: u64) -> anyhow::Result<()> {
+        if self.was == Some(id) || self.former.contains(&id) {
+            join::wipe_request(data_dir)?;
+            bail!(
+                "the token gives this node the id {id} again, which it had before: that token is spent; make another \
+                 one with `reeve cluster join-token --role node`, and run `rejoin` again with it"
+            );
+        }
+        let joined = Some(id);
+        Note {
+            joined,
+            ..self.clone()
+        }
+        .write(data_dir)
+    }
 }
 
 /// What came of it.
@@ -66,12 +94,13 @@ pub async fn rejoin(config: &Config, token_file: &Path) -> anyhow::Result<Rejoin
     let aside = data_dir.join(&note.quarantine);
     let joined = match join::known_id(data_dir) {
         // It had joined already, and was cut off then.
-        Ok(Some(id)) if !is_new && note.was.is_some_and(|was| was != id) => {
+        Ok(Some(id)) if note.joined == Some(id) => {
+            join::wipe_request(data_dir)?;
             join::Joined { id, roll: Vec::new() }
         }
         _ => {
             set_aside(data_dir, &aside, is_new)?;
-            join::join(config, token_file).await?
+            join::join_if(config, token_file, |id| note.accept(data_dir, id)).await?
         }
     };
     let former: BTreeSet<u64> = note.former.iter().copied().chain(note.was).collect();
@@ -125,6 +154,7 @@ fn begin(config: &Config) -> anyhow::Result<Note> {
         was: old_id(config),
         quarantine: format!("{QUARANTINE}{}", since.unwrap_or_default().as_secs()),
         former: former(data_dir).unwrap_or_default(),
+        joined: None,
     };
     let aside = data_dir.join(&note.quarantine);
     fs::create_dir_all(&aside).with_context(|| format!("cannot make {}", aside.display()))?;
@@ -132,7 +162,14 @@ fn begin(config: &Config) -> anyhow::Result<Note> {
     if let Err(error) = fs::copy(&config.identity.cert, aside.join("identity.crt")) {
         warn!(%error, "the old certificate is not kept");
     }
-    files::write(&data_dir.join(NOTE), &serde_json::to_vec(&note)?)?;
+    // A request that the old node left behind is not this rejoin's.
+    for name in join::REQUEST {
+        let left_over = data_dir.join(name);
+        if left_over.exists() {
+            files::rename(&left_over, &aside.join(name))?;
+        }
+    }
+    note.write(data_dir)?;
     Ok(note)
 }
 

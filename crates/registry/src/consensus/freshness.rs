@@ -61,10 +61,15 @@ impl Freshness {
     /// The leader of `term` had committed so far when a quorum last answered it, so long ago. It said so after this
     /// node's clock stood at `clock_ms`.
     pub(super) fn heard(&self, term: u64, committed_index: u64, quorum_age_ms: u64, clock_ms: u64) {
-        if (self.start_ms..=self.clock_ms()).contains(&clock_ms) {
-            let at = self.started + Duration::from_millis(clock_ms - self.start_ms);
+        if let Some(at) = self.said_at(clock_ms) {
             self.heard_at(term, committed_index, quorum_age_ms, at);
         }
+    }
+
+    /// When a word was said, at the earliest, that carries this clock. None: this node's never stood there.
+    pub(super) fn said_at(&self, clock_ms: u64) -> Option<Instant> {
+        let is_own = (self.start_ms..=self.clock_ms()).contains(&clock_ms);
+        is_own.then(|| self.started + Duration::from_millis(clock_ms - self.start_ms))
     }
 
     /// The same, said by this node as the leader.

@@ -308,7 +308,8 @@ pub(super) fn without_gap(from: u64, entries: Vec<Entry>) -> Vec<Entry> {
     }
 }
 
-fn place(index: u64) -> Vec<u8> {
+/// What an entry is sealed for.
+pub(super) fn place(index: u64) -> Vec<u8> {
     format!("log/{index}").into_bytes()
 }
 

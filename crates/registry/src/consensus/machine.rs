@@ -278,8 +278,38 @@ impl RaftStateMachine<C> for Machine {
     ) -> io::Result<Option<openraft::alias::SnapshotOf<C, SnapshotFile>>> {
         let store = self.store.clone();
         let newest = ground::spawn_blocking(move || store.newest()).await;
-        let newest = newest.map_err(io::Error::other)??;
-        Ok(newest.map(|(meta, snapshot)| openraft::Snapshot { meta, snapshot }))
+        let why = match newest.map_err(io::Error::other)? {
+            Ok(newest) => {
+                return Ok(newest.map(|(meta, snapshot)| openraft::Snapshot { meta, snapshot }));
+            }
+            Err(error) => error,
+        };
+        // A node whose State is in memory is well: it makes another one. Changes wait for that here, as they do while a
+        // snapshot is taken in.
+        tracing::error!(error = %why, "the newest snapshot cannot be used; another one is made");
+        let store = self.store.clone();
+        let looked = ground::spawn_blocking(move || store.check(|_| Ok(()))).await;
+        let damaged = looked.map_err(io::Error::other)?.unwrap_or_default();
+        let made = match self.try_create_snapshot_builder(true).await {
+            Some(mut builder) => builder.build_snapshot().await,
+            None => Err(io::Error::other("the disk is full")),
+        };
+        let store = self.store.clone();
+        match made {
+            Ok(snapshot) => {
+                let let_go = move || damaged.iter().try_for_each(|path| store.let_go(path));
+                let gone = ground::spawn_blocking(let_go).await;
+                if let Err(error) = gone.map_err(io::Error::other)? {
+                    tracing::warn!(%error, "a damaged snapshot keeps its place");
+                }
+                Ok(Some(snapshot))
+            }
+            Err(error) => {
+                tracing::error!(%error, "no other snapshot could be made; it is tried again");
+                let (meta, snapshot) = store.none();
+                Ok(Some(openraft::Snapshot { meta, snapshot }))
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use openraft::{BasicNode, ChangeMembers, Instant as _, ServerState};
 use reeve_domain::{NodeId, State};
 
 use super::ground::time;
+use super::wholes::{Nobody, Whole};
 use super::{Consensus, Unavailable};
 use crate::mutant::Mutant;
 
@@ -71,12 +72,48 @@ pub(super) enum Move {
 pub(super) struct Group {
     pub(super) configs: Vec<BTreeSet<u64>>,
     pub(super) learners: BTreeSet<u64>,
+    /// Members that can be counted on, this one among them.
+    pub(super) well: BTreeSet<u64>,
     /// Last entry each other node holds.
     pub(super) matched: BTreeMap<u64, u64>,
-    /// The other nodes whose archive is whole.
-    pub(super) whole: BTreeSet<u64>,
+    /// The nodes whose archive is whole, this one among them, and up to where.
+    pub(super) whole: BTreeMap<u64, Whole>,
+    /// None of the voters has been whole for long: nobody can give a learner what it lacks.
+    pub(super) nobody_is_whole: bool,
     pub(super) last_index: u64,
+    /// The last entry that is in a snapshot only: who lacks it gets the snapshot, and with it a hole.
+    pub(super) purged: u64,
     pub(super) leader: u64,
+}
+
+impl Group {
+    /// Whether a quorum of the others can be counted on. Otherwise the change would be begun and never end, and nothing
+    /// could be written meanwhile: nobody leaves before another one has its place.
+    fn can_decide_without(&self, voters: &BTreeSet<u64>, node: u64) -> bool {
+        let left: BTreeSet<u64> = voters.iter().copied().filter(|id| *id != node).collect();
+        let well = left.intersection(&self.well).count();
+        !left.is_empty() && well > left.len() / 2
+    }
+
+    /// Voters that are off the roll, and without whom the others could not decide.
+    fn needed(&self, state: &State) -> Vec<u64> {
+        let Some(voters) = self.configs.first().filter(|_| self.configs.len() == 1) else {
+            return Vec::new();
+        };
+        let gone = voters
+            .iter()
+            .filter(|id| !state.nodes.contains_key(&NodeId(**id)));
+        gone.copied()
+            .filter(|id| !self.can_decide_without(voters, *id))
+            .collect()
+    }
+
+    /// Whether nothing was missing in a node's archive a moment ago, and nothing will be by a snapshot that is still to
+    /// come.
+    fn is_whole(&self, node: u64) -> bool {
+        let reaches = |whole: &Whole| whole.lag <= LAG_MAX && whole.upto >= self.purged;
+        self.whole.get(&node).is_some_and(reaches)
+    }
 }
 
 /// Decides the next change, one at a time; none when the group is what the roll says.
@@ -96,15 +133,17 @@ pub(super) fn next_move(state: &State, group: &Group) -> Option<Move> {
     if let Some(gone) = group.learners.difference(&roll).next() {
         return Some(Move::RemoveLearner(*gone));
     }
-    // The leader removes itself last, so that somebody is there to remove the others.
+    // Who is silent goes first: it is not missed. The leader removes itself last, so that somebody is there to remove the
+    // others.
     let mut gone: Vec<u64> = voters.difference(&roll).copied().collect();
-    gone.sort_by_key(|id| *id == group.leader);
-    if let Some(gone) = gone.first() {
+    gone.sort_by_key(|id| (*id == group.leader, group.well.contains(id)));
+    if let Some(gone) = gone.iter().find(|id| group.can_decide_without(&voters, **id)) {
         return Some(Move::RemoveVoter(*gone));
     }
     let caught_up = |id: &&u64| {
         let is_near = |matched: &u64| group.last_index.saturating_sub(*matched) <= LAG_MAX;
-        group.whole.contains(id) && group.matched.get(id).is_some_and(is_near)
+        let is_whole = group.nobody_is_whole || group.is_whole(**id);
+        is_whole && group.matched.get(id).is_some_and(is_near)
     };
     if let Some(ready) = group.learners.iter().find(caught_up) {
         return Some(Move::Promote(*ready));
@@ -209,12 +248,19 @@ impl Consensus {
             .filter_map(|(id, at)| at.map(|at| (id, at.index)))
             .collect();
         matched.remove(&self.node_id());
+        let mut whole = self.wholes().lately(metrics.current_term, time::now());
+        let own = self.own_whole().map(|upto| Whole { upto, lag: 0 });
+        whole.extend(own.map(|own| (self.node_id(), own)));
+        let well = membership.nodes().map(|(id, _)| *id);
         Group {
             configs: membership.get_joint_config().clone(),
+            well: well.filter(|id| self.is_well(*id)).collect(),
             learners: membership.learner_ids().collect(),
             matched,
-            whole: self.wholes().nodes(),
+            whole,
+            nobody_is_whole: false,
             last_index,
+            purged: metrics.purged.map_or(0, |id| id.index),
             leader: self.node_id(),
         }
     }
@@ -223,15 +269,40 @@ impl Consensus {
     pub(super) async fn reconcile(self) {
         let mut beat = time::interval(PERIOD);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut nobody, mut needed) = (Nobody::default(), Vec::new());
         loop {
             beat.tick().await;
             let leads = self.raft().metrics().borrow_watched().state == ServerState::Leader;
             if !leads {
+                self.wholes().forget();
+                (nobody, needed) = (Nobody::default(), Vec::new());
                 continue;
             }
-            let Some(next) = next_move(&self.published().state, &self.group()) else {
+            let mut group = self.group();
+            let is_any = self.voters().iter().any(|id| group.whole.contains_key(id));
+            group.nobody_is_whole =
+                nobody.is_whole(is_any, time::now()) && !Mutant::WaitForWhole.is_planted();
+            let published = self.published();
+            let still = std::mem::replace(&mut needed, group.needed(&published.state));
+            if needed != still && !needed.is_empty() {
+                tracing::warn!(
+                    nodes = ?needed,
+                    "they are off the roll and keep their votes: too few of the others answer and have room to decide \
+                     without them; bring those back, or add a node"
+                );
+            }
+            let Some(next) = next_move(&published.state, &group) else {
                 continue;
             };
+            if let Move::Promote(id) = &next
+                && !group.is_whole(*id)
+            {
+                tracing::warn!(
+                    node = id,
+                    "no voter's archive is whole, so nobody can give this node what it lacks; it gets its vote with \
+                     a hole in its archive"
+                );
+            }
             if matches!(next, Move::FinishJoint(_)) && Mutant::LeaveJoint.is_planted() {
                 continue;
             }
@@ -284,13 +355,23 @@ mod tests {
         state
     }
 
+    fn whole(upto: u64) -> Whole {
+        Whole {
+            upto,
+            lag: 1000 - upto,
+        }
+    }
+
     fn group(voters: &[u64], learners: &[u64], matched: &[(u64, u64)]) -> Group {
         Group {
             configs: vec![voters.iter().copied().collect()],
+            well: voters.iter().copied().collect(),
             learners: learners.iter().copied().collect(),
             matched: matched.iter().copied().collect(),
-            whole: matched.iter().map(|(id, _)| *id).collect(),
+            whole: matched.iter().map(|(id, at)| (*id, whole(*at))).collect(),
+            nobody_is_whole: false,
             last_index: 1000,
+            purged: 0,
             leader: 1,
         }
     }
@@ -314,8 +395,34 @@ mod tests {
         let mut holed = group(&[1], &[2], &[(2, 1000)]);
         holed.whole.clear();
         assert_eq!(next_move(&roll(&[1, 2]), &holed), None);
-        holed.whole.insert(2);
+        holed.whole.insert(2, whole(1000));
         assert_eq!(next_move(&roll(&[1, 2]), &holed), Some(Move::Promote(2)));
+    }
+
+    #[test]
+    fn a_node_that_was_whole_before_its_snapshot_came_does_not_vote() {
+        let mut group = group(&[1], &[2], &[(2, 1000)]);
+        group.whole.insert(2, whole(0));
+        assert_eq!(next_move(&roll(&[1, 2]), &group), None, "it had nothing yet");
+        group.whole.insert(2, whole(950));
+        group.purged = 960;
+        assert_eq!(
+            next_move(&roll(&[1, 2]), &group),
+            None,
+            "what comes next is a snapshot"
+        );
+        group.purged = 950;
+        assert_eq!(next_move(&roll(&[1, 2]), &group), Some(Move::Promote(2)));
+    }
+
+    #[test]
+    fn when_nobody_is_whole_nobody_waits_for_it() {
+        let mut holed = group(&[1], &[2], &[(2, 1000)]);
+        holed.whole.clear();
+        holed.nobody_is_whole = true;
+        assert_eq!(next_move(&roll(&[1, 2]), &holed), Some(Move::Promote(2)));
+        holed.matched.insert(2, 10);
+        assert_eq!(next_move(&roll(&[1, 2]), &holed), None, "it lags all the same");
     }
 
     #[test]
@@ -333,6 +440,47 @@ mod tests {
             Some(Move::RemoveLearner(9))
         );
         assert_eq!(next_move(&State::default(), &group(&[1], &[9], &[])), None);
+    }
+
+    #[test]
+    fn the_last_voter_stays_until_another_one_has_its_place() {
+        let alone = group(&[1], &[2], &[(2, 10)]);
+        assert_eq!(next_move(&roll(&[2]), &alone), None, "node 2 is on its way");
+        let ready = group(&[1], &[2], &[(2, 1000)]);
+        assert_eq!(next_move(&roll(&[2]), &ready), Some(Move::Promote(2)));
+        assert_eq!(
+            next_move(&roll(&[2]), &group(&[1, 2], &[], &[])),
+            Some(Move::RemoveVoter(1))
+        );
+        assert_eq!(
+            next_move(&roll(&[2]), &group(&[1], &[], &[])),
+            Some(Move::AddLearner(2, "n2".into()))
+        );
+    }
+
+    #[test]
+    fn who_is_silent_leaves_first_and_nobody_whom_the_others_need() {
+        // Nodes 3, 4 and 5 are off the roll, and 4 and 5 are dead.
+        let mut dead = group(&[1, 2, 3, 4, 5], &[], &[]);
+        dead.well = [1, 2, 3].into();
+        assert_eq!(next_move(&roll(&[1, 2]), &dead), Some(Move::RemoveVoter(4)));
+        dead.configs = vec![[1, 2, 3, 5].into()];
+        assert_eq!(next_move(&roll(&[1, 2]), &dead), Some(Move::RemoveVoter(5)));
+        dead.configs = vec![[1, 2, 3].into()];
+        assert_eq!(next_move(&roll(&[1, 2]), &dead), Some(Move::RemoveVoter(3)));
+
+        // Without node 2 node 1 would wait for node 3 for ever.
+        let mut needed = group(&[1, 2, 3], &[], &[]);
+        needed.well = [1, 2].into();
+        assert_eq!(next_move(&roll(&[1, 3]), &needed), None);
+        assert_eq!(needed.needed(&roll(&[1, 3])), [2]);
+        needed.well.insert(3);
+        assert_eq!(next_move(&roll(&[1, 3]), &needed), Some(Move::RemoveVoter(2)));
+        // Another one takes its place meanwhile.
+        needed.well.remove(&3);
+        needed.learners.insert(4);
+        (needed.matched, needed.whole) = ([(4, 1000)].into(), [(4, whole(1000))].into());
+        assert_eq!(next_move(&roll(&[1, 3, 4]), &needed), Some(Move::Promote(4)));
     }
 
     #[test]

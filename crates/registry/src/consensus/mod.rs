@@ -65,7 +65,7 @@ pub use peer_server::PeerServer;
 pub use plant::plant;
 pub use propose::Forwarded;
 pub use read::{Level, View};
-pub use removal::{Stays, Voters, may_leave};
+pub use removal::{Stays, Turn, Voters, may_leave};
 pub use survivor::{Survivor, read as read_survivor};
 pub use types::Committed;
 pub use versions::Program;
@@ -84,7 +84,7 @@ use read::ReadQueue;
 use snapshot::SnapshotStore;
 use types::{Metrics, Raft};
 use versions::Programs;
-use wholes::Wholes;
+use wholes::{Question, Wholes};
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -195,7 +195,8 @@ impl Leadership {
 
 /// Hears of everything that was applied, in order, before anyone is answered.
 pub trait AppliedSink: Send + Sync {
-    /// These were applied; called on the applying task, so it must not wait.
+    /// These were applied; called on the applying task, and with it on the thread of consensus: it may wait for nothing
+    /// but room in the archive's queue (docs/architecture.md, "Threads").
     fn applied(&self, batch: &[Arc<Applied>]);
     /// The state was replaced by a snapshot's; what lies between was not heard.
     fn installed(&self, state: &State);
@@ -294,6 +295,7 @@ struct Inner {
     freshness: Freshness,
     programs: Programs,
     wholes: Wholes,
+    exit: removal::Exit,
     leadership: watch::Receiver<Leadership>,
     forwarder: Forwarder,
     reads: ReadQueue,
@@ -435,6 +437,7 @@ impl Consensus {
             freshness: Freshness::new(),
             programs: Programs::default(),
             wholes: Wholes::default(),
+            exit: removal::Exit::default(),
             leadership,
             forwarder,
             reads,
@@ -579,6 +582,9 @@ impl Consensus {
                 }
                 return;
             }
+            if now.state != openraft::ServerState::Leader {
+                self.0.wholes.forget();
+            }
             lead.send_replace(Leadership::of(&now));
             if metrics.changed().await.is_err() {
                 return;
@@ -643,13 +649,18 @@ impl Consensus {
             let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
             let (disk, programs) = (self.0.disk.clone(), self.0.programs.clone());
             let wholes = self.0.wholes.clone();
+            let question = Question {
+                term: metrics.current_term,
+                at: time::now(),
+                last_index: metrics.last_log_index.unwrap_or_default(),
+            };
             self.spawn(async move {
                 // Silence is what staleness is made of; nobody needs to be told twice.
                 if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
-                    programs.heard(id, &heard);
-                    wholes.heard(id, heard.archive_whole);
+                    programs.heard(id, &heard, question.at);
+                    wholes.heard(id, question, &heard);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);
                     disk.heard(id, Health { full, slow });
                     if let Ok(hash) = heard.compared_hash.as_ref().try_into() {
@@ -667,6 +678,10 @@ impl Consensus {
 
     fn wholes(&self) -> &Wholes {
         &self.0.wholes
+    }
+
+    fn exit(&self) -> &removal::Exit {
+        &self.0.exit
     }
 
     fn programs(&self) -> &Programs {

@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt};
 use reeve_proto::identity::{Kind, Peer};
 use reeve_proto::internal::v1 as wire;
 use reeve_proto::internal::v1::peer_service_server::PeerService;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::incoming::Which;
@@ -57,6 +58,15 @@ impl PeerServer {
         }
         let from = envelope.from;
         Ok((vote, Which { from, id, meta }))
+    }
+
+    /// When the leader that this node follows said this, at the earliest. None: whoever said it leads no more, or does not
+    /// lead yet, or nobody knows when it was.
+    fn said_at(&self, told: &wire::LeadRequest) -> Option<Instant> {
+        let from = told.envelope.as_ref()?.from;
+        let lead = self.consensus.leadership().borrow().clone();
+        let leads = (lead.leader, lead.term) == (Some(from), told.term);
+        leads.then(|| self.consensus.freshness().said_at(told.clock_ms))?
     }
 
     fn check(&self, envelope: &wire::Envelope, peer: Option<&Peer>) -> Result<(), Status> {
@@ -268,24 +278,28 @@ impl PeerService for PeerServer {
         request: Request<wire::LeadRequest>,
     ) -> Result<Response<wire::LeadResponse>, Status> {
         self.open(&request, request.get_ref().envelope.as_ref())?;
-        let told = request.into_inner();
+        let mut told = request.into_inner();
         self.consensus
             .freshness()
             .heard(told.term, told.committed_index, told.quorum_age_ms, told.clock_ms);
         self.consensus.hear_compare(told.compare_index, told.odd_index);
-        self.consensus
-            .programs()
-            .told(told.known, &self.consensus.published().state);
+        let known = std::mem::take(&mut told.known);
+        if let Some(at) = self.said_at(&told) {
+            let published = self.consensus.published();
+            self.consensus.programs().told(known, &published.state, at);
+        }
         let own = self.consensus.compare().own();
         let known = crate::release::known();
         let disk = self.consensus.disk().health();
+        let whole = self.consensus.own_whole();
         Ok(Response::new(wire::LeadResponse {
             disk_full: disk.full,
             disk_slow: disk.slow,
             version_min: known.min,
             version_max: known.max,
             program: crate::release::program(),
-            archive_whole: self.consensus.handlers().archive_is_whole(),
+            archive_whole: whole.is_some(),
+            archive_whole_index: whole,
             clock_ms: self.consensus.freshness().clock_ms(),
             compared_index: own.map(|mark| mark.index).unwrap_or_default(),
             compared_hash: own.map(|mark| mark.hash.to_vec().into()).unwrap_or_default(),

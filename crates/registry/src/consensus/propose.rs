@@ -193,7 +193,7 @@ impl Consensus {
         }
     }
 
-    fn refused(&self, refusal: Refusal) -> Committed {
+    pub(super) fn refused(&self, refusal: Refusal) -> Committed {
         Committed {
             revision: self.published().state.revision,
             outcome: Err(refusal),

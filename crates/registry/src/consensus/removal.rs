@@ -1,11 +1,17 @@
 //! Whether a node may leave the roll: what is left must be able to decide.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver;
 use reeve_domain::NodeId;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
-use super::Consensus;
+use super::ground::time;
+use super::propose::Verdict;
+use super::{Committed, Consensus, Forwarded, Unavailable};
 
 /// A voter that has been silent for longer is not counted on.
 const SILENT_MAX: Duration = Duration::from_secs(10);
@@ -56,22 +62,70 @@ pub fn may_leave(voters: &Voters, node: u64, force: bool) -> Result<(), Stays> {
     Ok(())
 }
 
+/// Nodes leave one after the other.
+pub(super) type Exit = Arc<Mutex<()>>;
+
+/// The turn to leave, until it is dropped: nobody else leaves meanwhile.
+#[derive(Debug)]
+pub struct Turn {
+    term: u64,
+    _alone: OwnedMutexGuard<()>,
+}
+
 impl Consensus {
+    /// Waits for the turn to let a node leave. What this leader was asked before is in its State by then, so that two
+    /// nodes that are each dispensable do not leave together. Keep it until the answer is there.
+    pub async fn turn_to_leave(&self, deadline: Instant) -> Result<Turn, Unavailable> {
+        let turn = async {
+            let _alone = self.exit().clone().lock_owned().await;
+            let term = self.term();
+            // It goes behind whatever was handed in before, which is in the log then, though perhaps nobody waits for it
+            // any more.
+            let index = self.leader_read_index().await?;
+            let last = self.raft().metrics().borrow_watched().last_log_index;
+            self.wait_for_index(index.max(last.unwrap_or_default())).await;
+            Ok(Turn { term, _alone })
+        };
+        let waited = time::timeout_at(deadline, turn).await;
+        waited.map_err(|_| Unavailable::NoLeader)?
+    }
+
+    /// Proposes in the term of a turn, or not at all: another leader may have let somebody leave meanwhile.
+    pub async fn propose_in_turn(
+        &self,
+        turn: &Turn,
+        proposal: Forwarded,
+        deadline: Instant,
+    ) -> Result<Committed, Unavailable> {
+        if !self.is_leader() || self.term() != turn.term {
+            return Err(Unavailable::NoLeader);
+        }
+        match time::timeout_at(deadline, self.propose_here(proposal)).await {
+            Ok(Verdict::Committed(committed)) => Ok(committed),
+            Ok(Verdict::Refused(refusal)) => Ok(self.refused(refusal)),
+            Ok(Verdict::Again) | Err(_) => Err(Unavailable::NoLeader),
+        }
+    }
+
     /// The voters that are to stay, as the leader sees them; elsewhere nobody but this node counts as healthy. Who
     /// was struck off the roll may still vote for a moment, and is not counted on.
     pub fn voters_now(&self) -> Voters {
         let published = self.published();
         let on_roll = |id: &u64| published.state.nodes.contains_key(&NodeId(*id));
         let all: BTreeSet<u64> = self.voters().into_iter().filter(on_roll).collect();
-        let is_well = |id: &&u64| match **id == self.node_id() {
+        let healthy = all.iter().copied().filter(|id| self.is_well(*id)).collect();
+        Voters { all, healthy }
+    }
+
+    /// Whether a node can be counted on, as the leader sees it.
+    pub(super) fn is_well(&self, id: u64) -> bool {
+        match id == self.node_id() {
             true => !self.disk_health().full,
             false => {
-                let heard = self.heard(**id).is_some_and(|ago| ago <= SILENT_MAX);
-                heard && !self.disk().health_of(**id).full
+                let heard = self.heard(id).is_some_and(|ago| ago <= SILENT_MAX);
+                heard && !self.disk().health_of(id).full
             }
-        };
-        let healthy = all.iter().filter(is_well).copied().collect();
-        Voters { all, healthy }
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,10 @@ pub(super) const BLOCK_BYTES_MAX: usize = if cfg!(test) { 512 } else { 1 << 20 }
 const SEALED_BYTES_MAX: usize = 2 << 20;
 const HEADER_BYTES_MAX: usize = 1 << 20;
 const KEEP: usize = 2;
+/// Damaged ones that are kept as evidence.
+pub(super) const DAMAGED_KEEP: usize = 2;
+/// Of a sector that the disk cannot read.
+const EIO: i32 = 5;
 /// After so many bytes the disk is given a rest: the log's flushes share it.
 const BYTES_AT_ONCE: usize = 4 << 20;
 const REST: Duration = Duration::from_millis(5);
@@ -154,13 +159,29 @@ impl SnapshotStore {
         })
     }
 
-    /// The newest snapshot that is whole. A damaged one is an error, not a reason to use an older one in silence.
+    /// The newest snapshot that is whole. A damaged one is an error, not a reason to use an older one in silence: the log
+    /// need not reach back to that.
     pub(super) fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
-        let Some(path) = self.files()?.pop() else {
-            return Ok(None);
-        };
-        let (meta, _) = Reader::open(self, &path)?;
-        Ok(Some((meta, SnapshotFile { path, _draft: None })))
+        let mut tries = 0;
+        loop {
+            let Some(path) = self.files()?.pop() else {
+                return Ok(None);
+            };
+            tries += 1;
+            match Reader::open(self, &path) {
+                Ok((meta, _)) => return Ok(Some((meta, SnapshotFile { path, _draft: None }))),
+                // It was damaged and has been taken away meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries <= KEEP => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What stands for a snapshot that cannot be made now: nobody can open it, and who wants to send it tries again after
+    /// a while.
+    pub(super) fn none(&self) -> (SnapshotMeta, SnapshotFile) {
+        let path = self.folder.join("none");
+        (SnapshotMeta::default(), SnapshotFile { path, _draft: None })
     }
 
     /// The newest snapshot that is whole: what this node begins with. Damaged ones are set aside and named; an older
@@ -193,30 +214,56 @@ impl SnapshotStore {
     }
 
     fn set_aside(&self, path: &Path, why: &io::Error) -> io::Result<()> {
+        self.keep_evidence(path, why)?;
+        self.let_go(path)
+    }
+
+    /// Tells of a damaged snapshot, and gives it a second name. It keeps its place until another one is there: in the
+    /// place of nothing at all a leader could send nothing.
+    fn keep_evidence(&self, path: &Path, why: &io::Error) -> io::Result<()> {
         let aside = path.with_extension("damaged");
         self.damages.found(
             Part::Snapshots,
             format!("{why}; it is kept as {}", aside.display()),
         );
-        fs::rename(path, aside)?;
+        if !is_same(path, &aside)? {
+            remove_if_there(&aside)?;
+            // Not every file system gives a file two names.
+            fs::hard_link(path, &aside).or_else(|_| fs::rename(path, &aside))?;
+        }
+        let mut kept = self.names(|name| name.ends_with(".damaged"))?;
+        kept.truncate(kept.len().saturating_sub(DAMAGED_KEEP));
+        kept.iter().try_for_each(|old| remove_if_there(old))
+    }
+
+    /// Takes a damaged snapshot out of its place, unless another one has that by now.
+    pub(super) fn let_go(&self, path: &Path) -> io::Result<()> {
+        if is_same(path, &path.with_extension("damaged"))? {
+            fs::remove_file(path)?;
+        }
         File::open(&self.folder)?.sync_all()
     }
 
-    /// Reads every snapshot again; `rest` is told how much was read. A damaged one is set aside; whether any was.
-    pub(super) fn check(&self, mut rest: impl FnMut(u64)) -> io::Result<bool> {
-        let mut any = false;
+    /// Reads every snapshot again; `rest` is told how much was read, and may end it. Says which are damaged.
+    pub(super) fn check(&self, mut rest: impl FnMut(u64) -> io::Result<()>) -> io::Result<Vec<PathBuf>> {
+        let mut damaged = Vec::new();
         for path in self.files()? {
             match check_sum(self, &path, &mut rest) {
                 Err(error) if is_damage(&error) => {
-                    self.set_aside(&path, &error)?;
-                    any = true;
+                    self.keep_evidence(&path, &error)?;
+                    damaged.push(path);
                 }
                 // A newer one has taken its place meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 checked => drop(checked?),
             }
         }
-        Ok(any)
+        Ok(damaged)
+    }
+
+    /// What this node's own files are sealed with.
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// What was found damaged.
@@ -271,14 +318,16 @@ impl SnapshotStore {
     }
 
     fn files(&self) -> io::Result<Vec<PathBuf>> {
+        self.names(|name| !name.contains('.'))
+    }
+
+    /// Snapshots whose names are like that, the oldest first.
+    fn names(&self, like: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let is_ours = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .is_some_and(|n| n.starts_with("snapshot-"));
-            if is_ours && path.extension().is_none() {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| name.starts_with("snapshot-") && like(name)) {
                 files.push(path);
             }
         }
@@ -392,7 +441,7 @@ impl Reader {
     }
 
     fn open(store: &SnapshotStore, path: &Path) -> io::Result<(SnapshotMeta, Reader)> {
-        let id = check_sum(store, path, |_| {})?;
+        let id = check_sum(store, path, |_| Ok(()))?;
         let mut from = BufReader::new(File::open(path)?);
         let mut magic = [0; 8];
         from.read_exact(&mut magic)?;
@@ -472,10 +521,29 @@ impl Read for Reader {
 }
 
 fn is_damage(error: &io::Error) -> bool {
-    matches!(
+    let is_odd = matches!(
         error.kind(),
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-    )
+    );
+    is_odd || error.raw_os_error() == Some(EIO)
+}
+
+/// Whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let of = |path: &Path| match fs::metadata(path) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let one = of(one)?;
+    Ok(one.is_some() && one == of(other)?)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 fn read_u32(from: &mut impl Read) -> io::Result<u32> {
@@ -488,7 +556,7 @@ fn read_u32(from: &mut impl Read) -> io::Result<u32> {
 fn check_sum(
     store: &SnapshotStore,
     path: &Path,
-    mut rest: impl FnMut(u64),
+    mut rest: impl FnMut(u64) -> io::Result<()>,
 ) -> io::Result<[u8; SUM_BYTES as usize]> {
     let len = fs::metadata(path)?.len();
     let mut left = len
@@ -501,7 +569,7 @@ fn check_sum(
         from.read_exact(&mut piece[..wanted])?;
         sum.update(&piece[..wanted]);
         left -= wanted as u64;
-        rest(wanted as u64);
+        rest(wanted as u64)?;
     }
     let mut written = [0; SUM_BYTES as usize];
     from.read_exact(&mut written)?;

@@ -10,14 +10,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use raft_log::RaftLogRecord;
 use raft_log::codeq::Decode;
+use raft_log::{RaftLogAction, RaftLogRecord};
 
 use super::folder::REJOIN;
+use super::log::place;
 use super::wal::Wal;
+use crate::vault::Sealer;
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// Read and opened between two rests.
+const BYTES_AT_ONCE: usize = 1 << 20;
 /// So often, and so far apart, the end of a log in use is read again before it counts as damaged.
 const WRITTEN_NOW_TRIES: usize = 5;
 const WRITTEN_NOW: Duration = Duration::from_millis(200);
@@ -42,19 +46,24 @@ pub(super) fn mend(folder: &Path) -> io::Result<()> {
         }
     }
     // The earlier ones ended before this one began.
-    files.iter().try_for_each(|path| match look_at(path)? {
-        (_, Some(odd)) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{}; {REJOIN}", odd.why),
-        )),
-        (_, None) => Ok(()),
+    files.iter().try_for_each(|path| {
+        let bytes = fs::read(path)?;
+        match odd(path, &bytes, readable(&bytes)) {
+            Some(odd) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}; {REJOIN}", odd.why),
+            )),
+            None => Ok(()),
+        }
     })
 }
 
-/// Reads every file again while the log is in use. `rest` is told how much was read; what is damaged is told.
+/// Reads every file again while the log is in use, and opens every entry. `rest` is told how much was read, and may end
+/// it; what is damaged is told.
 pub(super) fn check(
     folder: &Path,
-    mut rest: impl FnMut(u64),
+    sealer: &Sealer,
+    mut rest: impl FnMut(u64) -> io::Result<()>,
     mut damaged: impl FnMut(String),
 ) -> io::Result<()> {
     let files = chunks(folder)?;
@@ -64,11 +73,8 @@ pub(super) fn check(
         let tries = if is_written { WRITTEN_NOW_TRIES } else { 1 };
         let (mut first, mut last) = (None, None);
         for number in 0..tries {
-            let looked = match look_at(path) {
-                Ok((read, looked)) => {
-                    rest(read);
-                    looked
-                }
+            let looked = match fs::read(path) {
+                Ok(bytes) => unreadable(path, &bytes, sealer, &mut rest)?,
                 // It was purged meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
@@ -88,24 +94,54 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Where a file of a log in use cannot be read, or an entry in it does not open.
+fn unreadable(
+    path: &Path,
+    bytes: &[u8],
+    sealer: &Sealer,
+    rest: &mut impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<Option<Odd>> {
+    let (mut at, mut rested) = (0, 0);
+    while at < bytes.len() {
+        let mut left = &bytes[at..];
+        let Ok(record) = RaftLogRecord::<Wal>::decode(&mut left) else {
+            break;
+        };
+        if let RaftLogRecord::Action(RaftLogAction::Append((_, index), payload)) = &record
+            && sealer.open(&place(*index), payload).is_err()
+        {
+            let why = format!(
+                "{} holds an entry {index} at byte {at} that does not open: it is damaged, or was sealed for another place",
+                path.display()
+            );
+            return Ok(Some(Odd { at, why }));
+        }
+        at = bytes.len() - left.len();
+        if at - rested >= BYTES_AT_ONCE {
+            rest((at - rested) as u64)?;
+            rested = at;
+        }
+    }
+    rest((bytes.len() - rested) as u64)?;
+    Ok(odd(path, bytes, at))
+}
+
 /// Where a file cannot be read.
 struct Odd {
     at: usize,
     why: String,
 }
 
-/// How long a file is, and where it cannot be read.
-fn look_at(path: &Path) -> io::Result<(u64, Option<Odd>)> {
-    let bytes = fs::read(path)?;
-    let (at, all) = (readable(&bytes), bytes.len());
-    let odd = (at < all).then(|| Odd {
+/// Where its whole records end before the file does.
+fn odd(path: &Path, bytes: &[u8], at: usize) -> Option<Odd> {
+    let all = bytes.len();
+    (at < all).then(|| Odd {
         at,
         why: format!(
             "{} cannot be read at byte {at} of {all}: it is damaged",
             path.display()
         ),
-    });
-    Ok((all as u64, odd))
+    })
 }
 
 /// Why what stands behind the last whole record is not what a crash leaves.

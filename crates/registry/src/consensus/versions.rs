@@ -42,17 +42,18 @@ struct Told {
 pub(super) struct Programs(Arc<Mutex<BTreeMap<u64, Told>>>);
 
 impl Programs {
-    /// A node told the leader.
-    pub(super) fn heard(&self, node: u64, answer: &wire::LeadResponse) {
+    /// A node told the leader, when it was asked at that time.
+    pub(super) fn heard(&self, node: u64, answer: &wire::LeadResponse, at: Instant) {
         let known = Versions {
             min: answer.version_min,
             max: answer.version_max,
         };
-        self.keep(node, answer.program.clone(), known);
+        let version = answer.program.clone();
+        self.keep(node, Told { version, known, at });
     }
 
-    /// The leader told what it heard.
-    pub(super) fn told(&self, all: Vec<wire::Known>, state: &State) {
+    /// The leader told at that time what it heard.
+    pub(super) fn told(&self, all: Vec<wire::Known>, state: &State, at: Instant) {
         let on_the_roll = |one: &wire::Known| state.nodes.contains_key(&NodeId(one.node));
         self.0
             .lock()
@@ -62,17 +63,21 @@ impl Programs {
                 min: one.version_min,
                 max: one.version_max,
             };
-            self.keep(one.node, one.program, known);
+            let silence = Duration::from_millis(one.silence_ms.into());
+            let Some(at) = at.checked_sub(silence) else {
+                continue;
+            };
+            let version = one.program;
+            self.keep(one.node, Told { version, known, at });
         }
     }
 
-    fn keep(&self, node: u64, version: String, known: Versions) {
-        let told = Told {
-            version,
-            known,
-            at: time::now(),
-        };
-        self.0.lock().insert(node, told);
+    /// Words may overtake each other: the newest stays.
+    fn keep(&self, node: u64, told: Told) {
+        let mut all = self.0.lock();
+        if all.get(&node).is_none_or(|last| last.at <= told.at) {
+            all.insert(node, told);
+        }
     }
 }
 
@@ -126,6 +131,7 @@ impl Consensus {
             version_min: program.known.min,
             version_max: program.known.max,
             program: program.version,
+            silence_ms: program.silence.as_millis() as u32,
         })
         .collect()
     }
@@ -160,5 +166,57 @@ impl Consensus {
             true => String::new(),
             false => format!(" ({})", behind.join(", ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_domain::state::Node;
+
+    fn known(program: &str, silence_ms: u32) -> Vec<wire::Known> {
+        vec![wire::Known {
+            node: 2,
+            version_min: 1,
+            version_max: 1,
+            program: program.to_owned(),
+            silence_ms,
+        }]
+    }
+
+    fn roll() -> State {
+        let node = Node {
+            id: NodeId(2),
+            api: String::new(),
+            peer: String::new(),
+            joined: Default::default(),
+        };
+        State {
+            nodes: [(NodeId(2), node)].into_iter().collect(),
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_as_old_as_it_was_when_it_was_heard() {
+        let (programs, now) = (Programs::default(), Instant::now());
+        let later = now + Duration::from_secs(10);
+        let ago = |ms| later - Duration::from_millis(ms);
+        let heard = |programs: &Programs| {
+            let all = programs.0.lock();
+            all.get(&2).map(|told| (told.version.clone(), told.at))
+        };
+        programs.told(known("0.2", 300), &roll(), ago(100));
+        assert_eq!(heard(&programs), Some(("0.2".to_owned(), ago(400))));
+        programs.told(known("0.1", 0), &roll(), ago(500));
+        assert_eq!(
+            heard(&programs),
+            Some(("0.2".to_owned(), ago(400))),
+            "that was said before"
+        );
+        programs.told(known("0.3", 0), &roll(), ago(300));
+        assert_eq!(heard(&programs), Some(("0.3".to_owned(), ago(300))));
+        programs.told(known("0.4", 0), &State::default(), ago(0));
+        assert_eq!(heard(&programs), None, "it is off the roll");
     }
 }

@@ -109,12 +109,14 @@ impl ClusterService for Cluster {
         if !consensus.is_leader() {
             return Err(ask_the_leader(&state, consensus.status().leader));
         }
+        // Until the answer is there: two that are each dispensable may not leave together.
+        let turn = self.desk.turn_to_leave(&call).await?;
         // A request that comes again finds the node gone, and is answered as it was the first time.
-        if state.nodes.contains_key(&node) {
+        if self.desk.state().nodes.contains_key(&node) {
             may_leave(&consensus.voters_now(), node.0, wire.force).map_err(stays)?;
         }
         let intent = Intent::new(Command::RemoveNode { node }).once(key);
-        self.desk.propose(&call, permit, intent).await?;
+        self.desk.propose_in_turn(&call, permit, intent, &turn).await?;
         Ok(Response::new(v1::RemoveNodeResponse {}))
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::archive::ArchiveError;
-use crate::consensus::{Level, Published, Unavailable};
+use crate::consensus::{Level, Published, Turn, Unavailable};
 use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
 use crate::edge::pace::Pace;
@@ -153,8 +153,18 @@ impl Desk {
         // The age last: who is stopped for a while between the two has an older view, and says so.
         let state = self.state();
         let staleness = self.rooms.consensus.age_of(&state.0);
+        let freshness = self.freshness(state.revision, staleness);
+        Reading {
+            state,
+            staleness,
+            freshness,
+        }
+    }
+
+    /// What this node says of itself unasked.
+    pub(super) fn freshness(&self, revision: Revision, staleness: Option<Duration>) -> v1::Freshness {
         let stale = staleness.is_none_or(|staleness| staleness > FRESH_MAX);
-        self.reading(state, staleness, stale)
+        convert::freshness(revision, staleness, stale, self.rooms.node_id)
     }
 
     fn reading(&self, state: Snapshot, staleness: Option<Duration>, stale: bool) -> Reading {
@@ -194,6 +204,29 @@ impl Desk {
             revision: committed.revision,
             state: self.state(),
         })
+    }
+
+    /// Lets a node leave, in its turn.
+    pub(super) async fn propose_in_turn(
+        &self,
+        call: &Call,
+        permit: Permit,
+        intent: Intent,
+        turn: &Turn,
+    ) -> Result<(), Status> {
+        let patience = call.deadline.saturating_duration_since(Instant::now());
+        let intent = intent.traced(call.trace_id.clone());
+        let committed = policy::propose_in_turn(&self.rooms, permit, intent, patience, turn)
+            .await
+            .map_err(unavailable)?;
+        let answer = committed.outcome.map_err(|refusal| error::refusal(&refusal));
+        answer.map(drop)
+    }
+
+    /// The turn to let a node leave.
+    pub(super) async fn turn_to_leave(&self, call: &Call) -> Result<Turn, Status> {
+        let turn = self.rooms.consensus.turn_to_leave(call.deadline).await;
+        turn.map_err(unavailable)
     }
 
     /// The same, or only what would come of it.

@@ -18,7 +18,7 @@ mod tests;
 pub use caller::Caller;
 pub use gate::Gate;
 pub use permit::{Denied, Permit, Standing, decide, for_joiner, for_pilot, for_step, standing};
-pub use propose::{Intent, propose, rehearse};
+pub use propose::{Intent, propose, propose_in_turn, rehearse};
 pub use table::action;
 
 /// What may be witnessed: written down before it happens.

@@ -8,7 +8,7 @@ use reeve_domain::request::Key;
 use reeve_domain::{Applied, Command, Entry, Stamp, State, apply};
 use tokio::time::Instant;
 
-use crate::consensus::{Committed, Forwarded, Unavailable};
+use crate::consensus::{Committed, Forwarded, Turn, Unavailable};
 use crate::policy::{Permit, gate};
 use crate::rooms::Rooms;
 
@@ -64,8 +64,28 @@ pub async fn propose(
     intent: impl Into<Intent>,
     patience: Duration,
 ) -> Result<Committed, Unavailable> {
+    say(rooms, permit, intent.into(), patience, None).await
+}
+
+/// The same for a node that leaves, in its turn.
+pub async fn propose_in_turn(
+    rooms: &Rooms,
+    permit: Permit,
+    intent: Intent,
+    patience: Duration,
+    turn: &Turn,
+) -> Result<Committed, Unavailable> {
+    say(rooms, permit, intent, patience, Some(turn)).await
+}
+
+async fn say(
+    rooms: &Rooms,
+    permit: Permit,
+    intent: Intent,
+    patience: Duration,
+    turn: Option<&Turn>,
+) -> Result<Committed, Unavailable> {
     let deadline = Instant::now() + patience;
-    let intent = intent.into();
     #[cfg(feature = "mutants")]
     let intent = Intent {
         command: crate::release::rehearsed(intent.command),
@@ -88,10 +108,11 @@ pub async fn propose(
     entry.seed.salt = rand::random();
     entry.seed.personal = personal;
     let begun = Instant::now();
-    let answer = rooms
-        .consensus
-        .propose(Forwarded { entry, caller }, deadline)
-        .await;
+    let (consensus, proposal) = (&rooms.consensus, Forwarded { entry, caller });
+    let answer = match turn {
+        Some(turn) => consensus.propose_in_turn(turn, proposal, deadline).await,
+        None => consensus.propose(proposal, deadline).await,
+    };
     rooms.metrics.proposed(&answer, begun.elapsed());
     answer
 }

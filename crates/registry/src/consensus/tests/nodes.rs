@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use reeve_domain::{Actor, Answer, Command, Refusal};
+use reeve_proto::internal::v1 as wire;
 
 use super::cluster::{Cluster, entry, name, soon};
-use crate::consensus::{Level, Unavailable};
+use crate::consensus::{Dialer, Level, Unavailable, may_leave};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_takes_a_write_and_reads_it_back() {
@@ -177,6 +178,102 @@ async fn a_graceful_stop_hands_leadership_over() {
     assert_ne!(next, first);
     assert!(cluster.nodes[&next].consensus.status().term > term);
     assert!(cluster.region(next, "vn", None).await.outcome.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_nodes_that_are_asked_to_leave_at_once_the_last_one_stays() {
+    let cluster = Cluster::of_three(1000).await;
+    let node = &cluster.nodes[&cluster.leader().await].consensus;
+    let leave = |id: u64| async move {
+        let turn = node.turn_to_leave(soon()).await.ok()?;
+        may_leave(&node.voters_now(), id, true).ok()?;
+        let node_id = reeve_domain::NodeId(id);
+        let order = entry(Actor::Pilot, None, Command::RemoveNode { node: node_id });
+        let left = node.propose_in_turn(&turn, order, soon()).await.ok()?;
+        left.outcome.ok()
+    };
+    let left = tokio::join!(leave(2), leave(1), leave(3));
+    let roll = &node.published().state.nodes;
+    assert!(!roll.is_empty(), "all of them left: {left:?}");
+    assert!(roll.len() < 3, "nobody left: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_to_leave_ends_with_its_leader() {
+    let cluster = Cluster::of_three(1000).await;
+    let first = cluster.leader().await;
+    let node = &cluster.nodes[&first].consensus;
+    let turn = node.turn_to_leave(soon()).await.unwrap();
+    node.transfer_leader(node.heir().unwrap()).await.unwrap();
+    cluster.wait_until(first, |node| !node.is_leader()).await;
+    let order = Command::RemoveNode {
+        node: reeve_domain::NodeId(first),
+    };
+    let refused = node.propose_in_turn(&turn, entry(Actor::Pilot, None, order), soon());
+    assert_eq!(refused.await, Err(Unavailable::NoLeader));
+    assert_eq!(
+        node.turn_to_leave(tokio::time::Instant::now() + Duration::from_millis(500))
+            .await
+            .err(),
+        Some(Unavailable::NoLeader),
+        "there is one turn at a time, and this node gives none"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_of_programs_is_heard_of_the_leader_alone() {
+    let cluster = Cluster::of_three(1000).await;
+    let leader = cluster.leader().await;
+    let (hearer, other) = match leader {
+        1 => (2, 3),
+        _ => (1, 5 - leader),
+    };
+    let node = cluster.nodes[&hearer].consensus.clone();
+    let term = node.term();
+    let word = |from: u64, term: u64, clock_ms: u64| wire::LeadRequest {
+        envelope: Some(wire::Envelope {
+            cluster: "test".into(),
+            from,
+            body: Default::default(),
+        }),
+        term,
+        clock_ms,
+        known: vec![wire::Known {
+            node: other,
+            program: "another".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let mut client = wire::peer_service_client::PeerServiceClient::new(
+        super::cluster::Plain.channel(hearer, &cluster.address(hearer).to_string()),
+    );
+    let clock = client
+        .lead(word(other, 0, 0))
+        .await
+        .unwrap()
+        .into_inner()
+        .clock_ms;
+    // The leader's own words come in between: only what is refused is heard of none of them.
+    let mut heard = async |word: wire::LeadRequest| {
+        for _ in 0..20 {
+            client.lead(word.clone()).await.unwrap();
+            if node
+                .versions()
+                .get(&other)
+                .is_some_and(|one| one.version == "another")
+            {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(!heard(word(other, term, clock)).await, "it does not lead");
+    assert!(!heard(word(leader, term - 1, clock)).await, "of a term before");
+    assert!(!heard(word(leader, term, 0)).await, "nobody knows when");
+    assert!(!heard(word(leader, term, u64::MAX)).await, "of another life");
+    let now = node.freshness().clock_ms();
+    assert!(heard(word(leader, term, now)).await, "it is heard of the leader");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

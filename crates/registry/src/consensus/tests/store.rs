@@ -386,6 +386,67 @@ fn any_flipped_byte_of_a_snapshot_is_found() {
     assert!(store.newest().is_err());
 }
 
+/// What a leader is asked for when it has to send a snapshot.
+#[tokio::test]
+async fn a_damaged_snapshot_is_no_reason_for_a_node_to_end() {
+    use openraft::storage::RaftStateMachine;
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = folder.path().join("snapshots");
+    let store = SnapshotStore::open(snapshots.clone(), "test", Sealer::new(&[1; 32])).unwrap();
+    snapshot_at(&store, 10);
+    let newest = snapshot_at(&store, 20);
+    let (_, mut machine) = open(&folder);
+    for damage in [1, 40] {
+        let mut bytes = std::fs::read(&newest).unwrap();
+        bytes[damage] ^= 4;
+        std::fs::write(&newest, &bytes).unwrap();
+        let sent = machine.get_current_snapshot().await.unwrap().unwrap();
+        assert_eq!(sent.meta.last_log_id, Some(log_id(1, 1, 20)), "it is in memory");
+        let (_, state) = store.load(&sent.snapshot).unwrap();
+        assert_eq!(state.revision, Revision(20));
+        let aside = newest.with_extension("damaged");
+        assert_eq!(std::fs::read(&aside).unwrap(), bytes, "the evidence is kept");
+    }
+
+    // Where nothing can be written nothing is sent, and the node lives.
+    std::fs::write(&newest, b"damaged").unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::rename(&snapshots, &elsewhere).unwrap();
+    std::fs::write(&snapshots, b"no folder").unwrap();
+    let sent = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(sent.meta.last_log_id, None);
+    assert!(store.blocks(&sent.snapshot).is_err());
+    std::fs::remove_file(&snapshots).unwrap();
+    std::fs::rename(&elsewhere, &snapshots).unwrap();
+    let sent = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(sent.meta.last_log_id, Some(log_id(1, 1, 20)));
+}
+
+#[test]
+fn of_damaged_snapshots_the_newest_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
+    for index in 1..6 {
+        let path = snapshot_at(&store, index);
+        std::fs::write(&path, b"damaged").unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.check(|_| Ok(())).unwrap(), std::slice::from_ref(&path));
+        }
+        store.let_go(&path).unwrap();
+    }
+    let mut kept: Vec<_> = walk(folder.path())
+        .into_iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    kept.sort();
+    let name = |index| format!("snapshot-{index:020}.damaged");
+    assert_eq!(kept, [name(4), name(5)]);
+    // What took the place of a damaged one stays.
+    let path = snapshot_at(&store, 5);
+    store.let_go(&path).unwrap();
+    assert!(path.exists());
+}
+
 #[test]
 fn two_snapshots_are_kept_and_a_draft_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();

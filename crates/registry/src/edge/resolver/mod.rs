@@ -1,5 +1,6 @@
 //! ResolverService: where a tenant lives. Served by any node, from memory.
 
+mod bookmark;
 mod credential;
 mod watch;
 mod wire;

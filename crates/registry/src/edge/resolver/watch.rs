@@ -18,6 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::bookmark::{Bookmarks, View};
 use super::shown;
 use super::wire::Frame;
 use crate::edge::admit::Call;
@@ -130,10 +131,10 @@ impl Watcher {
     }
 
     async fn run(&self, send: &Sender) -> Result<std::convert::Infallible, Over> {
-        let mut ticks = ticks(self.bookmark_every);
+        let (mut ticks, mut marks) = (ticks(self.bookmark_every), Bookmarks::default());
         let (mut cursor, mut news) = match self.after {
             Revision(0) => {
-                let turn = self.turn(send, &mut ticks).await?;
+                let turn = self.turn(send, &mut ticks, &mut marks).await?;
                 let listed = tokio::time::timeout(LISTING_MAX, self.list(send)).await;
                 drop(turn);
                 listed.map_err(|_| Over::Lagged(Revision(0)))??
@@ -152,29 +153,39 @@ impl Watcher {
                     cursor = batch.revision;
                     match self.delta(&batch)? {
                         // What concerns others must not keep the stream silent.
-                        None if spoke.elapsed() > self.bookmark_every => Some(own(self.bookmark(cursor)?)),
+                        None if spoke.elapsed() > self.bookmark_every => {
+                            Some(own(self.bookmark(cursor, &mut marks)?))
+                        }
                         delta => delta,
                     }
                 }
                 // It fires only while no batch is there: what the stream has not seen, nobody has.
-                _ = ticks.tick() => Some(own(self.bookmark(cursor)?)),
+                _ = ticks.tick() => Some(own(self.bookmark(cursor, &mut marks)?)),
             };
             if let Some(frame) = frame {
                 send.send(Ok(frame)).await.map_err(|_| Over::Left)?;
                 spoke = Instant::now();
             }
+            if marks.is_owed(cursor) {
+                put(send, self.bookmark(cursor, &mut marks)?).await?;
+            }
         }
     }
 
     /// Waits for a turn to list, and proves meanwhile that the stream lives: nothing was delivered yet.
-    async fn turn(&self, send: &Sender, ticks: &mut Interval) -> Result<SemaphorePermit<'_>, Over> {
+    async fn turn(
+        &self,
+        send: &Sender,
+        ticks: &mut Interval,
+        marks: &mut Bookmarks,
+    ) -> Result<SemaphorePermit<'_>, Over> {
         let mut turn = std::pin::pin!(self.desk.listings.acquire());
         loop {
             tokio::select! {
                 biased;
                 () = send.closed() => return Err(Over::Left),
                 turn = &mut turn => return turn.map_err(|_| Over::Left),
-                _ = ticks.tick() => put(send, self.bookmark(Revision(0))?).await?,
+                _ = ticks.tick() => put(send, self.bookmark(Revision(0), marks)?).await?,
             }
         }
     }
@@ -253,12 +264,18 @@ impl Watcher {
         (!is_empty).then_some(WatchResponse { event })
     }
 
-    fn bookmark(&self, cursor: Revision) -> Result<watch_response::Event, Over> {
+    fn bookmark(&self, cursor: Revision, marks: &mut Bookmarks) -> Result<watch_response::Event, Over> {
+        // The time first: who is stopped for a while between the two calls the view older than it is.
+        let now = Instant::now();
         let reading = self.desk.stale();
         self.standing(&reading.state)?;
-        let mut freshness = reading.freshness;
-        // Never ahead of what was delivered: a stream resumes from here.
-        freshness.revision = cursor.0;
+        let view = View {
+            revision: reading.state.revision,
+            as_of: reading.staleness.and_then(|age| now.checked_sub(age)),
+        };
+        // Never ahead of what was delivered, a stream resumes from here; and never younger.
+        let age = marks.age(cursor, view, Instant::now());
+        let mut freshness = self.desk.freshness(cursor, age);
         if Mutant::BookmarkAhead.is_planted() {
             freshness.revision += 5;
         }

@@ -7,6 +7,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
+use crate::config::{Config, Identity, Seeds};
+use crate::{join, rejoin};
 
 #[tokio::test]
 async fn without_a_certificate_only_joining_and_health_are_open() {
@@ -78,6 +80,72 @@ async fn a_token_brings_in_one_request_once_and_a_lost_answer_may_be_asked_again
         (refused.code(), reason(&refused)),
         (Code::PermissionDenied, "PERMISSION_DENIED")
     );
+}
+
+/// A token that is spent is answered as it was the first time. A rejoin that was cut off, beside a request that the old
+/// node left behind, must not take the old id for the new one.
+#[tokio::test]
+async fn a_rejoin_never_takes_an_id_that_the_node_had() {
+    let world = World::founded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let data = path("data");
+    std::fs::create_dir(&data).unwrap();
+    let config = Config {
+        cluster: "hospital".into(),
+        data_dir: data.clone(),
+        identity: Identity {
+            cert: path("node.crt"),
+            key: path("node.pem"),
+            ca: path("ca.crt"),
+        },
+        seeds: Seeds {
+            api: vec![world.address.to_string()],
+        },
+        ..Config::default()
+    };
+    let mint = async |name: &str| {
+        let wanted = v1::CreateJoinTokenRequest {
+            role: v1::Role::Node as i32,
+            ..Default::default()
+        };
+        let mut admin = AccessServiceClient::new(world.channel_as(ADMIN));
+        let token = admin.create_join_token(wanted).await.unwrap().into_inner().token;
+        std::fs::write(path(name), token).unwrap();
+        path(name)
+    };
+    let shown = request();
+    let leave_request = || {
+        std::fs::write(data.join("join.key"), shown.key_pem.as_bytes()).unwrap();
+        std::fs::write(data.join("join.csr"), &shown.csr_pem).unwrap();
+    };
+    let first = mint("first.token").await;
+    leave_request();
+    assert_eq!(join::join(&config, &first).await.unwrap().id, 2);
+
+    // It was cut off before its request was gone.
+    leave_request();
+    let refused = rejoin::rejoin(&config, &first).await.unwrap_err();
+    assert!(!data.join("owner.json").exists(), "{refused:#}");
+    // That was cut off as well, in a release that left the request where it was.
+    leave_request();
+    let refused = format!("{:#}", rejoin::rejoin(&config, &first).await.unwrap_err());
+    assert!(refused.contains("the id 2 again"), "{refused}");
+    assert!(!data.join("owner.json").exists() && !data.join("join.key").exists());
+
+    let second = mint("second.token").await;
+    let done = rejoin::rejoin(&config, &second).await.unwrap();
+    assert_eq!((done.id, done.was), (3, Some(2)));
+    assert_eq!(rejoin::former(&data).unwrap(), [2].into());
+
+    // Cut off between its new id and its end: nobody is asked again.
+    let note = r#"{"was":2,"quarantine":"quarantine-1","former":[],"joined":3}"#;
+    std::fs::write(data.join("rejoin.json"), note).unwrap();
+    leave_request();
+    let done = rejoin::rejoin(&config, &second).await.unwrap();
+    assert_eq!((done.id, done.was), (3, Some(2)));
+    assert!(!data.join("join.key").exists() && !data.join("rejoin.json").exists());
+    assert!(data.join("owner.json").exists());
 }
 
 #[tokio::test]

@@ -39,11 +39,12 @@ pub enum Fault {
     Join,
     Remove,
     RemoveLeader,
+    LoseArchives,
 }
 
 use Fault::*;
 
-pub const ALL: [Fault; 26] = [
+pub const ALL: [Fault; 27] = [
     CrashOne,
     CrashLeader,
     CrashMajority,
@@ -70,6 +71,7 @@ pub const ALL: [Fault; 26] = [
     Join,
     Remove,
     RemoveLeader,
+    LoseArchives,
 ];
 
 /// Faults that are under way; the storm ends when all of them have ended.
@@ -270,6 +272,11 @@ async fn play(world: World, kind: Fault) {
         Join => roll::join(&world).await,
         Remove => roll::remove(&world, any).await,
         RemoveLeader => roll::remove(&world, leader).await,
+        LoseArchives => {
+            tell("every archive has a hole that nobody can fill");
+            let shelves = world.nodes().into_iter().filter_map(|node| world.shelf(node));
+            shelves.for_each(|shelf| shelf.lose());
+        }
     }
 }
 

@@ -22,5 +22,6 @@ mod net;
 mod oracle;
 mod roll;
 mod seeds;
+mod shelf;
 pub(in crate::consensus) mod wire;
 mod world;

@@ -169,6 +169,11 @@ fn a_change_of_the_group_that_nobody_ends_is_found() {
 }
 
 #[test]
+fn a_learner_that_waits_for_an_archive_that_nobody_has_is_found() {
+    is_found(Mutant::WaitForWhole, None, &[LoseArchives, Snapshot, Join]);
+}
+
+#[test]
 fn a_state_that_strays_is_found() {
     is_found(Mutant::StrayState, Some(2), &[CrashOne]);
 }

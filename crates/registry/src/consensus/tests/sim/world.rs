@@ -19,6 +19,7 @@ use super::ground::time::{now, sleep, timeout};
 use super::history::tell;
 use super::net::{Door, Net};
 use super::oracle::Oracle;
+use super::shelf::{Shelf, keep_whole};
 use super::wire::{Line, spawn_as};
 use crate::consensus::{
     AppliedSink, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing, folder,
@@ -55,6 +56,7 @@ struct Inner {
 #[derive(Default)]
 struct Node {
     disk: Disk,
+    shelf: Shelf,
     life: u64,
     consensus: Option<Consensus>,
     /// Removed from the roll: it is not started again.
@@ -124,6 +126,10 @@ impl World {
         Some(self.0.nodes.lock().get(&id)?.disk.clone())
     }
 
+    pub fn shelf(&self, id: u64) -> Option<Shelf> {
+        Some(self.0.nodes.lock().get(&id)?.shelf.clone())
+    }
+
     /// Who most nodes think leads.
     pub fn leader(&self) -> Option<u64> {
         let believed = self.running().into_iter().filter_map(|id| {
@@ -155,7 +161,7 @@ impl World {
 
     /// Starts a node on what its disk holds.
     pub async fn start(&self, id: u64) {
-        let (owner, disk) = {
+        let (owner, disk, shelf) = {
             let mut nodes = self.0.nodes.lock();
             let node = nodes.entry(id).or_default();
             if node.consensus.is_some() || node.is_starting || node.is_gone {
@@ -163,14 +169,14 @@ impl World {
             }
             node.life += 1;
             node.is_starting = true;
-            (owner(id, node.life), node.disk.clone())
+            (owner(id, node.life), node.disk.clone(), node.shelf.clone())
         };
         tell(format!("node {id} starts"));
         let (sender, receiver) = oneshot::channel();
         let world = self.clone();
         spawn_as(owner, async move {
             // Whoever started it may be gone.
-            let _ = sender.send(world.open(owner, disk).await);
+            let _ = sender.send(world.open(owner, disk, shelf).await);
         });
         let consensus = match receiver.await {
             // It died on the way.
@@ -190,11 +196,12 @@ impl World {
         let service = consensus.peer_service(false);
         self.0.net.open(id, Door { owner, service });
         spawn_as(owner, watch(consensus.clone(), self.0.oracle.clone(), owner.life));
+        spawn_as(owner, keep_whole(self.clone(), id));
         node.is_starting = false;
         node.consensus = Some(consensus);
     }
 
-    async fn open(&self, owner: Owner, disk: Disk) -> std::io::Result<Consensus> {
+    async fn open(&self, owner: Owner, disk: Disk, shelf: Shelf) -> std::io::Result<Consensus> {
         let data_dir = self.0.folder.join(format!("n{}", owner.node));
         std::fs::create_dir_all(&data_dir)?;
         Consensus::make_folder(&data_dir, CLUSTER, owner.node)?;
@@ -218,6 +225,7 @@ impl World {
         let ear = Arc::new(Ear {
             node: owner.node,
             oracle: self.0.oracle.clone(),
+            shelf: shelf.clone(),
         });
         let (node, oracle) = (owner.node, self.0.oracle.clone());
         let fatal = Fatal::new(move |why| oracle.fail(format!("node {node} cannot go on: {why}")));
@@ -234,7 +242,16 @@ impl World {
             disk: keeper,
         };
         let sealer = Sealer::new(&[node as u8; 32]);
-        Consensus::begin(settings, opened, sealer, dialer, ear, Arc::new(Open), fatal).await
+        Consensus::begin(
+            settings,
+            opened,
+            sealer,
+            dialer,
+            ear,
+            Arc::new(Open(shelf)),
+            fatal,
+        )
+        .await
     }
 
     /// Takes a node away as a crash does: in the middle of everything, and its disk forgets what was not flushed.
@@ -356,16 +373,19 @@ async fn watch(consensus: Consensus, oracle: Oracle, life: u64) {
 struct Ear {
     node: u64,
     oracle: Oracle,
+    shelf: Shelf,
 }
 
 impl AppliedSink for Ear {
     fn applied(&self, batch: &[Arc<Applied>]) {
         for applied in batch {
+            self.shelf.applied(applied.revision);
             self.oracle.applied(self.node, applied);
         }
     }
 
     fn installed(&self, state: &State) {
+        self.shelf.installed(state.revision);
         self.oracle.holds(self.node, state);
         tell(format!(
             "node {} takes a snapshot of {:?}",
@@ -378,7 +398,7 @@ impl AppliedSink for Ear {
     }
 }
 
-struct Open;
+struct Open(Shelf);
 
 #[async_trait]
 impl Handlers for Open {
@@ -395,7 +415,7 @@ impl Handlers for Open {
     }
 
     fn archive_is_whole(&self) -> bool {
-        true
+        self.0.is_whole()
     }
 }
 

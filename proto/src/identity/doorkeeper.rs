@@ -6,7 +6,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
@@ -46,6 +46,14 @@ impl Default for Bounds {
             handshakes_per_address: 64,
             handshake_patience: Duration::from_secs(3),
         }
+    }
+}
+
+/// An address as callers are counted: of IPv6, whoever has one address has all of its /64.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(own) => IpAddr::V6(Ipv6Addr::from_bits(own.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
     }
 }
 
@@ -159,4 +167,19 @@ impl Doorkeeper {
 
 async fn turn(line: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
     line.clone().acquire_owned().await.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_caller_is_its_whole_network() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:0:1:2:3:4:5"), "2001:db8:0:1::");
+        assert_eq!(of("2001:db8:0:1:ffff::1"), "2001:db8:0:1::");
+        assert_ne!(of("2001:db8:0:2::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), "10.0.0.1");
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
 }

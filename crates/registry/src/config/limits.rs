@@ -27,10 +27,18 @@ pub struct Limits {
     /// Calls under way, streams not counted.
     pub calls: usize,
     pub calls_per_principal: usize,
+    /// Calls with a join token under way.
+    pub joins: usize,
+    pub joins_per_address: usize,
     /// One request.
     pub request_bytes: usize,
+    /// One request with a join token.
+    pub request_bytes_joiner: usize,
     /// All requests under way.
     pub request_bytes_total: usize,
+    pub request_bytes_per_principal: usize,
+    /// The longest time from a call's head to the end of its request.
+    pub request_ms: u64,
     /// Open watches, waits and copies.
     pub streams: usize,
     pub streams_per_principal: usize,
@@ -103,8 +111,13 @@ impl Default for Limits {
             streams_per_connection: 1_024,
             calls: 8_192,
             calls_per_principal: 4_096,
+            joins: 512,
+            joins_per_address: 64,
             request_bytes: 1 << 20,
+            request_bytes_joiner: 64 << 10,
             request_bytes_total: 256 << 20,
+            request_bytes_per_principal: 64 << 20,
+            request_ms: 10_000,
             streams: 40_000,
             streams_per_principal: 20_000,
             sessions: 10_000,
@@ -144,7 +157,11 @@ impl Limits {
             ),
             ("limits.calls", self.calls),
             ("limits.calls_per_principal", self.calls_per_principal),
+            ("limits.joins", self.joins),
+            ("limits.joins_per_address", self.joins_per_address),
             ("limits.request_bytes", self.request_bytes),
+            ("limits.request_bytes_joiner", self.request_bytes_joiner),
+            ("limits.request_ms", self.request_ms as usize),
             ("limits.streams", self.streams),
             ("limits.streams_per_principal", self.streams_per_principal),
             ("limits.sessions", self.sessions),
@@ -156,9 +173,18 @@ impl Limits {
                 return Err(Error::field(field, "must be at least 1"));
             }
         }
-        if self.request_bytes_total < self.request_bytes {
-            let why = format!("must be at least one request's {} bytes", self.request_bytes);
-            return Err(Error::field("limits.request_bytes_total", why));
+        let hold_one = [
+            ("limits.request_bytes_total", self.request_bytes_total),
+            (
+                "limits.request_bytes_per_principal",
+                self.request_bytes_per_principal,
+            ),
+        ];
+        for (field, bytes) in hold_one {
+            if bytes < self.request_bytes {
+                let why = format!("must be at least one request's {} bytes", self.request_bytes);
+                return Err(Error::field(field, why));
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use reeve_domain::policy::Action;
 use reeve_proto::Rpc;
-use reeve_proto::identity::Peer;
+use reeve_proto::identity::{Peer, network};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -64,16 +64,11 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     let begun = Instant::now();
     let call = call(rpc, &request);
     let (response, code) = match enter(&desk, call).await {
-        Ok((call, place)) => {
+        Ok((call, mut place)) => {
             request.extensions_mut().insert(call);
-            let response = next.run(place.count(request)).await;
+            let response = next.run(place.let_in(request)).await;
             let code = code_of(response.headers());
-            match (code, Kind::of(rpc)) {
-                // Nothing here answers so but the reader of requests.
-                (Code::OutOfRange, _) => (desk.room.too_large().into_http(), Code::InvalidArgument),
-                (_, Kind::Call) => (response, code),
-                (_, Kind::Stream | Kind::Session) => (place.hold(response), code),
-            }
+            (place.hold(response), code)
         }
         Err(status) => {
             let code = status.code();
@@ -106,8 +101,9 @@ async fn enter(desk: &Desk, call: Result<Call, Denied>) -> Result<(Call, Place),
     let action = call.action();
     let kind = Kind::of(call.rpc);
     if action == Action::Join {
-        desk.counted(desk.pace.check_address(call.caller.address.ip()))?;
-        let place = desk.counted(desk.room.enter(kind, call.caller.id()))?;
+        let network = network(call.caller.address.ip());
+        desk.counted(desk.pace.check_address(network))?;
+        let place = desk.counted(desk.room.enter(kind, &network.to_string().into()))?;
         return Ok((call, place));
     }
     if call.caller.spiffe().is_none() {

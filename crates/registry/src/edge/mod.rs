@@ -31,6 +31,7 @@ mod snapshot;
 mod status;
 mod tenant;
 mod vitals;
+mod weigh;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The doors as callers meet them.
 
+mod bodies;
 mod copies;
 mod docs;
 mod hand;

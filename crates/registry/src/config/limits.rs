@@ -17,6 +17,9 @@ pub struct Limits {
     pub connections_per_principal: usize,
     /// Of callers that show no certificate, all together.
     pub connections_nameless: usize,
+    pub connections_nameless_per_address: usize,
+    /// That have not begun their handshake; one more, and the oldest is closed.
+    pub connections_silent: usize,
     /// Handshakes under way; others wait for their turn.
     pub handshakes: usize,
     pub handshakes_per_address: usize,
@@ -105,6 +108,8 @@ impl Default for Limits {
             connections_per_address: doors.connections_per_address,
             connections_per_principal: doors.connections_per_principal,
             connections_nameless: doors.connections_nameless,
+            connections_nameless_per_address: doors.connections_nameless_per_address,
+            connections_silent: doors.connections_silent,
             handshakes: doors.handshakes,
             handshakes_per_address: doors.handshakes_per_address,
             handshake_ms: doors.handshake_patience.as_millis() as u64,
@@ -136,6 +141,8 @@ impl Limits {
             connections_per_address: self.connections_per_address,
             connections_per_principal: self.connections_per_principal,
             connections_nameless: self.connections_nameless,
+            connections_nameless_per_address: self.connections_nameless_per_address,
+            connections_silent: self.connections_silent,
             handshakes: self.handshakes,
             handshakes_per_address: self.handshakes_per_address,
             handshake_patience: Duration::from_millis(self.handshake_ms),
@@ -148,6 +155,11 @@ impl Limits {
             ("limits.connections_per_address", self.connections_per_address),
             ("limits.connections_per_principal", self.connections_per_principal),
             ("limits.connections_nameless", self.connections_nameless),
+            (
+                "limits.connections_nameless_per_address",
+                self.connections_nameless_per_address,
+            ),
+            ("limits.connections_silent", self.connections_silent),
             ("limits.handshakes", self.handshakes),
             ("limits.handshakes_per_address", self.handshakes_per_address),
             ("limits.handshake_ms", self.handshake_ms as usize),

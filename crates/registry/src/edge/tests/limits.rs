@@ -399,6 +399,39 @@ async fn half_open_handshakes_are_dropped_and_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn who_connects_and_says_nothing_takes_no_turn_and_makes_room_for_the_next() {
+    let world = World::with_limits(of(|l| {
+        (l.handshakes, l.handshakes_per_address, l.handshake_ms) = (1, 1, 600_000);
+        l.connections_silent = 4;
+    }))
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    let ann = world.channel_as(ANN);
+    tokio::time::timeout(PATIENCE, regions(ann.clone()))
+        .await
+        .expect("they keep it out")
+        .unwrap();
+    // With the one that spoke there were five, so the first has left.
+    let first = silent[0].read_u8();
+    let closed = tokio::time::timeout(PATIENCE, first)
+        .await
+        .expect("it stays open");
+    assert!(closed.is_err());
+    for still in &silent[1..] {
+        let nothing = still.try_read(&mut [0]).unwrap_err();
+        assert_eq!(
+            nothing.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "it makes room for nobody"
+        );
+    }
+    regions(ann).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_connection_has_so_many_streams_and_http2_holds_back_more() {
     let world = World::with_limits(of(|l| l.streams_per_connection = 1)).await;
     let one = world.channel_as(ANN);

@@ -33,6 +33,13 @@ pub struct Limits {
     /// Calls with a join token under way.
     pub joins: usize,
     pub joins_per_address: usize,
+    /// Questions for health and reflection under way.
+    pub probes: usize,
+    /// Of one principal, or of one address of callers that show no certificate.
+    pub probes_per_caller: usize,
+    /// Renewals of agents' and nodes' certificates under way.
+    pub renewals: usize,
+    pub renewals_per_principal: usize,
     /// One request.
     pub request_bytes: usize,
     /// One request with a join token.
@@ -40,6 +47,8 @@ pub struct Limits {
     /// All requests under way.
     pub request_bytes_total: usize,
     pub request_bytes_per_principal: usize,
+    /// Agents' sessions and renewals, beside all others.
+    pub request_bytes_agents: usize,
     /// The longest time from a call's head to the end of its request.
     pub request_ms: u64,
     /// Open watches, waits and copies.
@@ -118,10 +127,15 @@ impl Default for Limits {
             calls_per_principal: 4_096,
             joins: 512,
             joins_per_address: 64,
+            probes: 1_024,
+            probes_per_caller: 64,
+            renewals: 256,
+            renewals_per_principal: 4,
             request_bytes: 1 << 20,
             request_bytes_joiner: 64 << 10,
             request_bytes_total: 256 << 20,
             request_bytes_per_principal: 64 << 20,
+            request_bytes_agents: 32 << 20,
             request_ms: 10_000,
             streams: 40_000,
             streams_per_principal: 20_000,
@@ -171,6 +185,10 @@ impl Limits {
             ("limits.calls_per_principal", self.calls_per_principal),
             ("limits.joins", self.joins),
             ("limits.joins_per_address", self.joins_per_address),
+            ("limits.probes", self.probes),
+            ("limits.probes_per_caller", self.probes_per_caller),
+            ("limits.renewals", self.renewals),
+            ("limits.renewals_per_principal", self.renewals_per_principal),
             ("limits.request_bytes", self.request_bytes),
             ("limits.request_bytes_joiner", self.request_bytes_joiner),
             ("limits.request_ms", self.request_ms as usize),
@@ -191,6 +209,7 @@ impl Limits {
                 "limits.request_bytes_per_principal",
                 self.request_bytes_per_principal,
             ),
+            ("limits.request_bytes_agents", self.request_bytes_agents),
         ];
         for (field, bytes) in hold_one {
             if bytes < self.request_bytes {

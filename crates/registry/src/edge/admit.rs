@@ -4,6 +4,7 @@
 //! path ─► Rpc ─► action ─► Peer ─► bucket ─► seat ─► known, with a role for it ─► handler (parse, permit, …)
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -54,12 +55,7 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     }
     let path = request.uri().path();
     let Some(rpc) = Rpc::from_path(path) else {
-        // Reflection, and what does not exist: only for those who are somebody here.
-        let open = path.starts_with(HEALTH) || has_identity(&request);
-        return match open {
-            true => next.run(request).await,
-            false => Status::from(Denied::NoIdentity).into_http(),
-        };
+        return unlisted(&desk, request, next).await;
     };
     let begun = Instant::now();
     let call = call(rpc, &request);
@@ -80,9 +76,29 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     response
 }
 
-fn has_identity(request: &Request) -> bool {
-    let peer = request.extensions().get::<Peer>();
-    peer.is_some_and(|peer| peer.spiffe.is_some())
+/// Health, for everybody; reflection, and what does not exist, only for those who are somebody here.
+async fn unlisted(desk: &Desk, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Peer>().map(Caller::of);
+    let (kind, caller) = match caller {
+        Some(caller) if request.uri().path().starts_with(HEALTH) => (Kind::Health, caller),
+        Some(caller) if caller.spiffe().is_some() => (Kind::Reflection, caller),
+        _ => return Status::from(Denied::NoIdentity).into_http(),
+    };
+    match desk.counted(desk.room.enter(kind, &holder(&caller))) {
+        Ok(mut place) => {
+            let response = next.run(place.let_in(request)).await;
+            place.hold(response)
+        }
+        Err(status) => status.into_http(),
+    }
+}
+
+/// Whose seat a call takes: its principal's, or that of the address of one who has no name.
+fn holder(caller: &Caller) -> Arc<str> {
+    match caller.spiffe() {
+        Some(_) => caller.id().clone(),
+        None => network(caller.address.ip()).to_string().into(),
+    }
 }
 
 /// What is known of a call before anything is decided.

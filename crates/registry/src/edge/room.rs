@@ -34,6 +34,12 @@ pub(super) enum Kind {
     Call,
     /// Shows a join token, and perhaps no certificate.
     Join,
+    /// Asks for health, by anybody's probe.
+    Health,
+    /// Asks what can be called, or for what cannot be.
+    Reflection,
+    /// Keeps an agent or a node among those who are let in.
+    Renewal,
     /// Open for as long as its caller likes.
     Stream,
     Session,
@@ -49,6 +55,7 @@ impl Kind {
             | Rpc::ClusterSaveSnapshot
             | Rpc::AuditTailRecords => Kind::Stream,
             Rpc::AgentJoin | Rpc::ClusterJoinNode | Rpc::AccessEnroll => Kind::Join,
+            Rpc::AgentRenew | Rpc::ClusterRenewNode => Kind::Renewal,
             _ => Kind::Call,
         }
     }
@@ -56,8 +63,9 @@ impl Kind {
     /// Whether its place is free again with the last word of the answer, and not with the first.
     fn stays(self) -> bool {
         match self {
-            Kind::Call | Kind::Join => false,
-            Kind::Stream | Kind::Session => true,
+            Kind::Call | Kind::Join | Kind::Renewal => false,
+            // Health can be watched, and reflection is asked question by question.
+            Kind::Health | Kind::Reflection | Kind::Stream | Kind::Session => true,
         }
     }
 }
@@ -66,10 +74,14 @@ impl Kind {
 pub(super) struct Room {
     calls: Seats<Arc<str>>,
     joins: Seats<Arc<str>>,
+    probes: Seats<Arc<str>>,
+    renewals: Seats<Arc<str>>,
     streams: Seats<Arc<str>>,
     sessions: Seats<Arc<str>>,
     /// Of requests on their way in.
     bytes: Seats<Arc<str>>,
+    /// The same of agents and nodes: no flood of other callers' requests takes them.
+    bytes_of_agents: Seats<Arc<str>>,
     bytes_each: Bound,
     bytes_joiner: Bound,
     patience: Bound,
@@ -99,6 +111,18 @@ impl Room {
                 "limits.joins_per_address",
                 limits.joins_per_address,
             ),
+            probes: seats(
+                "limits.probes",
+                limits.probes,
+                "limits.probes_per_caller",
+                limits.probes_per_caller,
+            ),
+            renewals: seats(
+                "limits.renewals",
+                limits.renewals,
+                "limits.renewals_per_principal",
+                limits.renewals_per_principal,
+            ),
             streams: seats(
                 "limits.streams",
                 limits.streams,
@@ -117,6 +141,12 @@ impl Room {
                 "limits.request_bytes_per_principal",
                 limits.request_bytes_per_principal,
             ),
+            bytes_of_agents: seats(
+                "limits.request_bytes_agents",
+                limits.request_bytes_agents,
+                "limits.request_bytes_per_principal",
+                limits.request_bytes_per_principal,
+            ),
             bytes_each: bound("limits.request_bytes", limits.request_bytes),
             bytes_joiner: bound("limits.request_bytes_joiner", limits.request_bytes_joiner),
             patience: bound("limits.request_ms", limits.request_ms as usize),
@@ -128,6 +158,8 @@ impl Room {
         let seats = match kind {
             Kind::Call => &self.calls,
             Kind::Join => &self.joins,
+            Kind::Health | Kind::Reflection => &self.probes,
+            Kind::Renewal => &self.renewals,
             Kind::Stream => &self.streams,
             Kind::Session => &self.sessions,
         };
@@ -147,13 +179,14 @@ impl Room {
         let counted = |bytes: &Seats<Arc<str>>| Some(Weight::new(Mutex::new(bytes.none(who.clone()))));
         let (message, weight) = match kind {
             // So few are let in, and none may be long.
-            Kind::Join => (self.bytes_joiner, None),
-            Kind::Call | Kind::Stream | Kind::Session => (self.bytes_each, counted(&self.bytes)),
+            Kind::Join | Kind::Health | Kind::Reflection => (self.bytes_joiner, None),
+            Kind::Renewal | Kind::Session => (self.bytes_each, counted(&self.bytes_of_agents)),
+            Kind::Call | Kind::Stream => (self.bytes_each, counted(&self.bytes)),
         };
         let patience = match kind {
-            Kind::Call | Kind::Join | Kind::Stream => Some(self.patience),
-            // It bounds the time between two messages itself.
-            Kind::Session => None,
+            Kind::Call | Kind::Join | Kind::Health | Kind::Renewal | Kind::Stream => Some(self.patience),
+            // A session bounds the time between two messages itself; reflection waits for the next question.
+            Kind::Reflection | Kind::Session => None,
         };
         Terms {
             message,

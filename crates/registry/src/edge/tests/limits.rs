@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 
 use super::bodies::{ENROLL, Raw, first_of};
@@ -96,6 +98,13 @@ async fn regions(channel: Channel) -> Result<(), Status> {
         .map(drop)
 }
 
+async fn watch_health(channel: Channel) -> Result<Streaming<HealthCheckResponse>, Status> {
+    let watched = HealthClient::new(channel)
+        .watch(HealthCheckRequest::default())
+        .await?;
+    Ok(watched.into_inner())
+}
+
 async fn service(world: &World, name: &str) -> Channel {
     enrol(world, v1::Role::Service, name, &[]).await
 }
@@ -161,6 +170,26 @@ async fn too_much_of_anything_is_refused_by_its_name_and_told_when_to_come_back(
             "limits.joins_per_address",
             of(|l| l.joins_per_address = 2),
             |world| Box::pin(joins(world)),
+        ),
+        ("limits.probes", of(|l| l.probes = 1), |world| {
+            Box::pin(async move {
+                let _first = watch_health(ann(world)).await.unwrap();
+                watch_health(world.channel_as_nobody()).await.unwrap_err()
+            })
+        }),
+        (
+            "limits.probes_per_caller",
+            of(|l| l.probes_per_caller = 1),
+            |world| {
+                Box::pin(async move {
+                    let _first = watch_health(ann(world)).await.unwrap();
+                    let refused = watch_health(ann(world)).await.unwrap_err();
+                    watch_health(world.channel_as_nobody())
+                        .await
+                        .expect("another caller's");
+                    refused
+                })
+            },
         ),
         (
             "limits.streams_per_principal",

@@ -10,6 +10,7 @@ mod limits;
 mod listing;
 mod metrics;
 mod refusals;
+mod reserve;
 mod roll;
 mod secrets;
 mod slow;

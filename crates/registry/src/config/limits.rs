@@ -59,6 +59,7 @@ pub struct Limits {
     pub sessions_per_agent: usize,
     /// Whole listings that begin a watch and are sent at once; others wait for their turn.
     pub listings: usize,
+    pub listings_per_principal: usize,
     pub rates: Rates,
 }
 
@@ -142,6 +143,7 @@ impl Default for Limits {
             sessions: 10_000,
             sessions_per_agent: 4,
             listings: 8,
+            listings_per_principal: 4,
             rates: Rates::default(),
         }
     }
@@ -197,6 +199,7 @@ impl Limits {
             ("limits.sessions", self.sessions),
             ("limits.sessions_per_agent", self.sessions_per_agent),
             ("limits.listings", self.listings),
+            ("limits.listings_per_principal", self.listings_per_principal),
         ];
         for (field, number) in numbers {
             if number == 0 {

@@ -10,7 +10,6 @@ use reeve_domain::words::Name;
 use reeve_domain::{Answer, NodeId, Operation, OperationId, Revision, Stamp, State};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::{convert, v1};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -21,6 +20,7 @@ use crate::edge::hash::Hashes;
 use crate::edge::pace::Pace;
 use crate::edge::room::Room;
 use crate::edge::status;
+use crate::edge::turns::Turns;
 use crate::pilot::{self, Beat};
 use crate::policy::{self, Denied, Intent, Permit};
 use crate::rooms::Rooms;
@@ -39,7 +39,7 @@ pub(super) struct Desk {
     pub pace: Arc<Pace>,
     pub room: Arc<Room>,
     /// Turns to send a whole listing.
-    pub listings: Arc<Semaphore>,
+    pub listings: Turns,
     pub hashes: Hashes,
 }
 

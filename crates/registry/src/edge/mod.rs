@@ -30,6 +30,7 @@ mod room;
 mod snapshot;
 mod status;
 mod tenant;
+mod turns;
 mod vitals;
 mod weigh;
 
@@ -47,7 +48,6 @@ use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
 use reeve_proto::v1::tenant_service_server::TenantServiceServer;
-use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use crate::config::Limits;
@@ -56,6 +56,7 @@ use desk::Desk;
 use hash::Hashes;
 use pace::Pace;
 use room::Room;
+use turns::Turns;
 
 const HEALTH_BYTES_MAX: usize = 4 << 10;
 
@@ -87,7 +88,7 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
         rooms,
         pace: Arc::new(Pace::new(options.limits.rates)),
         room: Arc::new(Room::new(&options.limits)),
-        listings: Arc::new(Semaphore::new(options.limits.listings)),
+        listings: Turns::new(options.limits.listings, options.limits.listings_per_principal),
         hashes: Hashes::default(),
     };
 

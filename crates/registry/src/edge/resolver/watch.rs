@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use prost::Message;
 use reeve_domain::{Event, Revision, State, resolve};
 use reeve_proto::v1::{WatchRequest, WatchResponse, watch_response};
-use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -22,6 +22,7 @@ use super::shown;
 use super::wire::Frame;
 use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
+use crate::edge::turns::Turn;
 use crate::edge::{parse, status};
 use crate::hub::{Batch, HubItem, HubStream};
 use crate::mutant::Mutant;
@@ -167,8 +168,8 @@ impl Watcher {
     }
 
     /// Waits for a turn to list, and proves meanwhile that the stream lives: nothing was delivered yet.
-    async fn turn(&self, send: &Sender, ticks: &mut Interval) -> Result<SemaphorePermit<'_>, Over> {
-        let mut turn = std::pin::pin!(self.desk.listings.acquire());
+    async fn turn(&self, send: &Sender, ticks: &mut Interval) -> Result<Turn, Over> {
+        let mut turn = std::pin::pin!(self.desk.listings.take(self.call.caller.id()));
         loop {
             tokio::select! {
                 biased;

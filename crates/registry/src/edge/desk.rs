@@ -272,10 +272,13 @@ impl Desk {
         })
     }
 
-    /// The hash of a State.
-    pub(super) async fn hash(&self, state: &Snapshot) -> Result<[u8; 32], Status> {
-        let hash = self.hashes.of(state.0.clone()).await;
-        hash.map_err(|error| status::internal("hashing the state", &error))
+    /// The hash of a State that is no older than this one, and that State.
+    pub(super) async fn hash(&self, state: &Snapshot) -> Result<(Arc<Published>, [u8; 32]), Status> {
+        let known = self.hashes.of(&state.0, || self.rooms.consensus.published());
+        let known = known
+            .await
+            .map_err(|error| status::internal("hashing the state", &error))?;
+        Ok((known.of, known.hash))
     }
 
     /// This node.

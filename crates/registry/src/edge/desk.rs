@@ -17,6 +17,7 @@ use crate::archive::ArchiveError;
 use crate::consensus::{Level, Published, Unavailable};
 use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
+use crate::edge::newest::Newest;
 use crate::edge::pace::Pace;
 use crate::edge::room::Room;
 use crate::edge::status;
@@ -41,6 +42,7 @@ pub(super) struct Desk {
     /// Turns to send a whole listing.
     pub listings: Turns,
     pub hashes: Hashes,
+    pub newest: Newest,
 }
 
 /// The State of one moment.

@@ -19,6 +19,7 @@ mod hash;
 mod health;
 mod join;
 mod mint;
+mod newest;
 mod operation;
 mod pace;
 mod page;
@@ -54,6 +55,7 @@ use crate::config::Limits;
 use crate::rooms::Rooms;
 use desk::Desk;
 use hash::Hashes;
+use newest::Newest;
 use pace::Pace;
 use room::Room;
 use turns::Turns;
@@ -90,6 +92,7 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
         room: Arc::new(Room::new(&options.limits)),
         listings: Turns::new(options.limits.listings, options.limits.listings_per_principal),
         hashes: Hashes::default(),
+        newest: Newest::default(),
     };
 
     let request_bytes = options.limits.request_bytes;

@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod listing;
 mod metrics;
+mod pages;
 mod refusals;
 mod reserve;
 mod roll;

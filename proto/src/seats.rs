@@ -51,44 +51,74 @@ impl<K: Hash + Eq + Clone> Seats<K> {
 
     /// Takes a seat for a holder; it is free again when it is dropped.
     pub fn take(&self, holder: K) -> Result<Seat<K>, Full> {
-        let mut taken = self.0.taken.lock();
-        let own = taken.each.get(&holder).copied().unwrap_or_default();
-        if own >= self.0.each.most {
-            return Err(self.0.each);
-        }
-        if taken.all >= self.0.all.most {
-            return Err(self.0.all);
-        }
-        taken.all += 1;
-        taken.each.insert(holder.clone(), own + 1);
-        Ok(Seat {
+        let mut seat = self.none(holder);
+        seat.resize(1)?;
+        Ok(seat)
+    }
+
+    /// A seat that takes no room yet; it grows with what it is for.
+    pub fn none(&self, holder: K) -> Seat<K> {
+        Seat {
             seats: self.clone(),
             holder,
-        })
+            size: 0,
+        }
     }
 
     /// How many are taken.
     pub fn taken(&self) -> usize {
         self.0.taken.lock().all
     }
+
+    fn change(&self, holder: &K, from: usize, to: usize) -> Result<(), Full> {
+        let mut taken = self.0.taken.lock();
+        let own = taken.each.get(holder).copied().unwrap_or_default() - from + to;
+        let all = taken.all - from + to;
+        if to > from && own > self.0.each.most {
+            return Err(self.0.each);
+        }
+        if to > from && all > self.0.all.most {
+            return Err(self.0.all);
+        }
+        taken.all = all;
+        if own == 0 {
+            taken.each.remove(holder);
+        } else if let Some(known) = taken.each.get_mut(holder) {
+            *known = own;
+        } else {
+            taken.each.insert(holder.clone(), own);
+        }
+        Ok(())
+    }
 }
 
-/// One seat, until it is dropped.
+/// One seat, or as much room as it has grown to, until it is dropped.
 pub struct Seat<K: Hash + Eq + Clone> {
     seats: Seats<K>,
     holder: K,
+    size: usize,
+}
+
+impl<K: Hash + Eq + Clone> Seat<K> {
+    /// How much room it takes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Takes as much room as this; when there is not so much, it stays as it was.
+    pub fn resize(&mut self, size: usize) -> Result<(), Full> {
+        if size != self.size {
+            self.seats.change(&self.holder, self.size, size)?;
+            self.size = size;
+        }
+        Ok(())
+    }
 }
 
 impl<K: Hash + Eq + Clone> Drop for Seat<K> {
     fn drop(&mut self) {
-        let mut taken = self.seats.0.taken.lock();
-        taken.all -= 1;
-        if let Some(own) = taken.each.get_mut(&self.holder) {
-            *own -= 1;
-            if *own == 0 {
-                taken.each.remove(&self.holder);
-            }
-        }
+        // To give back is never refused.
+        let _ = self.resize(0);
     }
 }
 
@@ -109,5 +139,21 @@ mod tests {
         assert_eq!(seats.taken(), 2);
         assert!(seats.take("a").is_ok());
         assert_eq!(seats.0.taken.lock().each.len(), 2, "who holds none is forgotten");
+    }
+
+    #[test]
+    fn a_seat_grows_within_its_holders_share_and_gives_all_of_it_back() {
+        let bound = |setting, most| Bound { setting, most };
+        let seats = Seats::new(bound("all", 10), bound("each", 6));
+        let (mut a, mut b) = (seats.none("a"), seats.none("b"));
+        assert_eq!(seats.0.taken.lock().each.len(), 0, "nothing is held by nobody");
+        a.resize(5).unwrap();
+        assert_eq!(a.resize(7).err().map(|full| full.setting), Some("each"));
+        assert_eq!((a.size(), seats.taken()), (5, 5), "it stays as it was");
+        assert_eq!(b.resize(6).err().map(|full| full.setting), Some("all"));
+        a.resize(2).unwrap();
+        b.resize(6).unwrap();
+        drop((a, b));
+        assert_eq!((seats.taken(), seats.0.taken.lock().each.len()), (0, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! The agent as a whole: joins when it must, starts PostgreSQL, keeps the link, stops in order.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::disk;
 use crate::fence::Fence;
 use crate::host::{self, Host};
 use crate::http;
@@ -44,6 +46,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if !files.are_there() {
         bail!("this agent has no identity yet; run `reeve-agent --config … join --token-file …` first");
     }
+    sweep(&config.data_dir).context("data_dir")?;
     files.finish()?;
     let credentials = files.credentials()?;
     let spiffe = credentials.spiffe();
@@ -93,6 +96,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     wait_for_stop().await?;
     info!("stopping PostgreSQL");
     host.stop().await.context("PostgreSQL did not stop")?;
+    Ok(())
+}
+
+/// Removes what was being written when the last life was cut off.
+fn sweep(data_dir: &Path) -> io::Result<()> {
+    for folder in ["", "identity", "doors", "journal", "records"] {
+        match disk::sweep(&data_dir.join(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     Ok(())
 }
 

@@ -283,3 +283,68 @@ fn decode(bytes: &[u8]) -> Option<Signed> {
     let crc = u32::from_le_bytes(crc.try_into().ok()?);
     (crc == crc32c::crc32c(body)).then(|| rmp_serde::from_slice(body).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use reeve_domain::record::{NUMBER_MAX, Statement};
+    use reeve_domain::words::Name;
+    use reeve_domain::{Revision, Stamp, TenantId};
+    use reeve_proto::identity::{Credentials, Issuer, KeyRequest, SpiffeId, Usage, ca};
+
+    use super::*;
+
+    /// A node of a cluster, and who judges what it signs.
+    fn node() -> (Credentials, Judge) {
+        let now = SystemTime::now();
+        let root = ca::root("hospital", now).unwrap();
+        let issuing = ca::issuing(&root, "hospital", now).unwrap();
+        let issuer = Issuer::new(&issuing.cert_pem, &issuing.key_pem, &root.cert_pem).unwrap();
+        let request = KeyRequest::generate().unwrap();
+        let id = SpiffeId::parse("spiffe://hospital/node/1").unwrap();
+        let usage = Usage::Node {
+            hosts: vec!["localhost".into()],
+        };
+        let hour = Duration::from_secs(3600);
+        let issued = issuer.issue(&request.csr_pem, &id, &usage, hour, now).unwrap();
+        let credentials = Credentials::from_pem(&issued.chain_pem, &request.key_pem, &root.cert_pem).unwrap();
+        (credentials, Judge::new("hospital", &root.cert_pem).unwrap())
+    }
+
+    fn said(node: &Credentials, revision: u64) -> Signed {
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let statement = Statement {
+            format: FORMAT,
+            cluster: "hospital".into(),
+            cluster_id: "c-1".into(),
+            agent: Name::parse("vn-1").unwrap(),
+            revision: Revision(revision),
+            at: Stamp(at.as_millis() as u64),
+            said: Said::Gone(TenantId::from_random(1)),
+        };
+        record::sign(&statement, node).unwrap()
+    }
+
+    #[test]
+    fn a_revision_that_no_registry_gave_is_not_kept_and_keeps_no_later_one_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (node, judge) = node();
+        let store = Store::open(folder.path(), "vn-1", judge.clone()).unwrap();
+        for absurd in [NUMBER_MAX + 1, u64::MAX - 1, u64::MAX] {
+            let refused = store.keep(&said(&node, absurd)).unwrap_err().to_string();
+            assert!(refused.contains(&absurd.to_string()), "{refused}");
+            assert!(store.is_empty());
+        }
+        assert!(store.keep(&said(&node, 7)).unwrap());
+        assert_eq!(store.held()[0].revision, 7);
+
+        // One that an earlier program kept is taken away, and asked for again.
+        let kept = store.path(&Subject::Tenant(TenantId::from_random(1)));
+        let body = rmp_serde::to_vec_named(&said(&node, u64::MAX)).unwrap();
+        let whole = [&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat();
+        fs::write(&kept, whole).unwrap();
+        assert!(Store::open(folder.path(), "vn-1", judge).unwrap().is_empty());
+        assert!(!kept.exists());
+    }
+}

@@ -16,6 +16,19 @@ use crate::words::{Cidr, Claim, Name, Slug};
 /// The layout that is written today.
 pub const FORMAT: u32 = 1;
 
+/// No number that was ever said is larger: a registry that counts a million a second is there after 140 years.
+pub const NUMBER_MAX: u64 = 1 << 52;
+
+/// A number that no registry gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its {what} is {number}, and no registry comes beyond {NUMBER_MAX}: it was forged, or its registry was broken"
+)]
+pub struct Absurd {
+    pub what: &'static str,
+    pub number: u64,
+}
+
 /// One thing that the registry said to one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +98,31 @@ impl std::fmt::Display for Subject {
             Subject::Group(name) => write!(f, "group/{name}"),
             Subject::Tenant(id) => write!(f, "tenant/{id}"),
         }
+    }
+}
+
+impl Statement {
+    /// Whether its numbers can be: one from beyond would leave no room for all that comes after it.
+    pub fn check(&self) -> Result<(), Absurd> {
+        let own = [("revision", self.revision.0), ("time", self.at.0)];
+        let said = match &self.said {
+            Said::Group(hosting) => [
+                ("epoch", hosting.group.epoch.0),
+                ("group's revision", hosting.group.modified.0),
+                ("", 0),
+            ],
+            Said::Hosts(hosted) => [
+                ("placement number", hosted.placement.number.0),
+                ("credential's version", hosted.credential.version),
+                ("time of creation", hosted.created.0),
+            ],
+            Said::Gone(_) => [("", 0); 3],
+        };
+        let absurd = own
+            .into_iter()
+            .chain(said)
+            .find(|(_, number)| *number > NUMBER_MAX);
+        absurd.map_or(Ok(()), |(what, number)| Err(Absurd { what, number }))
     }
 }
 

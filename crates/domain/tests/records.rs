@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use reeve_domain::audit::Verifier;
 use reeve_domain::operation::Outcome;
-use reeve_domain::record::{Said, Statement, Subject, of_group, of_tenant, state_to};
+use reeve_domain::record::{NUMBER_MAX, Said, Statement, Subject, of_group, of_tenant, state_to};
 use reeve_domain::restore::{Clash, Fate, Restore, Restored, restore};
 use reeve_domain::tenant::Status;
 use reeve_domain::words::{Claim, Domain};
-use reeve_domain::{Command, PlacementNumber, Revision, Stamp, State, TenantId, resolve};
+use reeve_domain::{Command, Epoch, PlacementNumber, Revision, Stamp, State, TenantId, resolve};
 use world::{World, name, sealed};
 
 /// What an agent keeps: the newest record on each subject, handed out in the order of revisions.
@@ -446,8 +446,84 @@ fn a_record_from_far_ahead_makes_the_leap_longer() {
     let mut kept = Kept::default();
     kept.hear(&world.state);
     let mut heard = kept.all();
-    heard[0].revision = Revision(u64::MAX / 2);
+    heard[0].revision = Revision(NUMBER_MAX);
     let (state, _) = merged(&world.state, heard);
-    assert!(state.revision > Revision(u64::MAX / 2));
+    assert!(state.revision > Revision(NUMBER_MAX));
     assert!(state.clock >= Stamp(0));
+}
+
+/// Sets one number of a statement; false when it says nothing of the kind.
+type SetNumber = fn(&mut Statement, u64) -> bool;
+
+fn numbers() -> [(&'static str, SetNumber); 6] {
+    [
+        ("revision", |told, number| {
+            told.revision = Revision(number);
+            true
+        }),
+        ("time", |told, number| {
+            told.at = Stamp(number);
+            true
+        }),
+        ("epoch", |told, number| match &mut told.said {
+            Said::Group(hosting) => {
+                hosting.group.epoch = Epoch(number);
+                true
+            }
+            _ => false,
+        }),
+        ("placement number", |told, number| match &mut told.said {
+            Said::Hosts(hosted) => {
+                hosted.placement.number = PlacementNumber(number);
+                true
+            }
+            _ => false,
+        }),
+        ("credential's version", |told, number| match &mut told.said {
+            Said::Hosts(hosted) => {
+                hosted.credential.version = number;
+                true
+            }
+            _ => false,
+        }),
+        ("time of creation", |told, number| match &mut told.said {
+            Said::Hosts(hosted) => {
+                hosted.created = Stamp(number);
+                true
+            }
+            _ => false,
+        }),
+    ]
+}
+
+#[test]
+fn a_number_that_no_registry_gave_is_refused_with_its_record_and_nothing_is_changed() {
+    let mut world = World::with_regions(&["vn"]);
+    let snapshot = world.state.clone();
+    active(&mut world, 1, "cho-ray", "cho-ray.example");
+    let mut kept = Kept::default();
+    kept.hear(&world.state);
+    for (what, set) in numbers() {
+        let mut were_set = 0;
+        for at in 0..kept.all().len() {
+            let mut heard = kept.all();
+            if !set(&mut heard[at], NUMBER_MAX) {
+                continue;
+            }
+            were_set += 1;
+            let (state, _) = merged(&snapshot, heard.clone());
+            assert!(state.revision > heard[at].revision, "{what}");
+            for absurd in [NUMBER_MAX + 1, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
+                set(&mut heard[at], absurd);
+                let mut state = snapshot.clone();
+                let refused = restore(&mut state, snapshot.clock, order(heard.clone())).unwrap_err();
+                let subject = heard[at].said.subject().to_string();
+                for word in [what, &subject, "vn-1", &absurd.to_string()] {
+                    assert!(refused.to_string().contains(word), "{word}: {refused}");
+                }
+                assert_eq!(state, snapshot, "{what}");
+            }
+        }
+        assert!(were_set > 0, "{what}");
+    }
 }

@@ -6,7 +6,9 @@ use reeve_domain::audit::Verifier;
 use reeve_domain::operation::Outcome;
 use reeve_domain::policy::Role;
 use reeve_domain::restore::{LEAP_MIN, Restore, Restored, restore};
-use reeve_domain::{Actor, Command, NodeId, Refusal, Stamp, State, tenant};
+use reeve_domain::{
+    Actor, Command, Epoch, NodeId, PlacementNumber, Refusal, Revision, Stamp, State, Tenant, tenant,
+};
 use world::{ADMIN, World, name};
 
 fn order(cluster: &str) -> Restore {
@@ -131,4 +133,37 @@ fn a_state_of_nobody_and_the_same_cluster_again_are_refused() {
         Command::RemoveNode { node: NodeId(1) },
     );
     assert!(matches!(old.outcome, Err(Refusal::PrincipalRevoked(_))));
+}
+
+#[test]
+fn a_copy_whose_numbers_leave_no_room_is_refused_and_stays_as_it_is() {
+    let sound = busy().state;
+    let odd: [(&str, fn(&mut State, u64)); 4] = [
+        ("revision", |state, number| state.revision = Revision(number)),
+        ("node id", |state, number| state.next_node = NodeId(number)),
+        ("epoch", |state, number| {
+            let mut group = state.groups.values().next().unwrap().clone();
+            group.epoch = Epoch(number);
+            state.groups.insert(group.name.clone(), group);
+        }),
+        ("placement number", |state, number| {
+            let mut tenant = Tenant::clone(state.tenants.values().next().unwrap());
+            tenant.placement.number = PlacementNumber(number);
+            state.tenants.insert(tenant.id.clone(), tenant.into());
+        }),
+    ];
+    for (what, set) in odd {
+        for number in [1 << 60, u64::MAX - LEAP_MIN, u64::MAX] {
+            let mut state = sound.clone();
+            set(&mut state, number);
+            let before = state.clone();
+            let refused = restore(&mut state, before.clock, order("c-2")).unwrap_err();
+            assert!(refused.to_string().contains(what), "{what}: {refused}");
+            assert_eq!(state, before, "{what}");
+        }
+    }
+    let mut state = sound.clone();
+    let refused = restore(&mut state, Stamp(u64::MAX), order("c-2")).unwrap_err();
+    assert!(refused.to_string().contains("clock"), "{refused}");
+    assert_eq!(state, sound);
 }

@@ -157,9 +157,11 @@ fn begin(config: &Config) -> anyhow::Result<Note> {
         joined: None,
     };
     let aside = data_dir.join(&note.quarantine);
-    fs::create_dir_all(&aside).with_context(|| format!("cannot make {}", aside.display()))?;
+    files::make_private(&aside).with_context(|| format!("cannot make {}", aside.display()))?;
     // Its certificate tells who it was; it is written over when the new one comes.
-    if let Err(error) = fs::copy(&config.identity.cert, aside.join("identity.crt")) {
+    let kept =
+        fs::read(&config.identity.cert).and_then(|cert| files::write(&aside.join("identity.crt"), &cert));
+    if let Err(error) = kept {
         warn!(%error, "the old certificate is not kept");
     }
     // A request that the old node left behind is not this rejoin's.
@@ -208,6 +210,8 @@ fn set_aside(data_dir: &Path, aside: &Path, is_new: bool) -> anyhow::Result<()> 
             .with_context(|| format!("cannot move {} to {}", entry.path().display(), to.display()))?;
         moved += 1;
     }
+    // Keys are in it, and whoever looks into it later may not be careful.
+    files::restrict(aside).with_context(|| format!("cannot close {} to others", aside.display()))?;
     File::open(aside)?.sync_all()?;
     File::open(data_dir)?.sync_all()?;
     info!(moved, kept = %aside.display(), "the old data is set aside");
@@ -216,7 +220,10 @@ fn set_aside(data_dir: &Path, aside: &Path, is_new: bool) -> anyhow::Result<()> 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::files::tests::open_to_others;
 
     fn names(folder: &Path) -> BTreeSet<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -248,7 +255,9 @@ mod tests {
         for name in ["wal", "archive", "quarantine-3", "quarantine-7"] {
             fs::create_dir(data.join(name)).unwrap();
         }
+        fs::write(data.join("wal/000.log"), "entries").unwrap();
         set_aside(data, &aside, true).unwrap();
+        assert_eq!(open_to_others(&aside), Vec::<String>::new());
         assert_eq!(names(data), set(&["lock", NOTE, "quarantine-3", "quarantine-7"]));
         let kept = [
             "archive",
@@ -275,6 +284,24 @@ mod tests {
                 .to_string()
                 .contains("run the same `rejoin` again")
         );
+    }
+
+    #[test]
+    fn what_is_kept_is_its_owners_alone_from_the_first_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let cert = folder.path().join("node.crt");
+        fs::write(&cert, "its certificate").unwrap();
+        fs::set_permissions(&cert, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut config = Config {
+            data_dir: folder.path().join("data"),
+            ..Config::default()
+        };
+        config.identity.cert = cert;
+        fs::create_dir(&config.data_dir).unwrap();
+        let note = begin(&config).unwrap();
+        let aside = config.data_dir.join(note.quarantine);
+        assert_eq!(names(&aside), set(&["identity.crt"]));
+        assert_eq!(open_to_others(&aside), Vec::<String>::new());
     }
 
     #[test]

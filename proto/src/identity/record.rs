@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use reeve_domain::record::{FORMAT, Statement};
+use reeve_domain::record::{Absurd, FORMAT, Statement};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -100,6 +100,8 @@ pub enum Error {
     Format(u32),
     #[error("it is larger than any record: {0}")]
     TooLarge(&'static str),
+    #[error(transparent)]
+    Absurd(#[from] Absurd),
     #[error("its chain does not lead to the root of this cluster, or did not hold when it was said: {0}")]
     Chain(rustls::Error),
     #[error("its signer is refused")]
@@ -208,5 +210,7 @@ pub fn read(signed: &Signed) -> Result<Statement, Error> {
     if any.format != FORMAT {
         return Err(Error::Format(any.format));
     }
-    rmp_serde::from_slice(&signed.statement).map_err(unreadable)
+    let statement: Statement = rmp_serde::from_slice(&signed.statement).map_err(unreadable)?;
+    statement.check()?;
+    Ok(statement)
 }

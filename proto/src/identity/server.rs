@@ -1,7 +1,7 @@
 //! The answering side: who may shake hands, and who a connection turned out to be.
 //!
 //! ```text
-//! listener ─ accept ─► place (counted) ─► handshake (in turn, 3 s) ─► TlsConn {Peer} ─► tonic
+//! listener ─ accept ─► place (counted) ─► hello ─► handshake (in turn, 3 s in all) ─► TlsConn {Peer} ─► tonic
 //! ```
 
 use std::{
@@ -17,7 +17,7 @@ use std::{
 use futures::Stream;
 use rustls::{
     ServerConfig,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use tokio::{
@@ -26,7 +26,7 @@ use tokio::{
     sync::mpsc,
     time::Sleep,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
@@ -100,7 +100,7 @@ pub fn incoming(
     let (ready, connections) = mpsc::channel(READY_CONNECTIONS_MAX);
     tokio::spawn(accept_loop(
         listener,
-        TlsAcceptor::from(config),
+        config,
         credentials.clone(),
         Doorkeeper::new(bounds),
         ready,
@@ -112,7 +112,7 @@ type Ready = mpsc::Sender<io::Result<TlsConn>>;
 
 async fn accept_loop(
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     credentials: Credentials,
     keeper: Doorkeeper,
     ready: Ready,
@@ -149,12 +149,15 @@ async fn handshake(
     tcp: TcpStream,
     addr: SocketAddr,
     held: Held,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     credentials: Credentials,
     keeper: &Doorkeeper,
 ) -> io::Result<TlsConn> {
     tcp.set_nodelay(true)?;
-    let stream = keeper.shake(addr.ip(), tls.accept(tcp)).await?;
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+    let stream = keeper
+        .shake(addr.ip(), hello, |hello| hello.into_stream(tls))
+        .await?;
     let leaf = match stream.get_ref().1.peer_certificates() {
         Some([leaf, ..]) => Some(Certificate::read(leaf).map_err(io::Error::other)?),
         _ => None,
@@ -164,7 +167,7 @@ async fn handshake(
         .map(Certificate::spiffe)
         .transpose()
         .map_err(io::Error::other)?;
-    let held = keeper.recognise(held, spiffe.as_ref());
+    let held = keeper.recognise(held, addr.ip(), spiffe.as_ref());
     let held = held.ok_or_else(|| io::Error::other("the door is full"))?;
     let peer = Peer {
         spiffe,

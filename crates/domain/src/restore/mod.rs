@@ -7,6 +7,7 @@
 //! snapshot's State + agents' records ─► judge ─► verdicts ─► leap ─► merge: one revision for each verdict
 //! ```
 
+mod bounds;
 mod clash;
 mod heard;
 mod judge;
@@ -98,11 +99,12 @@ pub fn restore(state: &mut State, now: Stamp, order: Restore) -> Result<Restored
     if let Some(id) = told.into_iter().find(|id| !order.audit_keys.contains_key(*id)) {
         return Err(Refusal::field("audit_keys", format!("lacks one for {id}")));
     }
-    let before = state.hash();
     let at = now.max(state.clock);
+    // Everything that could not be is found here, before anything is changed; below, no sum runs over.
+    let leap = bounds::leap(state, at, &order.heard)?;
+    let before = state.hash();
     let (gone, drafts) = judge::judge(state, &order.heard);
     let unsaid = judge::unsaid(state, &order.heard);
-    let leap = leap(state, at, &order.heard);
     let last = state.revision;
     let revision = Revision(last.0 + leap);
     state.leaps.push(Leap {
@@ -145,13 +147,6 @@ pub fn restore(state: &mut State, now: Stamp, order: Restore) -> Result<Restored
         verdicts,
         unsaid,
     })
-}
-
-/// One revision for each millisecond since the copy and some more: also a copy that is restored twice leaps over all
-/// that the first restored cluster did. What agents have seen counts from there on.
-fn leap(state: &State, at: Stamp, heard: &[Statement]) -> u64 {
-    let seen = heard.iter().map(|heard| heard.revision).max().unwrap_or_default();
-    LEAP_MIN + at.millis_since(state.clock) + seen.0.saturating_sub(state.revision.0)
 }
 
 /// Agents turn orders of older epochs away, and clients compare placement numbers before epochs.

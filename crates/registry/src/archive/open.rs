@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing::warn;
+
 use super::ArchiveError;
 use super::store::{Cipher, Store};
 use super::suspect::odd_file;
 use crate::damage::{Damages, Part, chain};
+use crate::files;
 
 /// Archives that were set aside and are kept for inspection; older ones go, or they would fill the disk.
 const ASIDE_MAX: usize = 2;
@@ -55,6 +58,9 @@ pub(super) fn set_aside(dir: &Path) -> Result<(), ArchiveError> {
         .as_millis();
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let aside = dir.with_file_name(format!("{name}.aside-{now}"));
+    if let Err(error) = files::restrict(dir) {
+        warn!(%error, folder = %dir.display(), "what is set aside may be open to others");
+    }
     fs::rename(dir, aside).map_err(disk("setting the folder aside"))?;
     prune(dir, &format!("{name}.aside-")).map_err(disk("removing what was set aside long ago"))
 }

@@ -16,12 +16,14 @@ use std::time::Duration;
 use reeve_domain::State;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::folder::REJOIN;
 
 use super::decode::unknown_state;
 use super::types::SnapshotMeta;
 use crate::damage::{Damages, Part};
+use crate::files;
 use crate::vault::Sealer;
 
 const MAGIC: &[u8; 8] = b"REEVESN1";
@@ -226,6 +228,9 @@ impl SnapshotStore {
             Part::Snapshots,
             format!("{why}; it is kept as {}", aside.display()),
         );
+        if let Err(error) = files::restrict(path) {
+            warn!(%error, "what is set aside may be open to others");
+        }
         if !is_same(path, &aside)? {
             remove_if_there(&aside)?;
             // Not every file system gives a file two names.

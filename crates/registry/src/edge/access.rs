@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::edge::desk::Desk;
 use crate::edge::join::{self, Shown};
-use crate::edge::page::Page;
+use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
 use crate::edge::{certificate, find, mint, parse, request, status};
 use crate::policy::{self, Intent, Standing};
@@ -113,8 +113,7 @@ impl AccessService for Access {
         let page = Page::parse(wire.page_size, &wire.page_token, "principals".to_owned())?;
         let reading = self.desk.read(&call, level).await?;
         policy::standing(&reading.state, &call.caller, call.action())?;
-        let all = reading.state.principals.values();
-        let entries = all.filter(|p| page.after.as_ref().is_none_or(|after| &p.id > after));
+        let entries = page::behind(&reading.state.principals, page.after.as_ref()).map(|(_, known)| known);
         let (shown, next_page_token) = page.cut(entries, |principal| principal.id.clone());
         Ok(Response::new(v1::ListPrincipalsResponse {
             principals: shown.into_iter().map(convert::principal).collect(),

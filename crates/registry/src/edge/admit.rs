@@ -4,6 +4,7 @@
 //! path ─► Rpc ─► action ─► Peer ─► bucket ─► seat ─► known, with a role for it ─► handler (parse, permit, …)
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -12,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use reeve_domain::policy::Action;
 use reeve_proto::Rpc;
-use reeve_proto::identity::Peer;
+use reeve_proto::identity::{Peer, network};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -54,26 +55,16 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     }
     let path = request.uri().path();
     let Some(rpc) = Rpc::from_path(path) else {
-        // Reflection, and what does not exist: only for those who are somebody here.
-        let open = path.starts_with(HEALTH) || has_identity(&request);
-        return match open {
-            true => next.run(request).await,
-            false => Status::from(Denied::NoIdentity).into_http(),
-        };
+        return unlisted(&desk, request, next).await;
     };
     let begun = Instant::now();
     let call = call(rpc, &request);
     let (response, code) = match enter(&desk, call).await {
-        Ok((call, place)) => {
+        Ok((call, mut place)) => {
             request.extensions_mut().insert(call);
-            let response = next.run(place.count(request)).await;
+            let response = next.run(place.let_in(request)).await;
             let code = code_of(response.headers());
-            match (code, Kind::of(rpc)) {
-                // Nothing here answers so but the reader of requests.
-                (Code::OutOfRange, _) => (desk.room.too_large().into_http(), Code::InvalidArgument),
-                (_, Kind::Call) => (response, code),
-                (_, Kind::Stream | Kind::Session) => (place.hold(response), code),
-            }
+            (place.hold(response), code)
         }
         Err(status) => {
             let code = status.code();
@@ -85,9 +76,29 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     response
 }
 
-fn has_identity(request: &Request) -> bool {
-    let peer = request.extensions().get::<Peer>();
-    peer.is_some_and(|peer| peer.spiffe.is_some())
+/// Health, for everybody; reflection, and what does not exist, only for those who are somebody here.
+async fn unlisted(desk: &Desk, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Peer>().map(Caller::of);
+    let (kind, caller) = match caller {
+        Some(caller) if request.uri().path().starts_with(HEALTH) => (Kind::Health, caller),
+        Some(caller) if caller.spiffe().is_some() => (Kind::Reflection, caller),
+        _ => return Status::from(Denied::NoIdentity).into_http(),
+    };
+    match desk.counted(desk.room.enter(kind, &holder(&caller))) {
+        Ok(mut place) => {
+            let response = next.run(place.let_in(request)).await;
+            place.hold(response)
+        }
+        Err(status) => status.into_http(),
+    }
+}
+
+/// Whose seat a call takes: its principal's, or that of the address of one who has no name.
+fn holder(caller: &Caller) -> Arc<str> {
+    match caller.spiffe() {
+        Some(_) => caller.id().clone(),
+        None => network(caller.address.ip()).to_string().into(),
+    }
 }
 
 /// What is known of a call before anything is decided.
@@ -106,8 +117,9 @@ async fn enter(desk: &Desk, call: Result<Call, Denied>) -> Result<(Call, Place),
     let action = call.action();
     let kind = Kind::of(call.rpc);
     if action == Action::Join {
-        desk.counted(desk.pace.check_address(call.caller.address.ip()))?;
-        let place = desk.counted(desk.room.enter(kind, call.caller.id()))?;
+        let network = network(call.caller.address.ip());
+        desk.counted(desk.pace.check_address(network))?;
+        let place = desk.counted(desk.room.enter(kind, &network.to_string().into()))?;
         return Ok((call, place));
     }
     if call.caller.spiffe().is_none() {

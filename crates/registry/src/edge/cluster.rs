@@ -30,19 +30,20 @@ impl ClusterService for Cluster {
         let (call, wire) = self.desk.admit(request)?;
         let level = read::level(wire.read.as_ref(), Level::Stale)?;
         let reading = self.desk.read(&call, level).await?;
-        let state = &reading.state;
-        policy::standing(state, &call.caller, call.action())?;
+        policy::standing(&reading.state, &call.caller, call.action())?;
+        let (hashed, state_hash) = self.desk.hash(&reading.state).await?;
         let group = self.desk.rooms.consensus.status();
-        let state_hash = self.desk.hash(state).await?;
+        let (state, mut freshness) = (&hashed.state, reading.freshness);
+        freshness.revision = state.revision.0;
         Ok(Response::new(v1::GetClusterResponse {
             cluster: state.cluster.name.clone(),
             cluster_id: state.cluster.id.clone(),
             cluster_version: state.cluster.version,
             leader_id: group.leader.unwrap_or(0),
             term: group.term,
-            applied_index: group.applied_index,
+            applied_index: hashed.applied_index,
             nodes: group.nodes.iter().map(node).collect(),
-            freshness: Some(reading.freshness),
+            freshness: Some(freshness),
             state_hash: hex::encode(state_hash),
             tenants: state.tenants.len() as u64,
             root_ca_pem: state.cluster.root_ca_pem.clone(),

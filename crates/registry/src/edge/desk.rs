@@ -10,7 +10,6 @@ use reeve_domain::words::Name;
 use reeve_domain::{Answer, NodeId, Operation, OperationId, Revision, Stamp, State};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::{convert, v1};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -18,9 +17,11 @@ use crate::archive::ArchiveError;
 use crate::consensus::{Level, Published, Turn, Unavailable};
 use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
+use crate::edge::newest::Newest;
 use crate::edge::pace::Pace;
 use crate::edge::room::Room;
 use crate::edge::status;
+use crate::edge::turns::Turns;
 use crate::pilot::{self, Beat};
 use crate::policy::{self, Denied, Intent, Permit};
 use crate::rooms::Rooms;
@@ -39,8 +40,9 @@ pub(super) struct Desk {
     pub pace: Arc<Pace>,
     pub room: Arc<Room>,
     /// Turns to send a whole listing.
-    pub listings: Arc<Semaphore>,
+    pub listings: Turns,
     pub hashes: Hashes,
+    pub newest: Newest,
 }
 
 /// The State of one moment.
@@ -300,10 +302,13 @@ impl Desk {
         })
     }
 
-    /// The hash of a State.
-    pub(super) async fn hash(&self, state: &Snapshot) -> Result<[u8; 32], Status> {
-        let hash = self.hashes.of(state.0.clone()).await;
-        hash.map_err(|error| status::internal("hashing the state", &error))
+    /// The hash of a State that is no older than this one, and that State.
+    pub(super) async fn hash(&self, state: &Snapshot) -> Result<(Arc<Published>, [u8; 32]), Status> {
+        let known = self.hashes.of(&state.0, || self.rooms.consensus.published());
+        let known = known
+            .await
+            .map_err(|error| status::internal("hashing the state", &error))?;
+        Ok((known.of, known.hash))
     }
 
     /// This node.

@@ -1,6 +1,5 @@
 //! Finding what a caller names. What it may not see is answered exactly as what does not exist.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use reeve_domain::words::Claim;
@@ -47,18 +46,6 @@ pub(super) fn by_claim<'a>(
         .map(Arc::as_ref)
         .filter(|tenant| standing.sees(state, tenant));
     seen.ok_or_else(|| status::no_tenant(&claim.to_string()))
-}
-
-/// All tenants behind one, in order: a page begins where it begins, and not at the first tenant of all.
-pub(super) fn tenants_after(state: &State, after: Option<TenantId>) -> impl Iterator<Item = &Tenant> {
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let tenants = state.tenants.range((from, Bound::Unbounded));
-    tenants.map(|(_, tenant)| tenant.as_ref())
-}
-
-/// Reads the tenant's id that a page goes on behind.
-pub(super) fn tenant_id(text: &str) -> Result<TenantId, BadField> {
-    TenantId::parse(text).map_err(|error| BadField::new("page_token", error))
 }
 
 /// Reads an operation's id.

@@ -9,7 +9,7 @@ use reeve_proto::{error, v1};
 use tonic::{Request, Response, Status};
 
 use crate::edge::desk::{Answered, Desk};
-use crate::edge::page::Page;
+use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
 use crate::edge::{parse, request, status};
 use crate::policy::{self, Intent};
@@ -61,18 +61,12 @@ impl GroupService for Groups {
         let region = parse::name_or_none("region", &wire.region)?;
         let query = format!("groups region={}", wire.region);
         let page = Page::parse(wire.page_size, &wire.page_token, query)?;
+        let after = page::key(page.after.as_deref(), Name::parse)?;
 
         let reading = self.desk.read(&call, level).await?;
         policy::standing(&reading.state, &call.caller, call.action())?;
-        let entries = reading
-            .state
-            .groups
-            .values()
-            .filter(|group| {
-                page.after
-                    .as_deref()
-                    .is_none_or(|after| group.name.as_str() > after)
-            })
+        let entries = page::behind(&reading.state.groups, after.as_ref())
+            .map(|(_, group)| group)
             .filter(|group| region.as_ref().is_none_or(|region| &group.region == region));
         let (shown, next_page_token) = page.cut(entries, |group| group.name.to_string());
         let sight = self.desk.sight().await;

@@ -19,6 +19,7 @@ mod hash;
 mod health;
 mod join;
 mod mint;
+mod newest;
 mod operation;
 mod pace;
 mod page;
@@ -30,7 +31,9 @@ mod room;
 mod snapshot;
 mod status;
 mod tenant;
+mod turns;
 mod vitals;
+mod weigh;
 
 #[cfg(test)]
 mod tests;
@@ -46,15 +49,16 @@ use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
 use reeve_proto::v1::tenant_service_server::TenantServiceServer;
-use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use crate::config::Limits;
 use crate::rooms::Rooms;
 use desk::Desk;
 use hash::Hashes;
+use newest::Newest;
 use pace::Pace;
 use room::Room;
+use turns::Turns;
 
 const HEALTH_BYTES_MAX: usize = 4 << 10;
 
@@ -86,8 +90,9 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
         rooms,
         pace: Arc::new(Pace::new(options.limits.rates)),
         room: Arc::new(Room::new(&options.limits)),
-        listings: Arc::new(Semaphore::new(options.limits.listings)),
+        listings: Turns::new(options.limits.listings, options.limits.listings_per_principal),
         hashes: Hashes::default(),
+        newest: Newest::default(),
     };
 
     let request_bytes = options.limits.request_bytes;

@@ -17,7 +17,8 @@ use tonic::{Request, Response, Status};
 
 use crate::edge::admit::Call;
 use crate::edge::desk::{Desk, Reading};
-use crate::edge::page::Page;
+use crate::edge::newest::{self, Key};
+use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
 use crate::edge::{find, parse, request};
 use crate::hub::HubItem;
@@ -65,26 +66,22 @@ impl OperationService for Operations {
         }
         let query = format!("operations tenant={} state={}", wire.tenant, wire.state);
         let page = Page::parse(wire.page_size, &wire.page_token, query)?;
+        let after = page::key(page.after.as_deref(), Key::parse)?;
 
         let reading = self.desk.read(&call, level).await?;
         policy::standing(&reading.state, &call.caller, call.action())?;
         let about = |o: &&Arc<Operation>| {
             wire.tenant.is_empty() || o.tenant.as_str() == wire.tenant || o.slug.as_str() == wire.tenant
         };
-        let mut all: Vec<_> = reading
-            .state
-            .operations
-            .values()
+        let operations = &reading.state.operations;
+        let order = self.desk.newest.of(operations);
+        let entries = newest::behind(operations, &order, after.as_ref())
             .filter(about)
-            .filter(|o| wanted.is_none_or(|status| o.status == status))
-            .map(|o| (newest_first(o), o))
-            .filter(|(key, _)| page.after.as_ref().is_none_or(|after| key > after))
-            .collect();
-        all.sort_by(|(one, _), (two, _)| one.cmp(two));
-        let (shown, next_page_token) = page.cut(all.into_iter(), |(key, _)| key.clone());
+            .filter(|o| wanted.is_none_or(|status| o.status == status));
+        let (shown, next_page_token) = page.cut(entries, |o| Key::of(o).to_string());
         let sight = self.desk.sight().await;
         Ok(Response::new(v1::ListOperationsResponse {
-            operations: shown.into_iter().map(|(_, o)| sight.operation(o)).collect(),
+            operations: shown.into_iter().map(|o| sight.operation(o)).collect(),
             next_page_token,
             freshness: Some(reading.freshness),
         }))
@@ -236,9 +233,4 @@ async fn about(news: &mut crate::hub::HubStream, id: &OperationId) -> Option<ree
             return Some(batch.revision);
         }
     }
-}
-
-/// A key that sorts the newest first.
-fn newest_first(operation: &Operation) -> String {
-    format!("{:020}/{}", u64::MAX - operation.created.0, operation.id)
 }

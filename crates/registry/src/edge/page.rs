@@ -3,7 +3,10 @@
 //! A token carries the last key shown and a checksum over that key and the query, so that it is refused
 //! under another query. It grants nothing: the next page is cut from what its caller may see.
 
+use std::ops::Bound;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use imbl::OrdMap;
 use reeve_domain::digest;
 use reeve_proto::convert::BadField;
 
@@ -52,6 +55,24 @@ impl Page {
         let next = shown.last().map(|last| seal(&key(last), &self.query));
         (shown, next.unwrap_or_default())
     }
+}
+
+/// All entries behind one, in order: a page begins where it begins, and not at the first entry of all.
+pub(super) fn behind<'a, K: Ord, V>(
+    map: &'a OrdMap<K, V>,
+    after: Option<&K>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    map.range::<_, K>((from, Bound::Unbounded))
+}
+
+/// Reads the key that a page goes on behind.
+pub(super) fn key<T, E: ToString>(
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, BadField> {
+    let key = text.map(parse).transpose();
+    key.map_err(|error| BadField::new("page_token", error.to_string()))
 }
 
 fn seal(key: &str, query: &str) -> String {
@@ -109,6 +130,48 @@ mod tests {
         for odd in ["x", "!!", &token[1..], &format!("{token}AA")] {
             assert!(page(10, odd, "region=vn").is_err(), "{odd}");
         }
+    }
+
+    thread_local! {
+        static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// A key that counts how often it is looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Looked(u32);
+
+    impl PartialOrd for Looked {
+        fn partial_cmp(&self, other: &Looked) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    impl Ord for Looked {
+        fn cmp(&self, other: &Looked) -> std::cmp::Ordering {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    #[test]
+    fn the_last_page_costs_as_much_as_the_first() {
+        const ALL: u32 = 10_000;
+        let map: OrdMap<Looked, ()> = (0..ALL).map(|n| (Looked(n), ())).collect();
+        let page_after = |after: Option<u32>| {
+            COMPARED.set(0);
+            let shown: Vec<u32> = behind(&map, after.map(Looked).as_ref())
+                .take(10)
+                .map(|(key, ())| key.0)
+                .collect();
+            (shown, COMPARED.get())
+        };
+        assert_eq!(page_after(None).0, Vec::from_iter(0..10));
+        for after in [0, ALL / 2, ALL - 11] {
+            let (shown, compared) = page_after(Some(after));
+            assert_eq!(shown, Vec::from_iter(after + 1..after + 11));
+            assert!(compared < 200, "{compared} looks behind {after}");
+        }
+        assert_eq!(page_after(Some(ALL)).0, Vec::<u32>::new());
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,15 +14,17 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use reeve_proto::Rpc;
 use reeve_proto::error::{self, Reason};
 use reeve_proto::seats::{Bound, Full, Seat, Seats};
 use tonic::Status;
 
 use crate::config::Limits;
+use crate::edge::weigh::{Terms, Weight};
 
 /// Calls end soon, so a place is free soon.
-const CALL_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const CALL_PAUSE: Duration = Duration::from_millis(100);
 /// Streams and connections stay.
 const STREAM_PAUSE: Duration = Duration::from_secs(2);
 
@@ -31,6 +32,14 @@ const STREAM_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Call,
+    /// Shows a join token, and perhaps no certificate.
+    Join,
+    /// Asks for health, by anybody's probe.
+    Health,
+    /// Asks what can be called, or for what cannot be.
+    Reflection,
+    /// Keeps an agent or a node among those who are let in.
+    Renewal,
     /// Open for as long as its caller likes.
     Stream,
     Session,
@@ -43,8 +52,20 @@ impl Kind {
             Rpc::ResolverWatch
             | Rpc::OperationWatchOperation
             | Rpc::OperationWaitOperation
-            | Rpc::ClusterSaveSnapshot => Kind::Stream,
+            | Rpc::ClusterSaveSnapshot
+            | Rpc::AuditTailRecords => Kind::Stream,
+            Rpc::AgentJoin | Rpc::ClusterJoinNode | Rpc::AccessEnroll => Kind::Join,
+            Rpc::AgentRenew | Rpc::ClusterRenewNode => Kind::Renewal,
             _ => Kind::Call,
+        }
+    }
+
+    /// Whether its place is free again with the last word of the answer, and not with the first.
+    fn stays(self) -> bool {
+        match self {
+            Kind::Call | Kind::Join | Kind::Renewal => false,
+            // Health can be watched, and reflection is asked question by question.
+            Kind::Health | Kind::Reflection | Kind::Stream | Kind::Session => true,
         }
     }
 }
@@ -52,31 +73,55 @@ impl Kind {
 /// All seats of one node.
 pub(super) struct Room {
     calls: Seats<Arc<str>>,
+    joins: Seats<Arc<str>>,
+    probes: Seats<Arc<str>>,
+    renewals: Seats<Arc<str>>,
     streams: Seats<Arc<str>>,
     sessions: Seats<Arc<str>>,
-    bytes: Arc<AtomicUsize>,
-    bytes_each: usize,
-    bytes_all: Bound,
+    /// Of requests on their way in.
+    bytes: Seats<Arc<str>>,
+    /// The same of agents and nodes: no flood of other callers' requests takes them.
+    bytes_of_agents: Seats<Arc<str>>,
+    bytes_each: Bound,
+    bytes_joiner: Bound,
+    patience: Bound,
 }
 
 /// A place in the room, until it is dropped.
 pub(super) struct Place {
+    kind: Kind,
+    terms: Terms,
     _seat: Seat<Arc<str>>,
-    weight: Option<Arc<Weight>>,
 }
 
 impl Room {
     pub(super) fn new(limits: &Limits) -> Room {
-        let seats = |all, all_most, each, each_most| {
-            let bound = |setting, most| Bound { setting, most };
-            Seats::new(bound(all, all_most), bound(each, each_most))
-        };
+        let bound = |setting, most| Bound { setting, most };
+        let seats = |all, all_most, each, each_most| Seats::new(bound(all, all_most), bound(each, each_most));
         Room {
             calls: seats(
                 "limits.calls",
                 limits.calls,
                 "limits.calls_per_principal",
                 limits.calls_per_principal,
+            ),
+            joins: seats(
+                "limits.joins",
+                limits.joins,
+                "limits.joins_per_address",
+                limits.joins_per_address,
+            ),
+            probes: seats(
+                "limits.probes",
+                limits.probes,
+                "limits.probes_per_caller",
+                limits.probes_per_caller,
+            ),
+            renewals: seats(
+                "limits.renewals",
+                limits.renewals,
+                "limits.renewals_per_principal",
+                limits.renewals_per_principal,
             ),
             streams: seats(
                 "limits.streams",
@@ -90,44 +135,64 @@ impl Room {
                 "limits.sessions_per_agent",
                 limits.sessions_per_agent,
             ),
-            bytes: Arc::default(),
-            bytes_each: limits.request_bytes,
-            bytes_all: Bound {
-                setting: "limits.request_bytes_total",
-                most: limits.request_bytes_total,
-            },
+            bytes: seats(
+                "limits.request_bytes_total",
+                limits.request_bytes_total,
+                "limits.request_bytes_per_principal",
+                limits.request_bytes_per_principal,
+            ),
+            bytes_of_agents: seats(
+                "limits.request_bytes_agents",
+                limits.request_bytes_agents,
+                "limits.request_bytes_per_principal",
+                limits.request_bytes_per_principal,
+            ),
+            bytes_each: bound("limits.request_bytes", limits.request_bytes),
+            bytes_joiner: bound("limits.request_bytes_joiner", limits.request_bytes_joiner),
+            patience: bound("limits.request_ms", limits.request_ms as usize),
         }
     }
 
-    /// A place for a caller's call.
+    /// A place for a caller's call: a principal's, or that of the address of one who has no name.
     pub(super) fn enter(&self, kind: Kind, who: &Arc<str>) -> Result<Place, Status> {
         let seats = match kind {
             Kind::Call => &self.calls,
+            Kind::Join => &self.joins,
+            Kind::Health | Kind::Reflection => &self.probes,
+            Kind::Renewal => &self.renewals,
             Kind::Stream => &self.streams,
             Kind::Session => &self.sessions,
         };
-        let pause = match kind {
-            Kind::Call => CALL_PAUSE,
-            Kind::Stream | Kind::Session => STREAM_PAUSE,
+        let pause = match kind.stays() {
+            false => CALL_PAUSE,
+            true => STREAM_PAUSE,
         };
         let seat = seats.take(who.clone()).map_err(|full| refuse(full, pause))?;
-        let weight = (kind == Kind::Call).then(|| {
-            Arc::new(Weight {
-                own: AtomicUsize::new(0),
-                all: self.bytes.clone(),
-                bound: self.bytes_all,
-            })
-        });
-        Ok(Place { _seat: seat, weight })
+        Ok(Place {
+            kind,
+            terms: self.terms(kind, who),
+            _seat: seat,
+        })
     }
 
-    /// What tonic says of a request that is too large, in our own words.
-    pub(super) fn too_large(&self) -> Status {
-        let most = self.bytes_each;
-        error::field(
-            "request",
-            format!("is larger than {most} bytes (limits.request_bytes); send less at once"),
-        )
+    fn terms(&self, kind: Kind, who: &Arc<str>) -> Terms {
+        let counted = |bytes: &Seats<Arc<str>>| Some(Weight::new(Mutex::new(bytes.none(who.clone()))));
+        let (message, weight) = match kind {
+            // So few are let in, and none may be long.
+            Kind::Join | Kind::Health | Kind::Reflection => (self.bytes_joiner, None),
+            Kind::Renewal | Kind::Session => (self.bytes_each, counted(&self.bytes_of_agents)),
+            Kind::Call | Kind::Stream => (self.bytes_each, counted(&self.bytes)),
+        };
+        let patience = match kind {
+            Kind::Call | Kind::Join | Kind::Health | Kind::Renewal | Kind::Stream => Some(self.patience),
+            // A session bounds the time between two messages itself; reflection waits for the next question.
+            Kind::Reflection | Kind::Session => None,
+        };
+        Terms {
+            message,
+            patience,
+            weight,
+        }
     }
 }
 
@@ -149,73 +214,25 @@ pub(super) fn refuse_connection(full: Full) -> Status {
 }
 
 impl Place {
-    /// Counts a request's bytes as they come in; they are given back with the place.
-    pub(super) fn count(&self, request: Request) -> Request {
-        match self.weight.clone() {
-            Some(weight) => request.map(|body| axum::body::Body::new(Counted { body, weight })),
-            None => request,
-        }
-    }
-
-    /// Keeps the place until the last of a stream was sent, or its caller is gone.
-    pub(super) fn hold(self, response: Response) -> Response {
-        response.map(|body| axum::body::Body::new(Held { body, _place: self }))
-    }
-}
-
-/// The bytes of one request that are in memory.
-struct Weight {
-    own: AtomicUsize,
-    all: Arc<AtomicUsize>,
-    bound: Bound,
-}
-
-impl Weight {
-    fn add(&self, bytes: usize) -> Result<(), Status> {
-        self.own.fetch_add(bytes, Ordering::Relaxed);
-        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        match all > self.bound.most {
-            true => Err(refuse(self.bound, CALL_PAUSE)),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Drop for Weight {
-    fn drop(&mut self) {
-        self.all
-            .fetch_sub(self.own.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-}
-
-struct Counted {
-    body: axum::body::Body,
-    weight: Arc<Weight>,
-}
-
-impl Body for Counted {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let Some(frame) = frame else {
-            return Poll::Ready(None);
+    /// Lets a request in on the terms of its kind. What it weighs is given back with the place, or, where that stays
+    /// taken, as soon as it was read.
+    pub(super) fn let_in(&mut self, request: Request) -> Request {
+        let terms = match self.kind.stays() {
+            true => Terms {
+                weight: self.terms.weight.take(),
+                ..self.terms.clone()
+            },
+            false => self.terms.clone(),
         };
-        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
-        self.weight.add(frame.data_ref().map_or(0, Bytes::len))?;
-        Poll::Ready(Some(Ok(frame)))
+        request.map(|body| terms.hold(body))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    /// Keeps the place of what goes on until its last word was sent, or its caller is gone.
+    pub(super) fn hold(self, response: Response) -> Response {
+        match self.kind.stays() {
+            true => response.map(|body| axum::body::Body::new(Held { body, _place: self })),
+            false => response,
+        }
     }
 }
 

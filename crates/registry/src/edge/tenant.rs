@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::edge::admit::Call;
 use crate::edge::desk::{Answered, Desk};
-use crate::edge::page::Page;
+use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
 use crate::edge::{find, mint, parse, request, status};
 use crate::policy::{self, Intent, Permit};
@@ -68,12 +68,13 @@ impl TenantService for Tenants {
         let wanted = filter(&wire)?;
         let query = format!("tenants region={} state={}", wire.region, wire.state);
         let page = Page::parse(wire.page_size, &wire.page_token, query)?;
+        let after = page::key(page.after.as_deref(), TenantId::parse)?;
 
         let reading = self.desk.read(&call, level).await?;
         let state = &reading.state;
         let standing = policy::standing(state, &call.caller, call.action())?;
-        let after = page.after.as_deref().map(find::tenant_id).transpose()?;
-        let entries = find::tenants_after(state, after)
+        let entries = page::behind(&state.tenants, after.as_ref())
+            .map(|(_, tenant)| tenant.as_ref())
             .filter(|tenant| standing.sees(state, tenant))
             .filter(|tenant| wanted.is_none_or(|status| tenant.status == status))
             .filter(|tenant| {

@@ -1,6 +1,6 @@
 //! A record is believed as a node of this cluster signed it, and in no other form.
 
-use reeve_domain::record::{FORMAT, Said, Statement};
+use reeve_domain::record::{FORMAT, NUMBER_MAX, Said, Statement};
 use reeve_domain::words::Name;
 use reeve_domain::{Revision, Stamp, TenantId};
 
@@ -132,4 +132,25 @@ fn who_is_no_node_of_this_cluster_says_nothing() {
         ..node
     };
     assert!(matches!(open(bare), Error::TooLarge(_)));
+}
+
+#[test]
+fn what_a_node_signed_is_not_believed_when_its_numbers_cannot_be() {
+    let cluster = Cluster::new("hospital");
+    let node = cluster.credentials(&cluster.node(1));
+    let told = |revision: u64| {
+        let mut told = statement(now());
+        told.revision = Revision(revision);
+        judge(&cluster).open(&sign(&told, &node).unwrap()).map(drop)
+    };
+    assert!(told(NUMBER_MAX).is_ok());
+    for absurd in [NUMBER_MAX + 1, u64::MAX - 1, u64::MAX] {
+        let refused = told(absurd).unwrap_err();
+        assert!(matches!(refused, Error::Absurd(_)), "{refused}");
+        let said = refused.to_string();
+        assert!(
+            said.contains("revision") && said.contains(&absurd.to_string()),
+            "{said}"
+        );
+    }
 }

@@ -6,6 +6,7 @@ use reeve_domain::restore::Leap;
 use reeve_domain::{Event, OperationId, Revision, Stamp, State};
 
 use super::{Archive, ArchiveError, Change, Cipher, mark};
+use crate::files::tests::open_to_others;
 
 mod flips;
 
@@ -230,14 +231,13 @@ fn a_lost_tail_is_found_out_and_the_archive_set_aside() {
     follow(&archive, &fleet);
     assert!(archive.records("fleet", 1, 1).is_err());
     assert_eq!(archive.gap().unwrap(), Some((Revision(1), Revision(5))));
-    let aside = std::fs::read_dir(dir.path()).unwrap().filter(|e| {
-        e.as_ref()
-            .unwrap()
-            .file_name()
-            .to_string_lossy()
-            .starts_with("archive.aside-")
-    });
-    assert_eq!(aside.count(), 1);
+    let aside: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("archive.aside-"))
+        .collect();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(open_to_others(&aside[0].path()), Vec::<String>::new());
 }
 
 #[test]

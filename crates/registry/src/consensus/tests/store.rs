@@ -12,6 +12,7 @@ use crate::consensus::machine::{Board, Machine};
 use crate::consensus::snapshot::SnapshotStore;
 use crate::consensus::types::{C, Entry, Payload, SnapshotMeta, log_id};
 use crate::consensus::{AppliedSink, Fatal};
+use crate::files::tests::open_to_others;
 use crate::vault::Sealer;
 use reeve_domain::{Applied, Revision, State};
 
@@ -551,6 +552,7 @@ fn a_damaged_snapshot_is_set_aside_for_an_older_one_that_the_log_reaches() {
         bytes[at] ^= 1 << (at % 8);
         std::fs::write(&newest, bytes).unwrap();
         let (meta, state) = open().best(Some(10)).unwrap().unwrap();
+        assert_eq!(open_to_others(&aside), Vec::<String>::new());
         assert_eq!(
             (meta.last_log_id, state.revision),
             (Some(log_id(1, 1, 10)), Revision(10)),

@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use prost::Message;
 use reeve_domain::{Event, Revision, State, resolve};
 use reeve_proto::v1::{WatchRequest, WatchResponse, watch_response};
-use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -23,6 +23,7 @@ use super::shown;
 use super::wire::Frame;
 use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
+use crate::edge::turns::Turn;
 use crate::edge::{parse, status};
 use crate::hub::{Batch, HubItem, HubStream};
 use crate::mutant::Mutant;
@@ -178,8 +179,8 @@ impl Watcher {
         send: &Sender,
         ticks: &mut Interval,
         marks: &mut Bookmarks,
-    ) -> Result<SemaphorePermit<'_>, Over> {
-        let mut turn = std::pin::pin!(self.desk.listings.acquire());
+    ) -> Result<Turn, Over> {
+        let mut turn = std::pin::pin!(self.desk.listings.take(self.call.caller.id()));
         loop {
             tokio::select! {
                 biased;

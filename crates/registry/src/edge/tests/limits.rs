@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use reeve_proto::error::info;
 use reeve_proto::v1::agent_service_client::AgentServiceClient;
+use reeve_proto::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::v1::group_service_client::GroupServiceClient;
 use reeve_proto::v1::resolver_service_client::ResolverServiceClient;
 use tokio::io::AsyncReadExt;
@@ -11,8 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 
+use super::bodies::{ENROLL, Raw, first_of};
 use super::*;
 use crate::config::{Config, Limits, Rate, Rates};
 
@@ -68,9 +72,22 @@ async fn calls(channels: Vec<Channel>, bytes: usize) -> Status {
     first.expect("the call ended otherwise")
 }
 
+/// Three who show a token, and do not end their sentence.
+async fn joins(world: &World) -> Status {
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(Raw::announce(world.channel_as_nobody(), ENROLL, 1_000, 1).await);
+    }
+    first_of(&mut held).await
+}
+
 async fn watch(channel: Channel) -> Result<Streaming<v1::WatchResponse>, Status> {
     let mut resolver = ResolverServiceClient::new(channel);
     Ok(resolver.watch(v1::WatchRequest::default()).await?.into_inner())
+}
+
+fn ann(world: &World) -> Channel {
+    world.channel_as(ANN)
 }
 
 async fn regions(channel: Channel) -> Result<(), Status> {
@@ -79,6 +96,13 @@ async fn regions(channel: Channel) -> Result<(), Status> {
         .list_regions(v1::ListRegionsRequest::default())
         .await
         .map(drop)
+}
+
+async fn watch_health(channel: Channel) -> Result<Streaming<HealthCheckResponse>, Status> {
+    let watched = HealthClient::new(channel)
+        .watch(HealthCheckRequest::default())
+        .await?;
+    Ok(watched.into_inner())
 }
 
 async fn service(world: &World, name: &str) -> Channel {
@@ -102,7 +126,11 @@ async fn second_connection(first: Channel, second: Channel) -> Status {
 }
 
 fn of(limits: impl FnOnce(&mut Limits)) -> Limits {
-    let mut own = Limits::default();
+    let mut own = Limits {
+        // Bodies that never end are what these calls are held with.
+        request_ms: 60_000,
+        ..Limits::default()
+    };
     limits(&mut own);
     own
 }
@@ -113,7 +141,6 @@ fn rates(rates: impl FnOnce(&mut Rates, Rate)) -> Limits {
 
 #[tokio::test]
 async fn too_much_of_anything_is_refused_by_its_name_and_told_when_to_come_back() {
-    let ann = |world: &World| world.channel_as(ANN);
     let cases: Vec<(&str, Limits, Much)> = vec![
         ("limits.calls", of(|l| l.calls = 2), |world| {
             Box::pin(async move {
@@ -132,6 +159,39 @@ async fn too_much_of_anything_is_refused_by_its_name_and_told_when_to_come_back(
             |world| Box::pin(async move { calls(vec![world.channel_as(ANN); 3], 500_000).await }),
         ),
         (
+            "limits.request_bytes_per_principal",
+            of(|l| l.request_bytes_per_principal = 1 << 20),
+            |world| Box::pin(async move { calls(vec![world.channel_as(ANN); 3], 500_000).await }),
+        ),
+        ("limits.joins", of(|l| l.joins = 2), |world| {
+            Box::pin(joins(world))
+        }),
+        (
+            "limits.joins_per_address",
+            of(|l| l.joins_per_address = 2),
+            |world| Box::pin(joins(world)),
+        ),
+        ("limits.probes", of(|l| l.probes = 1), |world| {
+            Box::pin(async move {
+                let _first = watch_health(ann(world)).await.unwrap();
+                watch_health(world.channel_as_nobody()).await.unwrap_err()
+            })
+        }),
+        (
+            "limits.probes_per_caller",
+            of(|l| l.probes_per_caller = 1),
+            |world| {
+                Box::pin(async move {
+                    let _first = watch_health(ann(world)).await.unwrap();
+                    let refused = watch_health(ann(world)).await.unwrap_err();
+                    watch_health(world.channel_as_nobody())
+                        .await
+                        .expect("another caller's");
+                    refused
+                })
+            },
+        ),
+        (
             "limits.streams_per_principal",
             of(|l| l.streams_per_principal = 1),
             |world| {
@@ -142,6 +202,25 @@ async fn too_much_of_anything_is_refused_by_its_name_and_told_when_to_come_back(
                         .await
                         .expect("another principal's");
                     refused
+                })
+            },
+        ),
+        (
+            "limits.streams_per_principal",
+            of(|l| l.streams_per_principal = 1),
+            |world| {
+                Box::pin(async move {
+                    let follow = |channel: Channel| async {
+                        let tail = v1::TailRecordsRequest {
+                            shard: "fleet".into(),
+                            from_sequence: 1,
+                            follow: true,
+                            ..Default::default()
+                        };
+                        AuditServiceClient::new(channel).tail_records(tail).await
+                    };
+                    let _first = follow(ann(world)).await.unwrap();
+                    follow(ann(world)).await.unwrap_err()
                 })
             },
         ),
@@ -218,10 +297,9 @@ async fn too_much_of_anything_is_refused_by_its_name_and_told_when_to_come_back(
         assert!(said.retry_after.is_some_and(|after| !after.is_zero()), "{name}");
         assert!(refused.message().contains(name), "{refused}");
         assert!(
-            world.rooms.metrics.ratelimit_rejections.get() >= 1 || name.ends_with("_total"),
+            world.rooms.metrics.ratelimit_rejections.get() >= 1 || name.starts_with("limits.request_bytes"),
             "{name}"
         );
-        drop(ann(&world));
     }
 }
 
@@ -347,6 +425,39 @@ async fn half_open_handshakes_are_dropped_and_keep_nobody_out() {
         assert!(said.is_empty());
     }
     regions(world.channel_as(ANN)).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_takes_no_turn_and_makes_room_for_the_next() {
+    let world = World::with_limits(of(|l| {
+        (l.handshakes, l.handshakes_per_address, l.handshake_ms) = (1, 1, 600_000);
+        l.connections_silent = 4;
+    }))
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    let ann = world.channel_as(ANN);
+    tokio::time::timeout(PATIENCE, regions(ann.clone()))
+        .await
+        .expect("they keep it out")
+        .unwrap();
+    // With the one that spoke there were five, so the first has left.
+    let first = silent[0].read_u8();
+    let closed = tokio::time::timeout(PATIENCE, first)
+        .await
+        .expect("it stays open");
+    assert!(closed.is_err());
+    for still in &silent[1..] {
+        let nothing = still.try_read(&mut [0]).unwrap_err();
+        assert_eq!(
+            nothing.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "it makes room for nobody"
+        );
+    }
+    regions(ann).await.unwrap();
 }
 
 #[tokio::test]

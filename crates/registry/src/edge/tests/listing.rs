@@ -40,9 +40,10 @@ async fn list(watch: &mut Streaming<v1::WatchResponse>) -> usize {
     }
 }
 
-async fn world() -> World {
+async fn world(listings: usize, listings_per_principal: usize) -> World {
     let limits = Limits {
-        listings: 1,
+        listings,
+        listings_per_principal,
         ..Limits::default()
     };
     let (world, _hand, _) = onboarding_in(World::with_limits(limits).await, "t-0").await;
@@ -58,7 +59,7 @@ async fn world() -> World {
 
 #[tokio::test]
 async fn many_who_list_at_once_all_get_their_turn() {
-    let world = world().await;
+    let world = world(1, 1).await;
     let channel = world.channel_as(ADMIN);
     let listing = (0..40).map(|_| async {
         let mut stream = watch(channel.clone()).await;
@@ -71,7 +72,7 @@ async fn many_who_list_at_once_all_get_their_turn() {
 
 #[tokio::test]
 async fn who_waits_for_a_turn_hears_that_the_node_lives_and_who_does_not_read_loses_it() {
-    let world = world().await;
+    let world = world(1, 1).await;
     let mut idle = watch(world.narrow_channel_as(ADMIN)).await;
     assert!(matches!(next(&mut idle).await, Event::Initial(_)));
 
@@ -94,4 +95,23 @@ async fn who_waits_for_a_turn_hears_that_the_node_lives_and_who_does_not_read_lo
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn one_principal_does_not_take_all_turns_and_another_lists_at_once() {
+    let world = world(2, 1).await;
+    let other = enrol(&world, v1::Role::Service, "ehr", &[]).await;
+    // It reads nothing more, and keeps its turn for a while; what comes behind it waits in its own line.
+    let mut idle = watch(world.narrow_channel_as(ADMIN)).await;
+    assert!(matches!(next(&mut idle).await, Event::Initial(_)));
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut more = watch(world.narrow_channel_as(ADMIN)).await;
+        assert!(matches!(next(&mut more).await, Event::Bookmark(_)));
+        waiting.push(more);
+    }
+    let mut quick = watch(other).await;
+    let first = next(&mut quick).await;
+    assert!(matches!(first, Event::Initial(_)), "it waits: {first:?}");
+    assert_eq!(list(&mut quick).await, TENANTS - 1);
 }

@@ -1,5 +1,6 @@
 //! The doors as callers meet them.
 
+mod bodies;
 mod copies;
 mod docs;
 mod hand;
@@ -8,7 +9,9 @@ mod life;
 mod limits;
 mod listing;
 mod metrics;
+mod pages;
 mod refusals;
+mod reserve;
 mod roll;
 mod secrets;
 mod slow;

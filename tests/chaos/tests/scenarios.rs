@@ -87,3 +87,13 @@ async fn no_file_handles() -> Result<()> {
 async fn second_process() -> Result<()> {
     scenarios::second_process::play().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clock_alone() -> Result<()> {
+    scenarios::clock_alone::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn request_forgotten() -> Result<()> {
+    scenarios::request_forgotten::play().await
+}

@@ -45,6 +45,8 @@ pub enum Fault {
     StallDisk(Who),
     NoHandles(Who),
     Clock(Who, clock::Jump),
+    /// One node's clock is wrong, and everybody else's is right.
+    ClockAlone(Who, clock::Jump),
     Replace(Who),
     RollingRestart,
     RotateCertificates,
@@ -71,7 +73,11 @@ pub const PLAIN: [Fault; 16] = [
 ];
 
 /// The rest, for a world that has what they need.
-pub const FURTHER: [Fault; 19] = [
+pub const FURTHER: [Fault; 23] = [
+    Fault::ClockAlone(Leader, clock::Jump::Ahead),
+    Fault::ClockAlone(Leader, clock::Jump::Back),
+    Fault::ClockAlone(Follower, clock::Jump::Ahead),
+    Fault::ClockAlone(Follower, clock::Jump::Back),
     Fault::Cut(Follower),
     Fault::HearsNobody(Follower),
     Fault::ReachesNobody(Follower),
@@ -111,6 +117,7 @@ pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<b
         Fault::FillDisk(who) => return disk::strike(world, who, long).await,
         Fault::StallDisk(who) => disk_stall::strike(world, who, long).await?,
         Fault::NoHandles(who) => handles::strike(world, who, long).await?,
+        Fault::ClockAlone(who, jump) => return clock::alone(world, who, jump, long).await,
         Fault::Clock(who, jump) => return clock::strike(world, who, jump, long).await,
         Fault::Replace(who) => return membership::replace(world, who).await,
         Fault::RollingRestart => restart::rolling(&world.fleet).await?,

@@ -3,6 +3,7 @@
 
 pub mod bridge;
 pub mod certificates_rotate;
+pub mod clock_alone;
 pub mod clock_jumps;
 pub mod disk_stall;
 pub mod flapping;
@@ -16,6 +17,7 @@ pub mod no_file_handles;
 pub mod one_way;
 pub mod remove_leader;
 pub mod replace_all_nodes_one_by_one;
+pub mod request_forgotten;
 pub mod rolling_restart;
 pub mod second_process;
 

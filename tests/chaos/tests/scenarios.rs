@@ -39,6 +39,11 @@ async fn half_open() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_lost() -> Result<()> {
+    scenarios::host_lost::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_majority_then_all() -> Result<()> {
     scenarios::kill_majority_then_all::play().await
 }

@@ -13,6 +13,7 @@ pub mod kill;
 pub mod leader_killed;
 pub mod links;
 pub mod membership;
+pub mod packets;
 pub mod partition;
 pub mod pause;
 pub mod restart;
@@ -39,6 +40,10 @@ pub enum Fault {
     Flap(Who),
     SlowEverybody,
     StutterEverybody,
+    /// Some packets of every link, by the kernel.
+    LosePackets,
+    /// Every packet to a node and from it, and the node with them.
+    LoseHost(Who),
     HalfOpen(Who),
     Freeze(Who),
     FillDisk(Who),
@@ -73,11 +78,14 @@ pub const PLAIN: [Fault; 16] = [
 ];
 
 /// The rest, for a world that has what they need.
-pub const FURTHER: [Fault; 23] = [
+pub const FURTHER: [Fault; 26] = [
     Fault::ClockAlone(Leader, clock::Jump::Ahead),
     Fault::ClockAlone(Leader, clock::Jump::Back),
     Fault::ClockAlone(Follower, clock::Jump::Ahead),
     Fault::ClockAlone(Follower, clock::Jump::Back),
+    Fault::LosePackets,
+    Fault::LoseHost(Leader),
+    Fault::LoseHost(Follower),
     Fault::Cut(Follower),
     Fault::HearsNobody(Follower),
     Fault::ReachesNobody(Follower),
@@ -112,6 +120,8 @@ pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<b
         Fault::Flap(who) => partition::flap(world, who, long).await?,
         Fault::SlowEverybody => links::slow(world, long).await,
         Fault::StutterEverybody => links::stutter(world, long).await,
+        Fault::LosePackets => return packets::some(world, long).await,
+        Fault::LoseHost(who) => return packets::host(world, who, long).await,
         Fault::HalfOpen(who) => links::half_open(world, who, long).await?,
         Fault::Freeze(who) => links::freeze(world, who, long).await?,
         Fault::FillDisk(who) => return disk::strike(world, who, long).await,

@@ -9,6 +9,7 @@ pub mod disk_stall;
 pub mod flapping;
 pub mod full_stop_and_power_cut;
 pub mod half_open;
+pub mod host_lost;
 pub mod hot_key;
 pub mod kill_majority_then_all;
 pub mod lossy;

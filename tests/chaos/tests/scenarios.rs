@@ -99,6 +99,26 @@ async fn clock_alone() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_memory() -> Result<()> {
+    scenarios::out_of_memory::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_only_disk() -> Result<()> {
+    scenarios::read_only_disk::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_forgotten() -> Result<()> {
     scenarios::request_forgotten::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_node() -> Result<()> {
+    scenarios::slow_node::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshot_taken_in_slowly() -> Result<()> {
+    scenarios::snapshot_taken_in_slowly::play().await
 }

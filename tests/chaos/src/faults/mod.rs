@@ -13,10 +13,13 @@ pub mod kill;
 pub mod leader_killed;
 pub mod links;
 pub mod membership;
+pub mod memory;
 pub mod packets;
 pub mod partition;
 pub mod pause;
+pub mod read_only;
 pub mod restart;
+pub mod slow;
 
 use std::time::Duration;
 
@@ -52,6 +55,8 @@ pub enum Fault {
     Clock(Who, clock::Jump),
     /// One node's clock is wrong, and everybody else's is right.
     ClockAlone(Who, clock::Jump),
+    /// A node gets a tenth of the time that it wants.
+    Slow(Who),
     Replace(Who),
     RollingRestart,
     RotateCertificates,
@@ -78,7 +83,9 @@ pub const PLAIN: [Fault; 16] = [
 ];
 
 /// The rest, for a world that has what they need.
-pub const FURTHER: [Fault; 26] = [
+pub const FURTHER: [Fault; 28] = [
+    Fault::Slow(Leader),
+    Fault::Slow(Follower),
     Fault::ClockAlone(Leader, clock::Jump::Ahead),
     Fault::ClockAlone(Leader, clock::Jump::Back),
     Fault::ClockAlone(Follower, clock::Jump::Ahead),
@@ -127,6 +134,7 @@ pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<b
         Fault::FillDisk(who) => return disk::strike(world, who, long).await,
         Fault::StallDisk(who) => disk_stall::strike(world, who, long).await?,
         Fault::NoHandles(who) => handles::strike(world, who, long).await?,
+        Fault::Slow(who) => slow::strike(world, who, long).await?,
         Fault::ClockAlone(who, jump) => return clock::alone(world, who, jump, long).await,
         Fault::Clock(who, jump) => return clock::strike(world, who, jump, long).await,
         Fault::Replace(who) => return membership::replace(world, who).await,

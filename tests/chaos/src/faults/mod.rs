@@ -32,6 +32,8 @@ use crate::world::World;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Kill(kill::Crowd),
+    /// Everybody, and whoever led comes back with the one that knows the least.
+    RiseWithoutWitness,
     Pause(Who),
     /// From the other nodes, both ways; clients still reach it.
     Cut(Who),
@@ -83,7 +85,7 @@ pub const PLAIN: [Fault; 16] = [
 ];
 
 /// The rest, for a world that has what they need.
-pub const FURTHER: [Fault; 28] = [
+pub const FURTHER: [Fault; 29] = [
     Fault::Slow(Leader),
     Fault::Slow(Follower),
     Fault::ClockAlone(Leader, clock::Jump::Ahead),
@@ -93,6 +95,7 @@ pub const FURTHER: [Fault; 28] = [
     Fault::LosePackets,
     Fault::LoseHost(Leader),
     Fault::LoseHost(Follower),
+    Fault::RiseWithoutWitness,
     Fault::Cut(Follower),
     Fault::HearsNobody(Follower),
     Fault::ReachesNobody(Follower),
@@ -118,6 +121,7 @@ pub const FURTHER: [Fault; 28] = [
 pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<bool> {
     match fault {
         Fault::Kill(crowd) => kill::strike(world, crowd, long).await?,
+        Fault::RiseWithoutWitness => kill::all_to_rise_without_a_witness(world, long).await?,
         Fault::Pause(who) => pause::strike(world, who, long).await?,
         Fault::Cut(who) => partition::cut(world, who, long).await?,
         Fault::Isolate(who) => partition::isolate(world, who, long).await?,

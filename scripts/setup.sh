@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine ready to build and run Reeve: installs missing Debian packages if it may, names them if it may not.
 #   scripts/setup.sh demo     to build and run
-#   scripts/setup.sh test     and to measure coverage, trace system calls and set clocks
+#   scripts/setup.sh test     and to measure coverage, trace system calls, set clocks and lose packets
 #   scripts/setup.sh ci       and to lint the proto files
 #   scripts/setup.sh bench    to build and to measure beside etcd (scripts/etcd.sh fetches that one)
 # Says nothing and changes nothing when all is there.
@@ -46,6 +46,7 @@ fi
 if [ "$purpose" = test ] || [ "$purpose" = ci ]; then
     "$(dirname "$0")/llvm.sh" cov >/dev/null 2>&1 || missing+=("llvm-$llvm")
     command -v strace >/dev/null || missing+=(strace)
+    command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=(nftables)
     compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null || missing+=(libfaketime)
 fi
 if [ "$purpose" = ci ]; then

@@ -97,6 +97,33 @@ struct Bootstrap<'a> {
     node_id: u64,
     api_address: &'a str,
     peer_address: &'a str,
+    /// Over all of it: a cluster that is founded on a flipped bit would be another one than was asked for.
+    crc32c: u32,
+}
+
+impl Bootstrap<'_> {
+    /// As the registry reads it: each field and each region's two names, a zero byte behind each.
+    fn sum(&self) -> u32 {
+        let node = self.node_id.to_string();
+        let fields = [
+            self.cluster,
+            self.cluster_id,
+            self.root_ca_pem,
+            self.issuing_chain_pem,
+            self.issuing_key_pem,
+            &self.admin,
+            &node,
+            self.api_address,
+            self.peer_address,
+        ];
+        let regions = self
+            .regions
+            .iter()
+            .flat_map(|r| [r.name.as_str(), r.display_name.as_str()]);
+        fields.into_iter().chain(regions).fold(0, |sum, field| {
+            crc32c::crc32c_append(crc32c::crc32c_append(sum, field.as_bytes()), &[0])
+        })
+    }
 }
 
 const FIRST_NODE: u64 = 1;
@@ -129,7 +156,7 @@ pub fn cluster_init(options: &InitOptions) -> Result<Founded> {
     let admin_files = IdentityFiles::admin(dir);
     certify(&issuer, &admin, &Usage::Client, &admin_files, &root.cert_pem)?;
 
-    let bootstrap = Bootstrap {
+    let mut bootstrap = Bootstrap {
         cluster: &options.cluster,
         cluster_id: &cluster_id,
         root_ca_pem: &root.cert_pem,
@@ -140,7 +167,9 @@ pub fn cluster_init(options: &InitOptions) -> Result<Founded> {
         node_id: FIRST_NODE,
         api_address: &options.advertise.api,
         peer_address: &options.advertise.peer,
+        crc32c: 0,
     };
+    bootstrap.crc32c = bootstrap.sum();
     let text = Zeroizing::new(serde_json::to_string_pretty(&bootstrap)?);
     os::write_secret(&config.data_dir.join("bootstrap.json"), &text)?;
     let config = config.write(&node_dir.join("registry.toml"))?;

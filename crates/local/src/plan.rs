@@ -14,7 +14,7 @@ use crate::{os, ports};
 const FILE: &str = "fleet.json";
 /// More than a machine would hold; a mistyped number is refused before it forks.
 const NODES_MAX: u64 = 7;
-const PORTS_PATIENCE: Duration = Duration::from_secs(5);
+const PORTS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// All ports of a fleet, by party.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use crate::os::Seen;
 use crate::ready;
 
 /// How long a process may take to leave after SIGTERM; then it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const LOG_LINES_SHOWN: usize = 12;
 
 /// A program with its arguments, started again and again under one name.

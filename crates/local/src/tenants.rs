@@ -10,11 +10,13 @@ use reeve_client::v1::{
     Claim, CreateTenantRequest, Operation, RegionPolicy, SchemaPolicy, WatchOperationRequest, claim,
 };
 use reeve_client::{Fleet, Resolution, Selector};
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::ready::until;
 
-const HEARD_PATIENCE: Duration = Duration::from_secs(20);
+const HEARD_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a registry honours: on a slow machine a leader may have to be found first.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 /// A stream that says nothing for so long is opened anew, perhaps at another node.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -44,6 +46,8 @@ pub fn order(slug: &str, domain: &str, region: &str, channel: &str) -> CreateTen
 /// Sends an order and gives back the operation that carries it out.
 pub async fn create(api: &Api, order: CreateTenantRequest) -> Result<Operation> {
     let slug = order.slug.clone();
+    let mut order = Request::new(order);
+    order.set_timeout(WRITE_PATIENCE);
     let answer = api
         .tenants()
         .create_tenant(order)

@@ -19,7 +19,7 @@ async fn three_nodes_live_through_what_is_done_to_them() -> Result<()> {
     fleet.hops().set_around(&format!("n{second}"), Mode::Cut);
     let others = fleet.nodes().iter().filter(|node| node.id() != second);
     for node in others {
-        reeve_local::until("another leader", std::time::Duration::from_secs(20), async || {
+        reeve_local::until("another leader", std::time::Duration::from_secs(60), async || {
             let level = reeve_client::v1::read_level::Level::Stale(Default::default());
             let read = Some(reeve_client::v1::ReadLevel { level: Some(level) });
             let asked = reeve_client::v1::GetClusterRequest { read };

@@ -39,6 +39,34 @@ pub struct Bootstrap {
     pub node_id: u64,
     pub api_address: String,
     pub peer_address: String,
+    /// Over all of it. Programs of before wrote none.
+    #[serde(default)]
+    crc32c: Option<u32>,
+}
+
+impl Bootstrap {
+    /// As init writes it: each field and each region's two names, a zero byte behind each.
+    fn sum(&self) -> u32 {
+        let node = self.node_id.to_string();
+        let fields = [
+            self.cluster.as_str(),
+            &self.cluster_id,
+            &self.root_ca_pem,
+            &self.issuing_chain_pem,
+            &self.issuing_key_pem,
+            &self.admin,
+            &node,
+            &self.api_address,
+            &self.peer_address,
+        ];
+        let regions = self
+            .regions
+            .iter()
+            .flat_map(|r| [r.name.as_str(), r.display_name.as_str()]);
+        fields.into_iter().chain(regions).fold(0, |sum, field| {
+            crc32c::crc32c_append(crc32c::crc32c_append(sum, field.as_bytes()), &[0])
+        })
+    }
 }
 
 /// Text that is wiped when dropped.
@@ -67,9 +95,16 @@ pub fn read(data_dir: &Path) -> anyhow::Result<Option<Bootstrap>> {
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = Zeroizing::new(text);
-    serde_json::from_str(&text)
-        .map(Some)
-        .with_context(|| format!("{} is not what init writes", path.display()))
+    let read: Bootstrap =
+        serde_json::from_str(&text).with_context(|| format!("{} is not what init writes", path.display()))?;
+    if read.crc32c.is_some_and(|sum| sum != read.sum()) {
+        bail!(
+            "{} is damaged: its fields have another sum than it says; make the cluster anew, or bring this file from \
+             where it was made",
+            path.display()
+        );
+    }
+    Ok(Some(read))
 }
 
 /// Founds the cluster, then wipes the file: the issuing key lies sealed in State from now on.
@@ -132,4 +167,42 @@ fn command(root: &dyn KeyProvider, from: Bootstrap) -> anyhow::Result<Found> {
         api_address: from.api_address,
         peer_address: from.peer_address,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(sum: &str) -> String {
+        format!(
+            "{{\n  \"cluster\": \"hospital\",\n  \"cluster_id\": \"c1\",\n  \"root_ca_pem\": \"R\\nR\",\n  \
+             \"issuing_chain_pem\": \"C\",\n  \"issuing_key_pem\": \"K\",\n  \"admin\": \"spiffe://hospital/person/ann\",\n  \
+             \"regions\": [\n    {{\n      \"name\": \"vn\",\n      \"display_name\": \"VN\"\n    }}\n  ],\n  \
+             \"node_id\": 1,\n  \"api_address\": \"10.0.0.1:7100\",\n  \"peer_address\": \"10.0.0.1:7101\"{sum}\n}}"
+        )
+    }
+
+    #[test]
+    fn each_bit_of_what_a_cluster_begins_with_is_missed_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = path(folder.path());
+        std::fs::write(&file, text("")).unwrap();
+        // As programs of before wrote it.
+        let sum = read(folder.path()).unwrap().unwrap().sum();
+        let whole = text(&format!(",\n  \"crc32c\": {sum}")).into_bytes();
+        std::fs::write(&file, &whole).unwrap();
+        assert_eq!(read(folder.path()).unwrap().unwrap().crc32c, Some(sum));
+        for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut odd = whole.clone();
+            odd[at] ^= 1 << bit;
+            std::fs::write(&file, odd).unwrap();
+            match read(folder.path()) {
+                Ok(read) => assert_eq!(read.unwrap().sum(), sum, "byte {at} bit {bit}: it was believed"),
+                Err(error) => assert!(
+                    format!("{error:#}").contains("bootstrap.json"),
+                    "byte {at} bit {bit}: {error:#}"
+                ),
+            }
+        }
+    }
 }

@@ -128,8 +128,10 @@ fn node_id(config: &Config) -> anyhow::Result<u64> {
                 Ok(id)
             }
             false => bail!(
-                "node_id: the configuration says {set}, joining gave {id} ({} says so); set it to 0",
-                join::id_path(&config.data_dir).display()
+                "node_id: the configuration says {set}, joining gave {id} ({} says so, and {} holds no such id); \
+                 set it to 0",
+                join::id_path(&config.data_dir).display(),
+                rejoin::FORMER
             ),
         },
         (set, _) => Ok(set),

@@ -24,7 +24,7 @@ use crate::{files, join};
 /// What was begun and has not ended.
 const NOTE: &str = "rejoin.json";
 /// Which ids this node had before.
-const FORMER: &str = "former_ids.json";
+pub const FORMER: &str = "former_ids.json";
 const QUARANTINE: &str = "quarantine-";
 /// It holds room and nothing else.
 const BALLAST: &str = "ballast";
@@ -38,11 +38,24 @@ struct Note {
     /// The new id, once it is known. Only an id that stands here was given to this rejoin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     joined: Option<u64>,
+    /// Over all of it: whoever is told to remove the old id must be told the right one. Programs of before wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32c: Option<u32>,
 }
 
 impl Note {
+    fn sum(&self) -> u32 {
+        let said = format!("{:?}/{}/{:?}/{:?}", self.was, self.quarantine, self.former, self.joined);
+        crc32c::crc32c(said.as_bytes())
+    }
+
     fn write(&self, data_dir: &Path) -> anyhow::Result<()> {
-        Ok(files::write(&data_dir.join(NOTE), &serde_json::to_vec(self)?)?)
+        let crc32c = Some(self.sum());
+        let whole = Note {
+            crc32c,
+            ..self.clone()
+        };
+        Ok(files::write(&data_dir.join(NOTE), &serde_json::to_vec(&whole)?)?)
     }
 
     /// Takes a new id. A token that was spent on a request is answered as it was the first time, so an old request
@@ -141,9 +154,12 @@ fn read_note(data_dir: &Path) -> anyhow::Result<Option<Note>> {
     if !path.exists() {
         return Ok(None);
     }
-    serde_json::from_slice(&fs::read(&path)?)
-        .map(Some)
-        .with_context(|| format!("{} is damaged; remove it and run `rejoin` again", path.display()))
+    let told = || format!("{} is damaged; remove it and run `rejoin` again", path.display());
+    let note: Note = serde_json::from_slice(&fs::read(&path)?).with_context(told)?;
+    if note.crc32c.is_some_and(|sum| sum != note.sum()) {
+        bail!(told());
+    }
+    Ok(Some(note))
 }
 
 /// Writes down what is about to happen.
@@ -155,6 +171,7 @@ fn begin(config: &Config) -> anyhow::Result<Note> {
         quarantine: format!("{QUARANTINE}{}", since.unwrap_or_default().as_secs()),
         former: former(data_dir).unwrap_or_default(),
         joined: None,
+        crc32c: None,
     };
     let aside = data_dir.join(&note.quarantine);
     files::make_private(&aside).with_context(|| format!("cannot make {}", aside.display()))?;
@@ -302,6 +319,40 @@ mod tests {
         let aside = config.data_dir.join(note.quarantine);
         assert_eq!(names(&aside), set(&["identity.crt"]));
         assert_eq!(open_to_others(&aside), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_bit_of_what_was_begun_is_missed_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut note = Note {
+            was: Some(3),
+            quarantine: "quarantine-1764000000".to_owned(),
+            former: [1, 2].into(),
+            joined: Some(4),
+            crc32c: None,
+        };
+        let file = folder.path().join(NOTE);
+        fs::write(&file, serde_json::to_vec(&note).unwrap()).unwrap();
+        // As programs of before wrote it.
+        assert_eq!(read_note(folder.path()).unwrap().unwrap().was, Some(3));
+        note.crc32c = Some(note.sum());
+        let whole = serde_json::to_vec(&note).unwrap();
+        for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut odd = whole.clone();
+            odd[at] ^= 1 << bit;
+            fs::write(&file, odd).unwrap();
+            match read_note(folder.path()) {
+                Ok(read) => assert_eq!(
+                    read.unwrap().sum(),
+                    note.sum(),
+                    "byte {at} bit {bit}: it was believed"
+                ),
+                Err(error) => assert!(
+                    format!("{error:#}").contains(NOTE),
+                    "byte {at} bit {bit}: {error:#}"
+                ),
+            }
+        }
     }
 
     #[test]

@@ -11,9 +11,11 @@
 //! registers ─► linear   clients of a few values, and whether some order explains what they were told
 //! release ◄─ steady     nodes of two releases, and clients that forgive nothing
 //! invariants                observe(fleet) ─► judge(history, observed): one file per promise
+//! broken                    what a promise says that did not hold, unlike a play that could not be played
 //! ```
 //! Each promise lists mutants: ways to break what it reads. A promise that does not notice one is no promise.
 
+pub mod broken;
 pub mod callers;
 pub mod cluster;
 pub mod faults;

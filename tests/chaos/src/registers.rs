@@ -9,15 +9,18 @@ use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use reeve_client::Api;
-use reeve_local::{Fleet, hand, tenants};
+use reeve_client::v1::Tenant;
+use reeve_local::{Fleet, hand, tenants, until};
 use tokio::task::JoinSet;
 
 use crate::linear::Event;
 use crate::linear::register::{Op, Said};
-use crate::player::{Client, note, now, read, value};
+use crate::player::{Client, note, read, value};
 
 const REGION: &str = "vn";
 const ONBOARD_PATIENCE: Duration = Duration::from_secs(60);
+/// For the reads that a history begins and ends with.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How old a glance may be before it must be flagged.
 pub const GLANCE_MAX: Duration = Duration::from_millis(500);
 
@@ -76,7 +79,7 @@ impl Registers {
         (self.seen, self.glances, self.began) = (Arc::default(), Arc::default(), Instant::now());
         self.meet(fleet);
         for id in &self.ids {
-            let tenant = read(fleet.api(), id).await?;
+            let tenant = insist(fleet, id).await?.1;
             let said = Some(Said::Done {
                 revision: tenant.mod_revision,
             });
@@ -101,6 +104,12 @@ impl Registers {
     /// From here on the clients ask the nodes that are there now.
     pub fn meet(&self, fleet: &Fleet) {
         *self.doors.lock() = fleet.nodes().iter().map(|node| node.api()).collect();
+    }
+
+    /// How many answers were heard so far.
+    pub fn heard(&self) -> usize {
+        let seen = self.seen.lock();
+        seen.iter().filter(|event| event.said().is_some()).count()
     }
 
     /// What was read from the nodes' own memories so far.
@@ -135,8 +144,8 @@ impl Registers {
     /// Reads each register once more, and gives everything that was seen.
     pub async fn end(&self, fleet: &Fleet) -> Result<Vec<Seen>> {
         for id in &self.ids {
-            let asked_ns = now(self.began);
-            let tenant = read(fleet.api(), id).await.map_err(anyhow::Error::new)?;
+            let (asked, tenant) = insist(fleet, id).await?;
+            let asked_ns = (asked - self.began).as_nanos() as u64;
             note(
                 &self.seen,
                 self.began,
@@ -149,4 +158,13 @@ impl Registers {
         }
         Ok(self.seen.lock().clone())
     }
+}
+
+/// Reads a register until somebody answers: when that was asked, and what it holds.
+async fn insist(fleet: &Fleet, id: &str) -> Result<(Instant, Tenant)> {
+    until("an answer of the registry", PATIENCE, async || {
+        let asked = Instant::now();
+        Ok(Some((asked, read(fleet.api(), id).await?)))
+    })
+    .await
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rand::Rng;
+use reeve_local::until;
 
+use crate::broken::Broken;
 use crate::faults::{Fault, strike};
 use crate::invariants::{nodes_agree, revisions_name_one_change, views_say_their_age};
 use crate::linear::register::Register;
@@ -19,6 +21,9 @@ const CLIENTS: usize = 12;
 /// How long a fault lasts: longer than an election, and shorter than a client's patience.
 const HURT_MS: std::ops::Range<u64> = 300..1_800;
 const BETWEEN: Duration = Duration::from_millis(700);
+/// Fewer answers would show little. A slow machine gets the time that it takes.
+const HEARD_MIN: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the clients of a play saw.
 pub struct Played {
@@ -32,15 +37,17 @@ impl Played {
         self.seen.iter().filter(|event| event.said().is_some()).count()
     }
 
-    /// Fails when no order explains what was seen, or an answer says of itself what is not so.
+    /// Fails when no order explains what was seen, or an answer says of itself what is not so: a promise is broken.
+    /// A history that nobody can judge breaks none, and fails as well.
     pub fn judge(&self) -> Result<()> {
         match check::<Register>(&self.seen) {
             Verdict::Linearizable => {}
-            Verdict::Not(found) => bail!("{found}"),
+            Verdict::Not(found) => return Err(Broken(found.to_string()).into()),
             Verdict::Undecided { key } => bail!("{key}: too much is unknown to decide"),
         }
-        revisions_name_one_change::judge(&self.seen)?;
-        views_say_their_age::judge(&self.seen, &self.glances)
+        revisions_name_one_change::judge(&self.seen)
+            .and_then(|()| views_say_their_age::judge(&self.seen, &self.glances))
+            .map_err(Broken::found)
     }
 }
 
@@ -84,6 +91,20 @@ pub async fn play_while(
     seed: u64,
     story: impl AsyncFnOnce(&mut World, &Registers) -> Result<()>,
 ) -> Result<Played> {
+    let played = tell(world, registers, seed, story).await;
+    // Whoever was stopped for its State is missed by all the rest: that is then the cause.
+    played.map_err(|error| match nodes_agree::strayed(&world.fleet) {
+        Some(found) => found.context(format!("{error:#}")),
+        None => error,
+    })
+}
+
+async fn tell(
+    world: &mut World,
+    registers: &mut Registers,
+    seed: u64,
+    story: impl AsyncFnOnce(&mut World, &Registers) -> Result<()>,
+) -> Result<Played> {
     registers.begin(&world.fleet).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut players = registers.play(CLIENTS, seed, &stop);
@@ -93,6 +114,10 @@ pub async fn play_while(
     registers.meet(&world.fleet);
     // Whoever plays now must be served by every node that there is.
     tokio::time::sleep(BETWEEN).await;
+    until("enough answers", PATIENCE, async || {
+        Ok((registers.heard() >= HEARD_MIN).then_some(()))
+    })
+    .await?;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = players.join_next().await {
         ended?;

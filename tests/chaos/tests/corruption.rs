@@ -272,6 +272,47 @@ async fn a_damaged_snapshot_is_set_aside_before_it_is_needed_and_when_it_is() ->
     fleet.shutdown().await
 }
 
+/// The files whose every bit decides who a node is: a start on a flipped one names it, or nothing is changed by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_of_who_a_node_is_is_told_with_its_file() -> Result<()> {
+    let fleet = registry().nodes(2).start().await?;
+    let node = fleet.node(2)?;
+    node.stop().await?;
+    let file = node.data_dir().join("node_id");
+    let whole = std::fs::read(&file)?;
+    ensure!(whole == b"2", "{whole:?}");
+    for bit in 0..8 {
+        std::fs::write(&file, [whole[0] ^ (1 << bit)])?;
+        let started = run(&fleet, 2, &["run"]).await?;
+        let why = said(&started);
+        ensure!(
+            !started.status.success() && why.contains("node_id"),
+            "bit {bit}: {why}"
+        );
+    }
+    std::fs::write(&file, whole)?;
+
+    // Its configuration says the id that it had before it came back as a new one.
+    let former = node.data_dir().join("former_ids.json");
+    std::fs::write(&former, "[7]")?;
+    let had_seven = ["--set", "node_id=7", "run"];
+    for (at, bit) in (0..3).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut odd = *b"[7]";
+        odd[at] ^= 1 << bit;
+        std::fs::write(&former, odd)?;
+        let started = run(&fleet, 2, &had_seven).await?;
+        let why = said(&started);
+        ensure!(
+            !started.status.success() && why.contains("former_ids.json"),
+            "byte {at} bit {bit}: {why}"
+        );
+    }
+    std::fs::remove_file(&former)?;
+    node.start()?;
+    fleet.wait_whole().await?;
+    fleet.shutdown().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_another_cluster_and_a_second_process_are_turned_away() -> Result<()> {
     let fleet = registry().nodes(1).start().await?;

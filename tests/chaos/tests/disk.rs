@@ -10,8 +10,12 @@ use reeve_chaos::trace::{self, Call, Micros, Trace};
 use reeve_client::v1::Role;
 use reeve_local::{Builder, Fleet, Node, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const WRITES: usize = 40;
+/// A disk that takes its time: whoever does not wait for it is far ahead.
+const SLOW: Duration = Duration::from_millis(20);
+/// So slow that an answer which does not wait comes first on any machine.
+const STANDSTILL: Duration = Duration::from_secs(2);
 /// How a node ends when it may not go on.
 const FATAL: i32 = 70;
 
@@ -28,7 +32,7 @@ async fn write(fleet: &Fleet, name: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_leaves_before_a_majority_has_flushed() -> Result<()> {
     let fleet = registry().start().await?;
-    let early = early_answers(&fleet).await?;
+    let early = early_answers(&fleet, WRITES, SLOW).await?;
     ensure!(early == 0, "{early} of {WRITES} answers were early");
     fleet.shutdown().await
 }
@@ -39,21 +43,24 @@ async fn a_node_that_answers_before_its_flush_is_found() -> Result<()> {
         .node_env("REEVE_MUTANT", "answer_before_flush")
         .start()
         .await?;
-    ensure!(early_answers(&fleet).await? > 0, "the mutant was not noticed");
+    ensure!(
+        early_answers(&fleet, 2, STANDSTILL).await? > 0,
+        "the mutant was not noticed"
+    );
     fleet.shutdown().await
 }
 
 /// Writes one after the other and says how many were answered before two nodes had written and flushed their log.
-async fn early_answers(fleet: &Fleet) -> Result<usize> {
-    // A disk that takes its time: whoever does not wait for it is far ahead.
-    let slow = ["-e", "inject=fdatasync:delay_enter=20000"];
+async fn early_answers(fleet: &Fleet, writes: usize, flush: Duration) -> Result<usize> {
+    let fault = format!("inject=fdatasync:delay_enter={}", flush.as_micros());
+    let slow = ["-e", fault.as_str()];
     let attach = |node: &std::sync::Arc<Node>| {
         let pid = node.pid().unwrap_or_default();
         Trace::attach(pid, "write,writev,fdatasync", &slow)
     };
     let traces = fleet.nodes().iter().map(attach).collect::<Result<Vec<_>>>()?;
     let mut answered: Vec<(Micros, Micros)> = Vec::new();
-    for n in 0..WRITES {
+    for n in 0..writes {
         let sent = trace::now();
         write(fleet, &format!("w-{n}")).await?;
         answered.push((sent, trace::now()));

@@ -10,7 +10,7 @@ use reeve_client::v1::watch_response::Event;
 use reeve_client::v1::{
     GetClusterRequest, ResumeTenantRequest, SuspendTenantRequest, WatchRequest, WatchResponse,
 };
-use reeve_client::{Api, request_id};
+use reeve_client::{Api, Error, request_id};
 use reeve_local::{Fleet, hand, tenants};
 use reeve_proto::identity::{Expect, Tuning, channel, connector};
 use tonic::Streaming;
@@ -19,15 +19,14 @@ use tonic::transport::Channel;
 const CONNECTIONS: usize = 100;
 const STREAMS_EACH: usize = 100;
 const CHANGES: usize = 4;
-/// A connection that is refused for the moment is dialled again.
-const TRIES_MAX: usize = 20;
+/// A connection that is refused for the moment is dialled again after this.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What one watcher may cost the node.
 const BYTES_EACH_MAX: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(240);
 
 async fn open(channel: Channel, after_revision: u64) -> Result<Streaming<WatchResponse>> {
-    let mut last = None;
-    for _ in 0..TRIES_MAX {
+    loop {
         let request = WatchRequest {
             after_revision,
             bookmark_interval: Duration::from_secs(10).try_into().ok(),
@@ -35,10 +34,10 @@ async fn open(channel: Channel, after_revision: u64) -> Result<Streaming<WatchRe
         };
         match ResolverServiceClient::new(channel.clone()).watch(request).await {
             Ok(opened) => return Ok(opened.into_inner()),
-            Err(status) => last = Some(status),
+            Err(status) if Error::from(status.clone()).is_transient() => tokio::time::sleep(PAUSE).await,
+            Err(status) => return Err(status.into()),
         }
     }
-    Err(last.context("never tried")?.into())
 }
 
 /// Suspends or resumes the tenant; the revision of it.

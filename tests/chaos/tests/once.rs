@@ -18,9 +18,10 @@ const FAULTS: [Fault; 3] = [
     Fault::Isolate(Who::Leader),
 ];
 const HURT: Duration = Duration::from_millis(900);
-/// So short that many an answer is not waited for.
+/// So short that many an answer is not waited for; each try waits a little longer, so that a slow machine ends as well.
 const IMPATIENCE: Duration = Duration::from_millis(40);
-const PATIENCE: Duration = Duration::from_secs(30);
+const MORE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks a node after the other until one answers, and once more after that: the answer must be a yes each time.
 async fn create(doors: &[Api], name: &str) -> Result<()> {
@@ -33,9 +34,11 @@ async fn create(doors: &[Api], name: &str) -> Result<()> {
     };
     let mut yes = 0;
     let asking = async {
+        let mut impatience = IMPATIENCE;
         for api in doors.iter().cycle() {
             let mut request = Request::new(order.clone());
-            request.set_timeout(IMPATIENCE);
+            request.set_timeout(impatience);
+            impatience += MORE;
             match api.groups().create_region(request).await {
                 Ok(_) => yes += 1,
                 Err(status) if status.code() == Code::AlreadyExists => {

@@ -9,7 +9,9 @@ use reeve_local::{Fleet, Mode, Node, hand, tenants, until};
 use tonic::{Code, Request, Status};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const ASK_PATIENCE: Duration = Duration::from_secs(2);
+/// What needs the others is given up soon; what a node can say alone comes on a slow machine, too.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
+const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 
 fn levels(revision: u64) -> [Level; 4] {
     [
@@ -18,6 +20,13 @@ fn levels(revision: u64) -> [Level; 4] {
         Level::Bounded(Default::default()),
         Level::Linearizable(Default::default()),
     ]
+}
+
+fn patience(level: Level) -> Duration {
+    match level {
+        Level::Linearizable(_) | Level::AtLeastRevision(_) => OTHERS_PATIENCE,
+        _ => ALONE_PATIENCE,
+    }
 }
 
 async fn resolve(node: &Node, level: Level) -> Result<Freshness, Status> {
@@ -29,7 +38,7 @@ async fn resolve(node: &Node, level: Level) -> Result<Freshness, Status> {
         read: Some(ReadLevel { level: Some(level) }),
         ..Default::default()
     });
-    request.set_timeout(ASK_PATIENCE);
+    request.set_timeout(patience(level));
     let answer = node.api().resolver().resolve(request).await?.into_inner();
     Ok(answer.freshness.unwrap_or_default())
 }
@@ -38,7 +47,7 @@ async fn look(node: &Node, level: Level) -> Result<Freshness, Status> {
     let mut request = Request::new(GetClusterRequest {
         read: Some(ReadLevel { level: Some(level) }),
     });
-    request.set_timeout(ASK_PATIENCE);
+    request.set_timeout(patience(level));
     let answer = node.api().cluster().get_cluster(request).await?.into_inner();
     Ok(answer.freshness.unwrap_or_default())
 }

@@ -39,6 +39,11 @@ async fn half_open() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_lost() -> Result<()> {
+    scenarios::host_lost::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_majority_then_all() -> Result<()> {
     scenarios::kill_majority_then_all::play().await
 }
@@ -86,4 +91,34 @@ async fn no_file_handles() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_process() -> Result<()> {
     scenarios::second_process::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clock_alone() -> Result<()> {
+    scenarios::clock_alone::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_memory() -> Result<()> {
+    scenarios::out_of_memory::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_only_disk() -> Result<()> {
+    scenarios::read_only_disk::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn request_forgotten() -> Result<()> {
+    scenarios::request_forgotten::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_node() -> Result<()> {
+    scenarios::slow_node::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshot_taken_in_slowly() -> Result<()> {
+    scenarios::snapshot_taken_in_slowly::play().await
 }

@@ -16,6 +16,7 @@ use reeve_client::v1::read_level::Level;
 use reeve_client::v1::{CreateJoinTokenRequest, GetClusterRequest, ReadLevel, Role};
 use reeve_client::{Api, Credentials, JoinToken, KeyRequest, join};
 use tokio::task::JoinHandle;
+use tonic::Request;
 
 pub use self::builder::{Builder, Restart};
 use crate::agent::Agent;
@@ -27,7 +28,9 @@ use crate::plan::Plan;
 use crate::postgres::Postgres;
 use crate::ready::until;
 
-const LEADER_PATIENCE: Duration = Duration::from_secs(20);
+const LEADER_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a registry honours: on a slow machine a leader may have to be found first.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Registry nodes, agents and PostgreSQL instances that live as long as this value.
 pub struct Fleet {
@@ -136,6 +139,8 @@ impl Fleet {
             tenants: scope.iter().map(|tenant| (*tenant).to_owned()).collect(),
             ..Default::default()
         };
+        let mut order = Request::new(order);
+        order.set_timeout(WRITE_PATIENCE);
         let answer = self.api.access().create_join_token(order).await;
         let answer = answer
             .with_context(|| format!("a join token for {name:?}"))?

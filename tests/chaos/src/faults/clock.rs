@@ -1,14 +1,13 @@
 //! Clocks that jump by an hour, by Debian's libfaketime in front of the C library. Timers go on by the true clock:
 //! a jump of the time of day is no jump of the machine's own counter.
 //!
-//! A certificate begins five minutes before it is made. So that an hour back is no flight from all certificates, the
-//! nodes first go two hours ahead together: by then all certificates are old.
+//! A jump may be everybody's, two hours ahead, with one node an hour before or behind the others; or one node's alone.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use reeve_local::Builder;
+use reeve_local::{Builder, Mode};
 use tempfile::TempDir;
 
 use crate::world::{SPARES, Who, World};
@@ -18,7 +17,9 @@ const LIBRARY_ARM: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.
 const NODES_MAX: u64 = 3 + SPARES;
 pub const HOUR_S: i64 = 3_600;
 /// The library looks at its file once a second.
-const HEARD: Duration = Duration::from_millis(1_100);
+pub const HEARD: Duration = Duration::from_millis(1_100);
+/// So long that every connection sees it.
+const BREAK: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Jump {
@@ -71,6 +72,41 @@ impl Clocks {
     fn file(&self, node: u64) -> PathBuf {
         self.folder.path().join(format!("n{node}"))
     }
+}
+
+/// One node's clock is wrong, and everybody else's is right. All its connections are made anew meanwhile, so that every
+/// certificate is judged by it, and its own by the others. False when this world's clocks cannot be set.
+pub async fn alone(world: &mut World, who: Who, jump: Jump, long: Duration) -> Result<bool> {
+    let id = world.id(who).await?;
+    let Some(clocks) = &world.clocks else {
+        return Ok(false);
+    };
+    let hours = match jump {
+        Jump::Ahead => 1,
+        Jump::Back => -1,
+    };
+    clocks.set(id, hours * HOUR_S)?;
+    tokio::time::sleep(HEARD).await;
+    break_connections(world, id).await;
+    tokio::time::sleep(long).await;
+    clocks_right(world)?;
+    tokio::time::sleep(HEARD).await;
+    break_connections(world, id).await;
+    ensure!(world.fleet.node(id)?.is_running(), "node {id} has ended");
+    Ok(true)
+}
+
+/// All clocks are right again, as soon as the library looks.
+pub fn clocks_right(world: &World) -> Result<()> {
+    let clocks = world.clocks.as_ref().context("its clocks are gone")?;
+    world.others(0).iter().try_for_each(|id| clocks.set(*id, 0))
+}
+
+/// Whoever had a connection with this node dials anew.
+pub async fn break_connections(world: &World, id: u64) {
+    world.fleet.hops().set_around(&format!("n{id}"), Mode::Cut);
+    tokio::time::sleep(BREAK).await;
+    world.fleet.hops().heal();
 }
 
 /// False when this world's clocks cannot be set.

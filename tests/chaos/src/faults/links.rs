@@ -1,7 +1,8 @@
 //! Links that are there and are bad: slow, losing packets, hanging, or dead without a word.
 //!
 //! A stream of TCP cannot lose a byte and go on. A wire that loses packets shows itself as chunks that come late,
-//! with all that is behind them, and now and then as a broken connection: that is what is done here.
+//! with all that is behind them, and now and then as a broken connection: that is what is done here, on any machine.
+//! `packets` loses the packets themselves, where the kernel is ours.
 
 use std::time::{Duration, Instant};
 

@@ -13,9 +13,13 @@ pub mod kill;
 pub mod leader_killed;
 pub mod links;
 pub mod membership;
+pub mod memory;
+pub mod packets;
 pub mod partition;
 pub mod pause;
+pub mod read_only;
 pub mod restart;
+pub mod slow;
 
 use std::time::Duration;
 
@@ -28,6 +32,8 @@ use crate::world::World;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Kill(kill::Crowd),
+    /// Everybody, and whoever led comes back with the one that knows the least.
+    RiseWithoutWitness,
     Pause(Who),
     /// From the other nodes, both ways; clients still reach it.
     Cut(Who),
@@ -39,12 +45,20 @@ pub enum Fault {
     Flap(Who),
     SlowEverybody,
     StutterEverybody,
+    /// Some packets of every link, by the kernel.
+    LosePackets,
+    /// Every packet to a node and from it, and the node with them.
+    LoseHost(Who),
     HalfOpen(Who),
     Freeze(Who),
     FillDisk(Who),
     StallDisk(Who),
     NoHandles(Who),
     Clock(Who, clock::Jump),
+    /// One node's clock is wrong, and everybody else's is right.
+    ClockAlone(Who, clock::Jump),
+    /// A node gets a tenth of the time that it wants.
+    Slow(Who),
     Replace(Who),
     RollingRestart,
     RotateCertificates,
@@ -71,7 +85,17 @@ pub const PLAIN: [Fault; 16] = [
 ];
 
 /// The rest, for a world that has what they need.
-pub const FURTHER: [Fault; 19] = [
+pub const FURTHER: [Fault; 29] = [
+    Fault::Slow(Leader),
+    Fault::Slow(Follower),
+    Fault::ClockAlone(Leader, clock::Jump::Ahead),
+    Fault::ClockAlone(Leader, clock::Jump::Back),
+    Fault::ClockAlone(Follower, clock::Jump::Ahead),
+    Fault::ClockAlone(Follower, clock::Jump::Back),
+    Fault::LosePackets,
+    Fault::LoseHost(Leader),
+    Fault::LoseHost(Follower),
+    Fault::RiseWithoutWitness,
     Fault::Cut(Follower),
     Fault::HearsNobody(Follower),
     Fault::ReachesNobody(Follower),
@@ -97,6 +121,7 @@ pub const FURTHER: [Fault; 19] = [
 pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<bool> {
     match fault {
         Fault::Kill(crowd) => kill::strike(world, crowd, long).await?,
+        Fault::RiseWithoutWitness => kill::all_to_rise_without_a_witness(world, long).await?,
         Fault::Pause(who) => pause::strike(world, who, long).await?,
         Fault::Cut(who) => partition::cut(world, who, long).await?,
         Fault::Isolate(who) => partition::isolate(world, who, long).await?,
@@ -106,11 +131,15 @@ pub async fn strike(world: &mut World, fault: Fault, long: Duration) -> Result<b
         Fault::Flap(who) => partition::flap(world, who, long).await?,
         Fault::SlowEverybody => links::slow(world, long).await,
         Fault::StutterEverybody => links::stutter(world, long).await,
+        Fault::LosePackets => return packets::some(world, long).await,
+        Fault::LoseHost(who) => return packets::host(world, who, long).await,
         Fault::HalfOpen(who) => links::half_open(world, who, long).await?,
         Fault::Freeze(who) => links::freeze(world, who, long).await?,
         Fault::FillDisk(who) => return disk::strike(world, who, long).await,
         Fault::StallDisk(who) => disk_stall::strike(world, who, long).await?,
         Fault::NoHandles(who) => handles::strike(world, who, long).await?,
+        Fault::Slow(who) => slow::strike(world, who, long).await?,
+        Fault::ClockAlone(who, jump) => return clock::alone(world, who, jump, long).await,
         Fault::Clock(who, jump) => return clock::strike(world, who, jump, long).await,
         Fault::Replace(who) => return membership::replace(world, who).await,
         Fault::RollingRestart => restart::rolling(&world.fleet).await?,

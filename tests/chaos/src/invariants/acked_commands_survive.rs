@@ -13,7 +13,7 @@ use reeve_local::{Fleet, until};
 use super::Mutant;
 use crate::history::{History, Wanted};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What each node says, and a hash of all it knows.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use super::Mutant;
 use crate::history::{History, Wanted};
 use crate::workload::domain;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Tenants that try each other's doors; all of them would be a square of connections.
 const TENANTS_MAX: usize = 6;
 /// What a refusal at the door is called.

@@ -1,4 +1,5 @@
-//! A network that loses packets and is slow: chunks stall, connections break, answers stay true.
+//! A network that loses packets and is slow: chunks stall, connections break, answers stay true. Where this machine can
+//! lose packets for real, it does.
 
 use anyhow::Result;
 
@@ -11,6 +12,7 @@ pub async fn play() -> Result<()> {
             Fault::StutterEverybody,
             Fault::SlowEverybody,
             Fault::StutterEverybody,
+            Fault::LosePackets,
         ],
     )
     .await

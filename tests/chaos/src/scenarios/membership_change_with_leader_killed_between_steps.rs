@@ -9,16 +9,18 @@ use reeve_local::{Mode, until};
 use crate::storm::{play_while, registers};
 use crate::world::{SPARES, Who, World, registry};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A step needs a word to the others and back: they hear of the first after this time, of the second after three times it.
-const SLOW: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A step needs a word to the others and back: they hear of the first after this time, of the second after three times
+/// it. So long that a machine which is slow to notice still strikes between the two.
+const SLOW: Duration = Duration::from_millis(200);
 /// From the word that a change begins to the leader's end: between the two.
-const INTO: Duration = Duration::from_millis(170);
+const INTO: Duration = Duration::from_millis(300);
 /// What a leader writes that finds a change half done.
 const FOUND_HALF_DONE: &str = "FinishJoint";
 
 pub async fn play() -> Result<()> {
-    let mut world = World::start(registry(), 19).await?;
+    let patient = registry().node_env("REEVE_REGISTRY_RAFT__PROFILE", "wan");
+    let mut world = World::start(patient, 19).await?;
     let mut registers = registers(&world).await?;
     let played = play_while(&mut world, &mut registers, 19, async |world, registers| {
         for round in 1..=SPARES {

@@ -45,7 +45,7 @@ async fn run(node: &Node) -> Result<Output> {
     Ok(ended.context("it runs on")??)
 }
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn ended_with(ended: &Output, why: &str) -> Result<()> {
     let said = [&ended.stdout[..], &ended.stderr[..]].concat();

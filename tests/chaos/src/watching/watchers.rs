@@ -94,9 +94,9 @@ impl Watchers {
         std::mem::take(&mut *self.streams.lock())
     }
 
-    /// What they heard so far, whoever is still waiting.
-    pub fn heard(&self) -> Vec<Stream> {
-        self.streams.lock().clone()
+    /// Looks at what they heard so far.
+    pub fn look<T>(&self, look: impl FnOnce(&[Stream]) -> T) -> T {
+        look(&self.streams.lock())
     }
 }
 

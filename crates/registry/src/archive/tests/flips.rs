@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 
 use reeve_domain::operation::{Kind, Operation, Status};
 use reeve_domain::words::Slug;
-use reeve_domain::{Epoch, OperationId, Revision, Stamp, TenantId};
+use reeve_domain::{Epoch, Event, OperationId, Revision, Stamp, TenantId};
 
 use super::{Fleet, close, copy_folder, follow, open, write};
 use crate::archive::{Archive, ArchiveError, Change, Reading};
 
 const CHANGES: usize = 400;
+const LARGE_CHANGES: usize = 8;
+/// Hundreds of kilobytes.
+const LARGE_EVENTS: usize = 60_000;
+/// Files of large values that are tried, and places in each.
+const BLOBS: usize = 3;
+const BLOB_PLACES: usize = 16;
 /// Places that are tried in a file that is too large for all of them.
 const PLACES: usize = 300;
 
@@ -39,12 +45,27 @@ fn operation(number: u64) -> Operation {
 
 /// An archive on the disk, written in several sessions, and what is in it.
 fn written() -> (tempfile::TempDir, Fleet, Vec<Change>) {
-    let (dir, mut fleet) = (tempfile::tempdir().unwrap(), Fleet::default());
-    let mut changes = fleet.changes(CHANGES);
+    let mut fleet = Fleet::default();
+    let changes = fleet.changes(CHANGES);
+    stored(fleet, changes)
+}
+
+/// The same of few changes that are so large that the store keeps each in a file of its own.
+fn written_large() -> (tempfile::TempDir, Fleet, Vec<Change>) {
+    let mut fleet = Fleet::default();
+    let mut changes = fleet.changes(LARGE_CHANGES);
+    for change in &mut changes {
+        change.events = vec![Event::Node; LARGE_EVENTS];
+    }
+    stored(fleet, changes)
+}
+
+fn stored(fleet: Fleet, mut changes: Vec<Change>) -> (tempfile::TempDir, Fleet, Vec<Change>) {
+    let dir = tempfile::tempdir().unwrap();
     for (number, change) in changes.iter_mut().enumerate().step_by(7) {
         change.retired = vec![operation(number as u64)];
     }
-    for some in changes.chunks(CHANGES / 4) {
+    for some in changes.chunks(changes.len() / 4) {
         let archive = open(dir.path());
         for few in some.chunks(20) {
             write(&archive, few);
@@ -206,6 +227,35 @@ fn no_flipped_bit_of_any_file_is_lost_in_silence() {
         }
         println!("{}: {became:?}", file.display());
     }
+}
+
+#[test]
+fn no_flipped_bit_of_a_value_in_a_file_of_its_own_is_lost_in_silence() {
+    let (dir, fleet, changes) = written_large();
+    let mut blobs = files(&dir.path().join("archive/sled/blobs"));
+    blobs.sort();
+    assert!(blobs.len() >= BLOBS, "{blobs:?}");
+    let mut became = std::collections::BTreeMap::<Became, usize>::new();
+    for blob in blobs.iter().rev().take(BLOBS) {
+        let last = std::fs::metadata(blob).unwrap().len() as usize - 1;
+        let blob = blob.strip_prefix(dir.path()).unwrap();
+        for place in 0..BLOB_PLACES {
+            // The head of the file, its end, and what lies between.
+            let at = if place < 8 {
+                place
+            } else {
+                last * (place - 7) / (BLOB_PLACES - 8)
+            };
+            *became
+                .entry(flip(dir.path(), &fleet, &changes, blob, at))
+                .or_default() += 1;
+        }
+    }
+    println!("{became:?}");
+    assert!(
+        became.keys().any(|became| *became != Became::Harmless),
+        "nobody reads these files"
+    );
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

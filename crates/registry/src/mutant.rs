@@ -45,6 +45,10 @@ pub enum Mutant {
     BookmarkAhead,
     /// A restore believes records that nobody signed.
     RestoreTakesUnsigned,
+    /// A backup counts before it was read back.
+    MarkUnread,
+    /// A mark is set where another one is.
+    OverwriteMark,
 }
 
 impl Mutant {
@@ -71,6 +75,8 @@ impl Mutant {
             Mutant::WatchGap => "watch_gap",
             Mutant::BookmarkAhead => "bookmark_ahead",
             Mutant::RestoreTakesUnsigned => "restore_takes_unsigned",
+            Mutant::MarkUnread => "mark_unread",
+            Mutant::OverwriteMark => "overwrite_mark",
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use house::{closure, linked, root, toml_of};
 
 /// Each room, its folder, and the rooms it may link.
-const ROOMS: [(&str, &str, &[&str]); 9] = [
+const ROOMS: [(&str, &str, &[&str]); 10] = [
     ("domain", "crates/domain", &[]),
     ("proto", "proto", &["domain"]),
     ("client", "crates/client", &["domain", "proto"]),
@@ -16,7 +16,12 @@ const ROOMS: [(&str, &str, &[&str]); 9] = [
     ("local", "crates/local", &["proto", "client"]),
     ("cli", "crates/cli", &["domain", "proto", "client", "local"]),
     ("bench", "crates/bench", &["proto", "client", "local", "cli"]),
-    ("chaos", "tests/chaos", &["domain", "proto", "client", "local"]),
+    ("bucket", "tests/bucket", &[]),
+    (
+        "chaos",
+        "tests/chaos",
+        &["domain", "proto", "client", "local", "bucket"],
+    ),
 ];
 
 /// What only the registry may carry.

@@ -160,6 +160,13 @@ impl Found {
         }
     }
 
+    fn backup_trouble(&mut self, id: u64, vitals: &v1::Vitals) {
+        if let Some(trouble) = &vitals.backup_trouble {
+            let what = format!("cannot keep backups ({}): {}", trouble.reason, trouble.what);
+            self.add(Level::Warning, "backup_failing", id, what, &trouble.fix);
+        }
+    }
+
     /// Nodes that should be the same.
     fn alike(&mut self, picture: &Picture) {
         let mut versions = BTreeSet::new();
@@ -231,6 +238,7 @@ impl Found {
         if let Some(vitals) = picture.vitals(id) {
             self.disk(id, vitals);
             self.history(id, vitals, picture.now);
+            self.backup_trouble(id, vitals);
             self.time(id, vitals, picture.now);
         }
     }

@@ -30,7 +30,10 @@ const QUESTIONS: [(&str, &[&str]); 16] = [
     ("every archive is whole", &["archive_hole"]),
     ("the audit chains are whole", &["audit_broken"]),
     ("the audit chains were read lately", &["audit_unread"]),
-    ("a backup was kept lately", &["backup_overdue", "no_backup"]),
+    (
+        "a backup was kept lately",
+        &["backup_overdue", "backup_failing", "no_backup"],
+    ),
     ("no certificate ends soon", &["certificate_ends"]),
     ("all clocks agree", &["clock_skew"]),
 ];

@@ -266,3 +266,29 @@ fn a_check_ticks_what_is_well_and_says_what_to_do_about_the_rest() {
         (&false.into(), &"failure".into())
     );
 }
+
+#[test]
+fn a_node_that_cannot_keep_backups_says_why_and_what_helps() {
+    let trouble = |vitals: &mut v1::Vitals| {
+        vitals.backup_trouble = Some(v1::vitals::BackupTrouble {
+            reason: "no_bucket".into(),
+            what: "there is no such bucket (NoSuchBucket)".into(),
+            fix: "make the bucket".into(),
+        });
+    };
+    assert_eq!(found(trouble), [("backup_failing", 3)]);
+    let change = |id: u64, said: &mut v1::GetClusterResponse| {
+        if let (3, Some(vitals)) = (id, said.vitals.as_mut()) {
+            trouble(vitals);
+        }
+    };
+    let alarm = alarms(&picture(change, &[]))
+        .into_iter()
+        .find(|alarm| alarm.kind == "backup_failing")
+        .unwrap();
+    assert_eq!(
+        alarm.what,
+        "node 3 cannot keep backups (no_bucket): there is no such bucket (NoSuchBucket)"
+    );
+    assert_eq!(alarm.fix, "make the bucket");
+}

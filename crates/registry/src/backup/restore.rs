@@ -16,6 +16,7 @@ use reeve_proto::identity::{KeyRequest, Kind, SpiffeId, Usage};
 use serde::Serialize;
 
 use super::records::{Refused, Testimony, audit_keys, testimony};
+use super::shelf::source::is_meant;
 use super::{BackupError, Header, check, open};
 use crate::archive::{Archive, Change};
 use crate::authority::issue_alone;
@@ -29,6 +30,8 @@ use crate::{files, release};
 #[derive(Clone, Debug)]
 pub struct Order {
     pub file: PathBuf,
+    /// What the sum of the file must be, when somebody knows.
+    pub sum: Option<String>,
     pub root_key: PathBuf,
     /// Must not be there yet.
     pub out: PathBuf,
@@ -107,6 +110,7 @@ pub async fn restore(order: &Order) -> Result<Made, BackupError> {
     let hosts = hosts(&[&order.api_address, &order.peer_address])?;
     let root = RootKey::read(&order.root_key)?;
     let (report, state) = check(open(&order.file)?, Some(&root), &mut |_| Ok(()))?;
+    is_meant(order.sum.as_deref(), &report)?;
     let (Some(inside), Some(mut state)) = (report.inside, state) else {
         return Err(BackupError::Odd("nothing is in it".to_owned()));
     };

@@ -6,7 +6,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{Config, Error};
+use super::{Backup, Config, Error};
 
 /// What names of environment variables begin with; `__` stands between levels.
 pub const ENV_PREFIX: &str = "REEVE_REGISTRY_";
@@ -40,6 +40,34 @@ pub fn load(
     let config: Config = figment.extract().map_err(|error| Error::Read(Box::new(error)))?;
     config.validate()?;
     Ok(Layered { config, figment })
+}
+
+/// Reads how backups are reached, and nothing else: a node's own file will do, and one with no more than `[backup]` in it.
+pub fn load_backup(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Backup, Error> {
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    struct Part {
+        #[serde(default)]
+        backup: Backup,
+    }
+    let mut figment = Figment::from(Serialized::defaults(Part::default()));
+    if let Some(file) = file {
+        if !file.is_file() {
+            let why = format!("{} is not a file", file.display());
+            return Err(Error::Field {
+                field: "--settings",
+                why,
+            });
+        }
+        figment = figment.merge(Toml::file_exact(file));
+    }
+    let part: Part = figment
+        .merge(Pairs::of_env(env))
+        .extract()
+        .map_err(|error| Error::Read(Box::new(error)))?;
+    Ok(part.backup)
 }
 
 /// Settings given one by one, as text.

@@ -4,6 +4,7 @@
 //! defaults ◄ file (TOML) ◄ REEVE_REGISTRY_… (`__` between levels) ◄ --set key=value
 //! ```
 
+mod backup;
 mod layers;
 mod limits;
 mod print;
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use layers::{ENV_PREFIX, Layered, load};
+pub use backup::{Backup, S3};
+pub use layers::{ENV_PREFIX, Layered, load, load_backup};
 pub use limits::{Limits, Rate, Rates};
 
 /// All settings of one node.
@@ -207,28 +209,6 @@ pub struct Runtime {
     pub drain_ms: u64,
 }
 
-/// Copies of the registry that the leader makes by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Backup {
-    /// 0: none are made.
-    pub every_ms: u64,
-    /// How many are kept.
-    pub keep: usize,
-    /// `file:///a/folder`, best on a disk of another machine that all nodes mount.
-    pub url: String,
-}
-
-impl Default for Backup {
-    fn default() -> Backup {
-        Backup {
-            every_ms: 0,
-            keep: 48,
-            url: String::new(),
-        }
-    }
-}
-
 /// What only measuring needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -276,26 +256,6 @@ pub enum Error {
     /// One field is wrong.
     #[error("{field}: {why}")]
     Field { field: &'static str, why: String },
-}
-
-impl Backup {
-    fn validate(&self) -> Result<(), Error> {
-        if self.every_ms == 0 {
-            return Ok(());
-        }
-        if self.every_ms < 1_000 {
-            return Err(Error::field(
-                "backup.every_ms",
-                "must be 0 (none) or at least 1000",
-            ));
-        }
-        if self.keep == 0 {
-            return Err(Error::field("backup.keep", "must be at least 1"));
-        }
-        crate::backup::shelf::folder(&self.url)
-            .map(drop)
-            .map_err(|why| Error::field("backup.url", why))
-    }
 }
 
 impl Error {

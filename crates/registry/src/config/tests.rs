@@ -80,6 +80,7 @@ fn an_error_names_the_field() {
         ("bench.empty=perhaps", "bench.empty"),
         ("backup.every_ms=60000", "backup.url"),
         ("backup.every_ms=5", "backup.every_ms"),
+        ("backup.s3.secret_key=hush", "secret_key"),
     ];
     for (flag, field) in wrong {
         let error = read(&[], &[flag]).unwrap_err();
@@ -89,4 +90,72 @@ fn an_error_names_the_field() {
         };
         assert!(told.contains(field), "{flag}: {told}");
     }
+}
+
+const BUCKET: [&str; 2] = ["backup.every_ms=60000", "backup.url=s3://backups/reeve"];
+
+#[test]
+fn a_store_that_cannot_be_is_told_by_its_field() {
+    read(&[], &BUCKET).unwrap();
+    let wrong = [
+        ("backup.url=s3://hush:hush@backups/x", "backup.url"),
+        ("backup.url=gs://backups", "backup.url"),
+        ("backup.keep_ms=5", "backup.keep_ms"),
+        ("backup.keep=100000", "backup.keep"),
+        ("backup.deadline_ms=5", "backup.deadline_ms"),
+        ("backup.s3.region=", "backup.s3.region"),
+        ("backup.s3.patience_ms=1", "backup.s3.patience_ms"),
+        ("backup.s3.access_key_file=/a", "backup.s3.secret_key_file"),
+        ("backup.s3.endpoint=here", "backup.s3.endpoint"),
+        ("backup.s3.endpoint=ftp://x.example", "backup.s3.endpoint"),
+        (
+            "backup.s3.endpoint=https://a:hush@x.example",
+            "backup.s3.endpoint",
+        ),
+        (
+            "backup.s3.endpoint=https://x.example/b?hush",
+            "backup.s3.endpoint",
+        ),
+        ("backup.s3.endpoint=http://x.example:9000", "allow_plain_http"),
+        ("backup.s3.endpoint=http://10.0.0.1", "allow_plain_http"),
+    ];
+    for (flag, field) in wrong {
+        let told = read(&[], &[BUCKET.as_slice(), &[flag]].concat())
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains(field), "{flag}: {told}");
+        assert!(!told.contains("hush@"), "{flag}: {told}");
+    }
+    for fine in [
+        "backup.s3.endpoint=http://127.0.0.1:9000",
+        "backup.s3.endpoint=http://localhost",
+        "backup.s3.endpoint=http://[::1]:9000",
+        "backup.s3.endpoint=https://minio.example:9000",
+    ] {
+        read(&[], &[BUCKET.as_slice(), &[fine]].concat()).unwrap();
+    }
+    let plain = [
+        "backup.s3.endpoint=http://10.0.0.1",
+        "backup.s3.allow_plain_http=true",
+    ];
+    read(&[], &[BUCKET.as_slice(), &plain].concat()).unwrap();
+}
+
+#[test]
+fn the_store_alone_can_be_read_from_a_nodes_file_and_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.toml");
+    std::fs::write(
+        &path,
+        "cluster = \"hospital\"\n[backup.s3]\nendpoint = \"https://a\"\nregion = \"r\"\n",
+    )
+    .unwrap();
+    let env = [("REEVE_REGISTRY_BACKUP__S3__REGION".to_owned(), "other".to_owned())];
+    let backup = super::load_backup(Some(&path), env).unwrap();
+    assert_eq!(
+        (backup.s3.endpoint.as_str(), backup.s3.region.as_str()),
+        ("https://a", "other")
+    );
+    let none = super::load_backup(Some(&folder.path().join("no")), []).unwrap_err();
+    assert!(none.to_string().contains("--settings"), "{none}");
 }

@@ -47,6 +47,11 @@ pub(super) fn of(rooms: &Rooms, group: &Status) -> v1::Vitals {
             .into_iter()
             .map(|([(_, role)], end)| end_of(role, end))
             .collect(),
+        backup_trouble: metrics.backup_trouble().map(|trouble| v1::vitals::BackupTrouble {
+            reason: trouble.reason.to_owned(),
+            what: trouble.what,
+            fix: trouble.fix.to_owned(),
+        }),
     }
 }
 

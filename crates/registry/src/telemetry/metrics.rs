@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -30,6 +31,15 @@ pub struct RpcCall {
     pub rpc_method: &'static str,
     /// `OK`, `NOT_FOUND`, …
     pub rpc_response_status_code: &'static str,
+}
+
+/// Why no backup can be kept, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupTrouble {
+    /// A stable word.
+    pub reason: &'static str,
+    pub what: String,
+    pub fix: &'static str,
 }
 
 /// One label and its value.
@@ -77,6 +87,9 @@ pub struct Metrics {
     pub backup_every_seconds: Gauge,
     pub backup_last_success: Gauge,
     pub backup_failures: Counter,
+    backup_failing: Table<1>,
+    /// Not shown to Prometheus, which has the reason alone.
+    backup_trouble: Mutex<Option<BackupTrouble>>,
     calls: Family<RpcCall, Histogram>,
     pub ratelimit_rejections: Counter,
 }
@@ -223,6 +236,12 @@ impl Metrics {
                 "registry_backup_failures",
                 "scheduled backups that failed at this node",
             ),
+            backup_failing: add(
+                to,
+                "registry_backup_failing",
+                "1 while this node cannot keep backups, by why; no row when it can",
+            ),
+            backup_trouble: Mutex::new(None),
             calls: with(
                 to,
                 "rpc_server_call_duration_seconds",
@@ -236,6 +255,20 @@ impl Metrics {
             ),
             registry,
         }
+    }
+
+    /// Says why no backup can be kept here, or that it can.
+    pub fn backup(&self, trouble: Option<BackupTrouble>) {
+        let rows = trouble
+            .iter()
+            .map(|trouble| ([("reason", trouble.reason.to_owned())], 1));
+        self.backup_failing.show(rows.collect());
+        *self.backup_trouble.lock() = trouble;
+    }
+
+    /// Why no backup can be kept here; none when it can.
+    pub fn backup_trouble(&self) -> Option<BackupTrouble> {
+        self.backup_trouble.lock().clone()
     }
 
     /// Counts one answered call.

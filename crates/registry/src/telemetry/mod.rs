@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use logs::init;
-pub use metrics::{Metrics, RpcCall};
+pub use metrics::{BackupTrouble, Metrics, RpcCall};
 
 use crate::Rooms;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reeve_domain::Revision;
 
-use super::{Metrics, disk};
+use super::{BackupTrouble, Metrics, disk};
 use crate::consensus::{Committed, Unavailable, Work};
 
 #[test]
@@ -141,6 +141,11 @@ fn page() -> String {
         .operation_oldest_running_seconds
         .show(one("kind", "onboard"));
     metrics.certificate_not_after.show(one("role", "node"));
+    metrics.backup(Some(BackupTrouble {
+        reason: "no_bucket",
+        what: "there is no such bucket".to_owned(),
+        fix: "make it",
+    }));
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("snapshots")).unwrap();
     fs::write(folder.path().join("snapshots/snapshot-1"), [7; 12]).unwrap();

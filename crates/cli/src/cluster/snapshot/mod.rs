@@ -8,6 +8,7 @@ mod offline;
 pub mod recover;
 mod restore;
 mod save;
+mod source;
 mod verify;
 
 use clap::Subcommand;

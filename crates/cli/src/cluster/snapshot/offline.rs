@@ -47,6 +47,14 @@ impl Told {
         self.0.get(key).and_then(Value::as_u64).unwrap_or_default()
     }
 
+    /// A text between two others; nothing when it is not there.
+    pub(super) fn part(&self, before: &str, key: &str, behind: &str) -> String {
+        match self.text(key) {
+            text if text.is_empty() => text,
+            text => format!("{before}{text}{behind}"),
+        }
+    }
+
     /// What is nested below a key.
     pub(super) fn below(&self, key: &str) -> Option<Told> {
         self.0.get(key)?.as_object().cloned().map(Told)

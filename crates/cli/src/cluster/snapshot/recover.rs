@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::offline;
 use super::restore::{self, Place, must_be_new};
+use super::source::Origin;
 use crate::fail::Failure;
 use crate::session::Session;
 
@@ -44,5 +45,5 @@ pub fn run(args: Recover, session: &Session) -> Result<(), Failure> {
     let told = offline::ask(&asked, what)?;
     let (revision, file_shown) = (told.text("revision"), file.display());
     session.say(&format!("revision {revision} is saved in {file_shown}; keep it"));
-    restore::from(&file, args.place, session)
+    restore::from(&Origin::file(&file), args.place, session)
 }

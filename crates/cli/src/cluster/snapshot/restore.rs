@@ -11,19 +11,20 @@ use serde::Serialize;
 use super::super::init::listen;
 use super::heard;
 use super::offline::{self, Told};
+use super::source::Origin;
 use crate::context;
 use crate::fail::Failure;
 use crate::session::Session;
 use crate::show::{Show, pairs};
 
-/// Make the first node of a new cluster from a snapshot file; nothing is started
+/// Make the first node of a new cluster from a snapshot, in a file or in a bucket; nothing is started
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  reeve cluster snapshot restore hospital.snapshot --root-key root.key --dir reeve-hospital-2 --admin ann \\\n    --api n1.example:7400 --peer n1.example:7401 --http 127.0.0.1:7403\n\nFirst make sure that no node of the old cluster runs, or ever runs again."
+    after_help = "Examples:\n  reeve cluster snapshot restore hospital.snapshot --root-key root.key --dir reeve-hospital-2 --admin ann \\\n    --api n1.example:7400 --peer n1.example:7401 --http 127.0.0.1:7403\n  reeve cluster snapshot restore s3://backups/reeve --settings n1/registry.toml --root-key root.key --dir reeve-hospital-2\n\nFirst make sure that no node of the old cluster runs, or ever runs again."
 )]
 pub struct Restore {
-    /// A file that `reeve cluster snapshot save` wrote
-    file: PathBuf,
+    #[command(flatten)]
+    from: Origin,
     #[command(flatten)]
     place: Place,
 }
@@ -79,10 +80,11 @@ impl Show for Made {
             (
                 "from",
                 format!(
-                    "revision {} of {}, saved {}",
+                    "revision {} of {}, saved {}{}",
                     told.text("from_revision"),
                     told.text("from_cluster_id"),
-                    told.time("saved_ms")
+                    told.time("saved_ms"),
+                    told.part(" (", "name", ")")
                 ),
             ),
             ("begins at", format!("revision {}", told.text("revision"))),
@@ -103,19 +105,19 @@ impl Show for Made {
 }
 
 pub fn run(args: Restore, session: &Session) -> Result<(), Failure> {
-    from(&args.file, args.place, session)
+    from(&args.from, args.place, session)
 }
 
 /// The new cluster appears under its name when it is whole.
-pub(super) fn from(file: &Path, place: Place, session: &Session) -> Result<(), Failure> {
+pub(super) fn from(source: &Origin, place: Place, session: &Session) -> Result<(), Failure> {
     let dir = std::path::absolute(&place.dir).map_err(anyhow::Error::from)?;
     must_be_new(&dir)?;
     let mut part = dir.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
     must_be_new(&part)?;
-    let what = format!("{} was not restored", file.display());
-    let told = make(file, &place, &part, &what);
+    let what = format!("{} was not restored", source.shown());
+    let told = make(source, &place, &part, &what);
     if told.is_err() {
         // What stopped it is worth more than what may stop the cleaning up.
         let _ = fs::remove_dir_all(&part);
@@ -154,11 +156,10 @@ pub(super) fn must_be_new(path: &Path) -> Result<(), Failure> {
     Err(failure.fix("name another one, or move it away"))
 }
 
-fn make(file: &Path, place: &Place, part: &Path, what: &str) -> Result<Told, Failure> {
-    let mut asked: Vec<OsString> = vec![
-        "restore".into(),
-        "--file".into(),
-        file.into(),
+fn make(source: &Origin, place: &Place, part: &Path, what: &str) -> Result<Told, Failure> {
+    let mut asked: Vec<OsString> = vec!["restore".into()];
+    asked.extend(source.asked());
+    asked.extend([
         "--root-key".into(),
         place.root_key.clone().into(),
         "--out".into(),
@@ -169,7 +170,7 @@ fn make(file: &Path, place: &Place, part: &Path, what: &str) -> Result<Told, Fai
         place.peer.clone().into(),
         "--admin".into(),
         place.admin.clone().into(),
-    ];
+    ]);
     if let Some(folder) = &place.records {
         asked.extend(["--records".into(), folder.clone().into()]);
     }

@@ -1,3 +1,4 @@
+mod bucket;
 mod forged;
 mod golden;
 mod shelf;

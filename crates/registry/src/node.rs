@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Server};
 use tracing::{info, warn};
 
 use crate::archive::{Archive, Cipher};
-use crate::asks::Answers;
+use crate::asks::{Answers, Asked};
 use crate::authority::{Authority, renew};
 use crate::config::{Config, RaftProfile};
 use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Settings, Timing};
@@ -50,7 +50,11 @@ pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
         let built = home.spawn(async move { build(&config, node_id, &credentials, root).await });
         built.await.context("the rooms could not be built")??
     };
-    answers.open(rooms.authority.clone(), rooms.sightings.clone());
+    answers.open(Asked {
+        authority: rooms.authority.clone(),
+        sightings: rooms.sightings.clone(),
+        carrier: Arc::new(edge::Bearer::new(rooms.clone(), &config.limits)),
+    });
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

@@ -37,6 +37,8 @@ pub(super) struct Call {
     pub deadline: Instant,
     /// Ties the audit record to the caller's trace; empty without one.
     pub trace_id: String,
+    /// Whether another node took it at its door, for this one to carry out.
+    pub is_carried: bool,
 }
 
 impl Call {
@@ -98,6 +100,7 @@ fn call(rpc: Rpc, request: &Request) -> Result<Call, Denied> {
         caller: Caller::of(peer),
         deadline: Instant::now() + patience(rpc, request.headers()),
         trace_id: trace_id(request.headers()),
+        is_carried: false,
     })
 }
 

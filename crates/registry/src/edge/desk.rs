@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::archive::ArchiveError;
+use crate::config::Limits;
 use crate::consensus::{Level, Published, Unavailable};
 use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
@@ -89,6 +90,16 @@ impl Sight {
 }
 
 impl Desk {
+    pub(super) fn new(rooms: Rooms, limits: &Limits) -> Desk {
+        Desk {
+            rooms,
+            pace: Arc::new(Pace::new(limits.rates)),
+            room: Arc::new(Room::new(limits)),
+            listings: Arc::new(Semaphore::new(limits.listings)),
+            hashes: Hashes::default(),
+        }
+    }
+
     /// The call that the door let in, and what it asks.
     pub(super) fn admit<T>(&self, request: Request<T>) -> Result<(Call, T), Status> {
         let (_, mut extensions, wire) = request.into_parts();

@@ -10,6 +10,7 @@ mod admit;
 mod agent;
 mod audit;
 mod bench;
+mod carry;
 mod certificate;
 mod cluster;
 mod desk;
@@ -35,8 +36,6 @@ mod vitals;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use reeve_proto::v1::access_service_server::AccessServiceServer;
 use reeve_proto::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::v1::audit_service_server::AuditServiceServer;
@@ -46,15 +45,13 @@ use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
 use reeve_proto::v1::tenant_service_server::TenantServiceServer;
-use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use crate::config::Limits;
 use crate::rooms::Rooms;
 use desk::Desk;
-use hash::Hashes;
-use pace::Pace;
-use room::Room;
+
+pub use carry::Bearer;
 
 const HEALTH_BYTES_MAX: usize = 4 << 10;
 
@@ -82,13 +79,7 @@ pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
         .register_encoded_file_descriptor_set(reeve_proto::DESCRIPTORS)
         .with_service_name("reeve.v1")
         .build_v1()?;
-    let desk = Desk {
-        rooms,
-        pace: Arc::new(Pace::new(options.limits.rates)),
-        room: Arc::new(Room::new(&options.limits)),
-        listings: Arc::new(Semaphore::new(options.limits.listings)),
-        hashes: Hashes::default(),
-    };
+    let desk = Desk::new(rooms, &options.limits);
 
     let request_bytes = options.limits.request_bytes;
     macro_rules! serve {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::edge::desk::Desk;
+use crate::edge::leaving;
 use crate::edge::room::{self, Kind, Place};
 use crate::policy::{self, Caller, Denied};
 
@@ -59,7 +60,7 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
         // Reflection, and what does not exist: only for those who are somebody here.
         let open = path.starts_with(HEALTH) || has_identity(&request);
         return match open {
-            true => next.run(request).await,
+            true => leaving::attend(next.run(request), &desk.leaving).await,
             false => Status::from(Denied::NoIdentity).into_http(),
         };
     };
@@ -68,7 +69,11 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     let (response, code) = match enter(&desk, call).await {
         Ok((call, place)) => {
             request.extensions_mut().insert(call);
-            let response = next.run(place.count(request)).await;
+            let run = next.run(place.count(request));
+            let response = match leaving::is_open_ended(rpc) {
+                true => leaving::attend(run, &desk.leaving).await,
+                false => run.await,
+            };
             let code = code_of(response.headers());
             match (code, Kind::of(rpc)) {
                 // Nothing here answers so but the reader of requests.

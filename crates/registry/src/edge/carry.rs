@@ -12,6 +12,7 @@ use reeve_proto::error::{self, Reason};
 use reeve_proto::v1::cluster_service_server::ClusterService;
 use reeve_proto::{Rpc, v1};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::asks::{Carried, Carrier, Question, Reply, ask_leader};
@@ -109,8 +110,8 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    pub fn new(rooms: Rooms, limits: &Limits) -> Bearer {
-        let desk = Desk::new(rooms, limits);
+    pub fn new(rooms: Rooms, limits: &Limits, leaving: CancellationToken) -> Bearer {
+        let desk = Desk::new(rooms, limits, leaving);
         Bearer {
             cluster: Cluster { desk },
         }

@@ -12,6 +12,7 @@ use reeve_proto::error::{self, Reason};
 use reeve_proto::{convert, v1};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use crate::archive::ArchiveError;
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     /// Turns to send a whole listing.
     pub listings: Arc<Semaphore>,
     pub hashes: Hashes,
+    /// This node is about to stop.
+    pub leaving: CancellationToken,
 }
 
 /// The State of one moment.
@@ -90,13 +93,14 @@ impl Sight {
 }
 
 impl Desk {
-    pub(super) fn new(rooms: Rooms, limits: &Limits) -> Desk {
+    pub(super) fn new(rooms: Rooms, limits: &Limits, leaving: CancellationToken) -> Desk {
         Desk {
             rooms,
             pace: Arc::new(Pace::new(limits.rates)),
             room: Arc::new(Room::new(limits)),
             listings: Arc::new(Semaphore::new(limits.listings)),
             hashes: Hashes::default(),
+            leaving,
         }
     }
 

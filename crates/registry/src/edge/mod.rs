@@ -19,6 +19,7 @@ mod group;
 mod hash;
 mod health;
 mod join;
+mod leaving;
 mod mint;
 mod operation;
 mod pace;
@@ -45,6 +46,7 @@ use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
 use reeve_proto::v1::tenant_service_server::TenantServiceServer;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::config::Limits;
@@ -72,14 +74,16 @@ pub enum Error {
 }
 
 /// All services of port 7400, for a server whose connections say who their peer is.
-pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
+///
+/// Once `leaving` is cancelled, what is open for as long as its caller likes ends; calls go on to their ends.
+pub fn routes(rooms: Rooms, options: Options, leaving: CancellationToken) -> Result<Routes, Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(health::run(reporter, rooms.consensus.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(reeve_proto::DESCRIPTORS)
         .with_service_name("reeve.v1")
         .build_v1()?;
-    let desk = Desk::new(rooms, &options.limits);
+    let desk = Desk::new(rooms, &options.limits, leaving);
 
     let request_bytes = options.limits.request_bytes;
     macro_rules! serve {

@@ -50,9 +50,11 @@ pub fn code(reason: Reason) -> Code {
             Code::Unauthenticated
         }
         Reason::PermissionDenied | Reason::PrincipalRevoked => Code::PermissionDenied,
-        Reason::NoLeader | Reason::NotCaughtUp | Reason::Sealed | Reason::ArchiveIncomplete => {
-            Code::Unavailable
-        }
+        Reason::NoLeader
+        | Reason::NotCaughtUp
+        | Reason::NodeStopping
+        | Reason::Sealed
+        | Reason::ArchiveIncomplete => Code::Unavailable,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
 }

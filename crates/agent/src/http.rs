@@ -117,10 +117,53 @@ impl Metrics {
         for (gauge, value) in self.records.iter().zip([held as u64, kept, not_kept]) {
             gauge.set(value as i64);
         }
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => (StatusCode::OK, text),
+        match self.page() {
+            Ok(page) => (StatusCode::OK, page),
             Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
         }
+    }
+
+    fn page(&self) -> Result<String, std::fmt::Error> {
+        let mut page = String::new();
+        encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    const LIST: &str = include_str!("../../../docs/metrics.md");
+
+    #[test]
+    fn every_metric_is_listed_as_it_is() {
+        let (_, listed) = LIST.split_once("\n## An agent\n").unwrap();
+        let listed = listed.lines().filter(|line| line.starts_with("| `reeve_"));
+        let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+        let page = Metrics::new().page().unwrap();
+        let words = |mark: &str| -> BTreeMap<String, String> {
+            let marked = page
+                .lines()
+                .filter_map(|line| line.strip_prefix(mark)?.split_once(' '));
+            marked
+                .map(|(name, rest)| (name.to_owned(), rest.trim_end_matches('.').to_owned()))
+                .collect()
+        };
+        let (help, kind) = (words("# HELP "), words("# TYPE "));
+        let row = |(name, what): (&String, &String)| match kind[name].as_str() {
+            "info" => format!("| `{name}_info` | info | `version` | {what} |"),
+            kind => format!("| `{name}` | {kind} |  | {what} |"),
+        };
+        let shown: BTreeSet<String> = help.iter().map(row).collect();
+        assert!(shown.len() > 8, "{page}");
+        let missing: Vec<_> = shown.difference(&listed).collect();
+        let gone: Vec<_> = listed.difference(&shown).collect();
+        assert!(
+            missing.is_empty() && gone.is_empty(),
+            "docs/metrics.md lacks {missing:#?}\nand lists {gone:#?}, which no agent shows"
+        );
     }
 }

@@ -3,10 +3,10 @@
 //! ```text
 //! link ── records ─► keeper (one thread) ─► judge ─► newer? ─► one file for each tenant: crc32c | record
 //! ```
-//! They are kept in the order in which they come: after one that was not kept, none is kept until the next session.
+//! One process keeps them at a time, and has the folder's lock. They are kept in the order in which they come: after one that was not kept, none is kept until the next session.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use reeve_proto::v1::{HeldRecord, SignedRecord};
 use tracing::{info, warn};
 
 use crate::disk;
+
+#[cfg(test)]
+mod tests;
 
 /// Records kept at the most; those of tenants that are gone make room first.
 const RECORDS_MAX: usize = 20_000;
@@ -35,6 +38,8 @@ pub enum Error {
     Other(String),
     #[error("{RECORDS_MAX} records are kept already")]
     Full,
+    #[error("{} is in use; another agent runs on this folder: stop it first", .0.display())]
+    InUse(PathBuf),
     #[error("{}: {source}", path.display())]
     Disk { path: PathBuf, source: io::Error },
 }
@@ -51,10 +56,14 @@ pub struct Store {
     agent: String,
     judge: Judge,
     held: Mutex<BTreeMap<String, Held>>,
+    /// One record is written at a time, so that an older one never comes after a newer one.
+    writing: Mutex<()>,
+    _lock: File,
 }
 
 impl Store {
-    /// Opens the records of an agent's folder. A damaged file is taken away: the registry hands it out again.
+    /// Opens the records of an agent's folder. A damaged file is taken away, and the registry hands it out again. So it
+    /// does with one that is whole and not believed; that one stays until then: it may be the root that is the wrong one.
     pub fn open(data_dir: &Path, agent: &str, judge: Judge) -> Result<Store, Error> {
         let folder = data_dir.join("records");
         let failed = |source| Error::Disk {
@@ -62,17 +71,23 @@ impl Store {
             source,
         };
         fs::create_dir_all(&folder).map_err(failed)?;
+        let lock = lock(&folder)?;
+        remove_drafts(&folder).map_err(failed)?;
         let mut held = BTreeMap::new();
         for (path, read) in files(&folder).map_err(failed)? {
-            match read.and_then(|signed| record::read(&signed).ok()) {
-                Some(told) => {
+            let Some(signed) = read else {
+                warn!(path = %path.display(), "a record is damaged; it is taken away and asked for again");
+                fs::remove_file(&path).map_err(failed)?;
+                continue;
+            };
+            match judge.open(&signed) {
+                Ok((told, _)) => {
                     let gone = matches!(told.said, Said::Gone(_));
                     let revision = told.revision.0;
                     held.insert(told.said.subject().to_string(), Held { revision, gone });
                 }
-                None => {
-                    warn!(path = %path.display(), "a record is damaged; it is taken away and asked for again");
-                    fs::remove_file(&path).map_err(failed)?;
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "a record is not believed; it is asked for again");
                 }
             }
         }
@@ -81,6 +96,8 @@ impl Store {
             agent: agent.to_owned(),
             judge,
             held: Mutex::new(held),
+            writing: Mutex::new(()),
+            _lock: lock,
         })
     }
 
@@ -91,6 +108,7 @@ impl Store {
         if told.agent.as_str() != self.agent {
             return Err(Error::Other(told.agent.to_string()));
         }
+        let _writing = self.writing.lock();
         let subject = told.said.subject();
         let revision = told.revision.0;
         let known = self.held.lock().get(&subject.to_string()).copied();
@@ -260,6 +278,32 @@ pub fn export(data_dir: &Path, agent: &str, file: &Path) -> anyhow::Result<usize
     disk::write_durably(&file, &export.to_bytes()?)?;
     info!(count, file = %file.display(), "records are exported");
     Ok(count)
+}
+
+/// The folder's lock, for as long as the file is open.
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let failed = |source| Error::Disk {
+        path: path.clone(),
+        source,
+    };
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(folder.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// What a crash left unfinished was never kept.
+fn remove_drafts(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "draft") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Each file with what is in it; none when it is damaged. One that goes away meanwhile is no loss.

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args as _, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::fail::{Exit, Failure};
-use crate::session::{Colour, Globals, Link, Session};
+use crate::session::{Colour, Form, Globals, Link, Session};
 use crate::{audit, bench, cluster, contexts, debug, demo, dev, group, op, resolve, tenant, version};
 
 const AFTER_HELP: &str = "Examples:
@@ -71,6 +72,9 @@ const ASKING: [&str; 8] = [
     "tenant", "resolve", "op", "group", "cluster", "audit", "debug", "bench",
 ];
 
+/// What lists things that have names: `-o name` is for these.
+const LISTING: [&str; 5] = ["tenant ls", "op ls", "group ls", "cluster members", "context ls"];
+
 /// The whole command line.
 pub fn command() -> Command {
     let command = Cli::command().mut_arg("nodes", |nodes| nodes.global(false));
@@ -89,7 +93,7 @@ fn with_nodes(noun: Command) -> Command {
 /// Does what the arguments say.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = command().try_get_matches_from(arguments);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parsed.and_then(|matches| read(&matches)) {
         Ok(cli) => cli,
         Err(told) => {
             // Help and usage go where clap sends them; a closed stream has nobody to tell.
@@ -112,6 +116,30 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let cli = Cli::from_arg_matches(matches)?;
+    let verb = verb(matches);
+    if cli.globals.output == Form::Name && !LISTING.contains(&verb.as_str()) {
+        let why = format!(
+            "-o name is for what lists things with names: {}\n  fix: use -o table or -o json",
+            LISTING.join(", ")
+        );
+        return Err(command().error(ErrorKind::InvalidValue, why));
+    }
+    Ok(cli)
+}
+
+/// The words of the verb that was asked for.
+fn verb(matches: &ArgMatches) -> String {
+    let mut words = Vec::new();
+    let mut at = matches;
+    while let Some((word, below)) = at.subcommand() {
+        words.push(word);
+        at = below;
+    }
+    words.join(" ")
+}
+
 async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
     match noun {
         Noun::Tenant(tenant) => tenant::run(tenant, session).await,
@@ -122,7 +150,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Audit(audit) => audit::run(audit, session).await,
         Noun::Debug(verb) => debug::run(verb, session).await,
         Noun::Bench(bench) => bench::run(bench, session).await,
-        Noun::Context(context) => contexts::run(context, session),
+        Noun::Context(context) => contexts::run(context, session).await,
         Noun::Dev(args) => Ok(dev::run(args).await?),
         Noun::Demo(args) => Ok(demo::run(args).await?),
         Noun::Version => version::run(session),
@@ -134,8 +162,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &str) -> Result<Cli, clap::Error> {
-        let matches = command().try_get_matches_from(words.split(' '))?;
-        Cli::from_arg_matches(&matches)
+        read(&command().try_get_matches_from(words.split(' '))?)
     }
 
     fn walk(command: &Command, path: &str, visit: &mut impl FnMut(&str, &Command)) {
@@ -200,6 +227,7 @@ mod tests {
             "bench empty",
             "context ls",
             "context use",
+            "context refresh",
             "dev",
             "demo",
             "version",
@@ -260,6 +288,24 @@ mod tests {
             parse("reeve bench resolve --rate 0").is_err() && parse("reeve bench watch --rate 9").is_ok()
         );
         assert!(parse("reeve resolve").is_err() && parse("reeve resolve a --header x").is_err());
+    }
+
+    #[test]
+    fn names_are_for_what_lists_and_nothing_is_changed_before_that_is_said() {
+        for verb in LISTING {
+            assert!(parse(&format!("reeve {verb} -o name")).is_ok(), "{verb}");
+        }
+        let refused = parse("reeve cluster remove-node 3 -o name")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("-o name is for") && refused.contains("cluster members"),
+            "{refused}"
+        );
+        assert!(
+            parse("reeve cluster status --every 5s").is_err(),
+            "every is for --watch"
+        );
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use crate::cluster::look;
 use crate::context::{self, Contexts};
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
@@ -25,9 +26,12 @@ enum Verb {
         /// One that `reeve context ls` shows
         name: String,
     },
+    /// Ask the cluster for its nodes, and write them into the current context
+    #[command(after_help = "Examples:\n  reeve context refresh\n  reeve context refresh --context hospital")]
+    Refresh,
 }
 
-pub fn run(command: Context, session: &Session) -> Result<(), Failure> {
+pub async fn run(command: Context, session: &Session) -> Result<(), Failure> {
     let path = context::path()?;
     let mut contexts = Contexts::load(&path)?;
     match command.verb {
@@ -42,6 +46,17 @@ pub fn run(command: Context, session: &Session) -> Result<(), Failure> {
             contexts.save(&path)?;
             session.say(&format!("{name} is the current context"));
             Ok(())
+        }
+        Verb::Refresh => {
+            let (name, mut context) = session.context()?;
+            let asked = session.ask(look::stale());
+            let cluster = session.api()?.cluster().get_cluster(asked).await?.into_inner();
+            // Who was struck off the roll is shown for a moment longer, without an address.
+            let addresses = cluster.nodes.into_iter().map(|node| node.api_address);
+            context.nodes = addresses.filter(|address| !address.is_empty()).collect();
+            session.say(&format!("{name} names {}", context.nodes.join(", ")));
+            contexts.contexts.insert(name, context);
+            Ok(contexts.save(&path)?)
         }
     }
 }
@@ -74,6 +89,10 @@ impl Listed {
 }
 
 impl Show for Listed {
+    fn names(&self) -> Vec<String> {
+        self.contexts.iter().map(|one| one.name.clone()).collect()
+    }
+
     fn table(&self) -> String {
         let row = |row: &Row| {
             let mark = if row.current { "*" } else { "" };

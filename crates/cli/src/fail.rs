@@ -224,7 +224,7 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::ProgramVersionUnfit => "install the program that the other nodes run",
         R::DiskFull => "free space on those nodes; `reeve cluster status` shows them",
         R::NoLeader => "look at `reeve cluster status`, then say it again with the same --request-id",
-        R::NotCaughtUp | R::Sealed | R::ArchiveIncomplete => {
+        R::NotCaughtUp | R::NodeStopping | R::Sealed | R::ArchiveIncomplete => {
             "ask another node with --nodes, or come back later"
         }
         R::Internal => "the node's log has the cause; report it",

@@ -60,6 +60,8 @@ pub enum Form {
     #[default]
     Table,
     Json,
+    /// Only names, one a line, for scripts
+    Name,
 }
 
 /// One run of the program.
@@ -134,18 +136,29 @@ impl Session {
         let text = match self.form() {
             Form::Table => result.table(),
             Form::Json => result.json(),
+            Form::Name => match result.names() {
+                names if names.is_empty() => return Ok(()),
+                names => names.join("\n"),
+            },
         };
         self.out(&text)
     }
 
     /// Writes a line of results. A reader that has gone away has seen enough.
     pub fn out(&self, line: &str) -> Result<(), Failure> {
-        match writeln!(io::stdout().lock(), "{line}") {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::error(
+        self.put(&format!("{line}\n")).map(drop)
+    }
+
+    /// Writes a piece of results as it is; says whether somebody still reads.
+    pub fn put(&self, text: &str) -> Result<bool, Failure> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::error(
                 "the result could not be written",
                 error.to_string(),
             )),
-            _ => Ok(()),
         }
     }
 
@@ -190,7 +203,7 @@ impl Session {
                 (self.nodes.clone(), ca.clone(), cert.clone(), key.clone())
             }
             _ => {
-                let found = self.context()?;
+                let (_, found) = self.context()?;
                 let or = |flag: &Option<PathBuf>, found: PathBuf| flag.clone().unwrap_or(found);
                 let nodes = if self.nodes.is_empty() {
                     found.nodes
@@ -213,7 +226,8 @@ impl Session {
         Ok((nodes, credentials))
     }
 
-    fn context(&self) -> Result<context::Context, Failure> {
+    /// The context that is meant, and its name.
+    pub fn context(&self) -> Result<(String, context::Context), Failure> {
         let path = context::path()?;
         let mut contexts = Contexts::load(&path)?;
         let fix = "start one with `reeve dev`, enrol with `reeve cluster enroll`, or name --nodes, --ca, --cert and --key";
@@ -221,10 +235,12 @@ impl Session {
             let why = format!("{} names no current context", path.display());
             return Err(Failure::usage("it is not said which fleet is meant", why).fix(fix));
         };
-        contexts.contexts.remove(&name).ok_or_else(|| {
+        let Some(context) = contexts.contexts.remove(&name) else {
             let why = format!("{} does not name it", path.display());
-            Failure::usage(format!("there is no context {name}"), why).fix("`reeve context ls` shows them")
-        })
+            let failure = Failure::usage(format!("there is no context {name}"), why);
+            return Err(failure.fix("`reeve context ls` shows them"));
+        };
+        Ok((name, context))
     }
 }
 

@@ -50,7 +50,7 @@ pub async fn answer(
     })?;
     if wait.no_wait {
         return match session.form() {
-            crate::session::Form::Table => session.out(&operation.id),
+            crate::session::Form::Table | crate::session::Form::Name => session.out(&operation.id),
             crate::session::Form::Json => session.print(&Operation::from(operation)),
         };
     }

@@ -1,4 +1,5 @@
-//! Every node is lost, the snapshot is old, and the agents' signed records bring back what happened behind it.
+//! Every node is lost, what is left of the registry is old, and the agents' signed records bring back what happened
+//! behind it: behind a snapshot, and behind the folder of a node that was away.
 
 #[allow(dead_code, reason = "total_loss uses the rest of it")]
 mod ashes;
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use ashes::{Ashes, PATIENCE, reeve, reeve_owned};
 use reeve_client::{Access, v1};
 use reeve_domain::record::Said;
+use reeve_domain::tenant::Status;
 use reeve_local::{Fleet, examples_dir, tenants, until};
 use reeve_proto::identity::record::{Export, read};
 use serde_json::Value;
@@ -108,6 +110,79 @@ async fn what_happened_behind_a_snapshot_comes_back_from_the_agents_records() ->
     let export = ashes.dir().join("audit.jsonl");
     reeve(&ashes, "audit export", &[&export])?;
     reeve(&ashes, "audit verify", &[&export])?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_behind_the_last_folder_comes_back_from_the_agents_records() -> Result<()> {
+    let fleet = Fleet::builder()
+        .regions(["vn"])
+        .schema("ehr", examples_dir()?.join("ehr"))
+        .direct()
+        .start()
+        .await?;
+    let ashes = Ashes::of(&fleet)?;
+    onboard(&fleet, "before").await?;
+    // One is away from now on, and the only one whose folder is left in the end.
+    let leader = fleet.leader().await?.id();
+    let survivor = fleet.nodes().iter().find(|node| node.id() != leader);
+    let survivor = survivor.context("a follower")?;
+    until(
+        "the follower to have what was there before",
+        PATIENCE,
+        async || {
+            let newest = ashes::newest_revision(&fleet).await?;
+            Ok((ashes::revision_of(survivor).await? >= newest).then_some(()))
+        },
+    )
+    .await?;
+    survivor.kill9()?;
+    let behind = onboard(&fleet, "behind").await?;
+    let seen = ashes::revision_of(fleet.leader().await?).await?;
+    let folder = ashes.dir().join("told");
+    std::fs::create_dir(&folder)?;
+    until("the agent to keep all of it", PATIENCE, async || {
+        let export = export(&fleet, &folder)?;
+        let mut all = export.records.iter().filter_map(|signed| read(signed).ok());
+        let is_active = |said: &Said| match said {
+            Said::Hosts(hosted) => hosted.id.as_str() == behind && hosted.status == Status::Active,
+            Said::Group(_) | Said::Gone(_) => false,
+        };
+        Ok(all.any(|told| is_active(&told.said)).then_some(()))
+    })
+    .await?;
+    fleet.nodes().iter().try_for_each(|node| node.kill9())?;
+    ashes.lose_all_but(&fleet, survivor.id())?;
+
+    let data = survivor.data_dir().to_owned();
+    let asked = |dir: &str| -> Vec<PathBuf> {
+        let flag: Vec<PathBuf> = vec!["--data-dir".into(), data.clone()];
+        [flag, ashes.place_away_from(&fleet, dir, survivor.id()).owned()].concat()
+    };
+    let alone = reeve_owned(&ashes, &[], "cluster recover", &asked("alone"))?;
+    ensure!(
+        alone["tenants"] == 1,
+        "the folder knows of the second one: {alone}"
+    );
+    let told = [asked("new"), vec!["--records".into(), folder]].concat();
+    let made = reeve_owned(&ashes, &[], "cluster recover", &told)?;
+    ensure!(
+        made["revision"].as_u64() > Some(seen),
+        "{made}, and {seen} was seen"
+    );
+    ensure!(fate(&made, "behind") == Some("came back"), "{made}");
+    ensure!(made["tenants"] == 2, "{made}");
+    ensure!(
+        made["heard"]["refused"].as_array().is_some_and(Vec::is_empty),
+        "{made}"
+    );
+    let _first = ashes.start_restored(&made)?;
+    for slug in KEPT {
+        ensure!(
+            ashes::resolved_at(&fleet, &domain(slug)).await? > seen,
+            "{slug} is from before"
+        );
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-//! What nodes ask each other beside consensus: the leader's memory, its signature, and pieces of the archive.
+//! What nodes ask each other beside consensus: the leader's memory, its signature, its hand, and pieces of the archive.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reeve_domain::Revision;
@@ -9,6 +9,7 @@ use reeve_domain::words::Name;
 use reeve_domain::{Refusal, Stamp, State};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
 
 use crate::archive::{Archive, Change, LIMIT_MAX};
 use crate::authority::{Authority, IssueOrder};
@@ -26,6 +27,24 @@ pub enum Question {
     Sight(Beat),
     /// Who was heard lately?
     Sightings,
+    /// Carry out a call that only the leader can.
+    Carry(Carried),
+}
+
+/// A call as another node took it at its door.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carried {
+    /// The path of its RPC.
+    pub rpc: String,
+    /// The verified caller, in policy's own words.
+    #[serde(with = "serde_bytes")]
+    pub caller: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    pub message: Vec<u8>,
+    /// How long somebody waits for the answer.
+    pub patience_ms: u64,
+    pub trace_id: String,
 }
 
 /// Its answer.
@@ -35,8 +54,44 @@ pub enum Reply {
     Issued(String),
     Heard,
     Sightings(Vec<Seen>),
+    /// The answer to a call that was carried out.
+    Carried(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Why it was not.
+    Failed(Failed),
     /// It will not work this way; asking again will not help.
     Refused(String),
+}
+
+/// A status on its way to another node.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    code: i32,
+    message: String,
+    #[serde(with = "serde_bytes")]
+    details: Vec<u8>,
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Failed {
+        Failed {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: status.details().to_vec(),
+        }
+    }
+}
+
+impl From<Failed> for Status {
+    fn from(failed: Failed) -> Status {
+        Status::with_details(Code::from_i32(failed.code), failed.message, failed.details.into())
+    }
+}
+
+/// Carries out here what another node took at its door.
+#[tonic::async_trait]
+pub trait Carrier: Send + Sync {
+    async fn carry(&self, call: Carried) -> Result<Vec<u8>, Status>;
 }
 
 /// A sighting on its way to another node.
@@ -90,10 +145,17 @@ struct Range {
     from: Revision,
 }
 
-/// Answers what other nodes ask. Authority and sightings need consensus, which needs this: they come second.
+/// Answers what other nodes ask. The other rooms need consensus, which needs this: they come second.
 pub struct Answers {
     archive: Archive,
-    rooms: OnceLock<(Authority, SightingsBoard)>,
+    rooms: OnceLock<Asked>,
+}
+
+/// Who knows what the leader is asked.
+pub struct Asked {
+    pub authority: Authority,
+    pub sightings: SightingsBoard,
+    pub carrier: Arc<dyn Carrier>,
 }
 
 impl Answers {
@@ -105,25 +167,29 @@ impl Answers {
     }
 
     /// From now on questions to the leader are answered.
-    pub fn open(&self, authority: Authority, sightings: SightingsBoard) {
+    pub fn open(&self, asked: Asked) {
         // Only the first call counts, and there is only one.
-        let _ = self.rooms.set((authority, sightings));
+        let _ = self.rooms.set(asked);
     }
 
     async fn answer(&self, question: Question) -> Reply {
-        let Some((authority, sightings)) = self.rooms.get() else {
+        let Some(asked) = self.rooms.get() else {
             return Reply::Refused("this node is still starting".to_owned());
         };
         match question {
-            Question::Issue(order) => match authority.sign(&order).await {
+            Question::Issue(order) => match asked.authority.sign(&order).await {
                 Ok(chain) => Reply::Issued(chain),
                 Err(error) => Reply::Refused(error.to_string()),
             },
             Question::Sight(beat) => {
-                sightings.note(beat);
+                asked.sightings.note(beat);
                 Reply::Heard
             }
-            Question::Sightings => Reply::Sightings(seen(&sightings.own())),
+            Question::Sightings => Reply::Sightings(seen(&asked.sightings.own())),
+            Question::Carry(call) => match asked.carrier.carry(call).await {
+                Ok(answer) => Reply::Carried(answer),
+                Err(status) => Reply::Failed(status.into()),
+            },
         }
     }
 }
@@ -223,6 +289,13 @@ mod tests {
             Question::Issue(serde_json::from_str(order).unwrap()),
             Question::Sight(beat),
             Question::Sightings,
+            Question::Carry(Carried {
+                rpc: "/reeve.v1.ClusterService/RemoveNode".to_owned(),
+                caller: vec![1, 2],
+                message: vec![3, 4],
+                patience_ms: 5,
+                trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            }),
         ];
         let seen = Seen {
             agent,
@@ -234,6 +307,8 @@ mod tests {
             Reply::Issued("chain".to_owned()),
             Reply::Heard,
             Reply::Sightings(vec![seen]),
+            Reply::Carried(vec![1, 2]),
+            Reply::Failed(Status::with_details(Code::NotFound, "no node 9", vec![3, 4].into()).into()),
             Reply::Refused("no".to_owned()),
         ];
         keep("question.v1", &questions);

@@ -34,6 +34,7 @@ pub mod release;
 pub mod rooms;
 pub mod scrub;
 pub mod sink;
+mod stop;
 pub mod telemetry;
 pub mod threads;
 pub mod vault;

@@ -12,12 +12,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Server};
 use tracing::{info, warn};
 
 use crate::archive::{Archive, Cipher};
-use crate::asks::Answers;
+use crate::asks::{Answers, Asked};
 use crate::authority::{Authority, renew};
 use crate::config::{Config, RaftProfile};
 use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Settings, Timing};
@@ -25,6 +24,7 @@ use crate::hub::Hub;
 use crate::pilot::{self, SightingsBoard};
 use crate::rooms::Rooms;
 use crate::sink::Sink;
+use crate::stop::{self, Part, Parts};
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
 use crate::{backup, descriptors, edge, fill, found, http, join, rejoin, scrub};
@@ -50,62 +50,58 @@ pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
         let built = home.spawn(async move { build(&config, node_id, &credentials, root).await });
         built.await.context("the rooms could not be built")??
     };
-    answers.open(rooms.authority.clone(), rooms.sightings.clone());
-
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
+    let parts = Parts::default();
+    let leaving = parts.calls.stop.clone();
+    let bearer = edge::Bearer::new(rooms.clone(), &config.limits, leaving.clone());
+    answers.open(Asked {
+        authority: rooms.authority.clone(),
+        sightings: rooms.sightings.clone(),
+        carrier: Arc::new(bearer),
+    });
     let door = serve_peers(
         config.listen.peer,
         rooms.clone(),
         credentials.clone(),
-        tasks.clone(),
-        stop.clone(),
+        parts.peers.clone(),
     );
     home.spawn(door).await.context("listen.peer")??;
     if let Some(bootstrap) = bootstrap {
         found::found(&rooms.consensus, root.as_ref(), bootstrap, &config.data_dir).await?;
     }
-    serve_api(&config, &rooms, &credentials, &tasks, &stop).await?;
-    tasks.spawn(serve_http(config.listen.http, rooms.clone(), stop.clone()));
+    serve_api(&config, &rooms, &credentials, &parts.calls).await?;
+    let probes = parts.peers.clone();
+    parts.peers.tasks.spawn(serve_http(
+        config.listen.http,
+        rooms.clone(),
+        leaving,
+        probes.stop,
+    ));
+    spawn_loops(&config, &rooms, credentials, node_id, &parts.loops);
+    info!(node = node_id, api = %config.listen.api, peer = %config.listen.peer, "the node is up");
+
+    wait_for_stop().await?;
+    stop::in_order(&rooms, parts, Duration::from_millis(config.runtime.drain_ms)).await
+}
+
+/// What goes on beside the doors.
+fn spawn_loops(config: &Config, rooms: &Rooms, credentials: Credentials, node_id: u64, loops: &Part) {
+    let (tasks, stop) = (&loops.tasks, &loops.stop);
     tasks.spawn(fill::run(rooms.clone(), stop.clone()));
     tasks.spawn(scrub::run(rooms.clone(), config.scrub, stop.clone()));
-    telemetry::spawn(
-        &rooms,
-        credentials.clone(),
-        config.data_dir.clone(),
-        &tasks,
-        &stop,
-    );
-    let own_door = config.api_address();
+    telemetry::spawn(rooms, credentials.clone(), config.data_dir.clone(), tasks, stop);
     tasks.spawn(renew::run(
         credentials,
         config.identity.clone(),
         node_id,
-        own_door,
+        config.api_address(),
         stop.clone(),
     ));
-    pilot::spawn(&rooms, &tasks, &stop);
+    pilot::spawn(rooms, tasks, stop);
     tasks.spawn(backup::schedule::run(
         rooms.clone(),
         config.backup.clone(),
         stop.clone(),
     ));
-    info!(node = node_id, api = %config.listen.api, peer = %config.listen.peer, "the node is up");
-
-    wait_for_stop().await?;
-    info!("stopping: handing leadership over, then draining");
-    rooms.consensus.shutdown().await;
-    stop.cancel();
-    tasks.close();
-    let drained = tokio::time::timeout(Duration::from_millis(config.runtime.drain_ms), tasks.wait()).await;
-    if drained.is_err() {
-        warn!("open calls did not end in time");
-    }
-    rooms
-        .archive
-        .flush_durable()
-        .context("the archive was not flushed")?;
-    Ok(())
 }
 
 /// The id that the configuration, the bootstrap file or joining gave.
@@ -235,8 +231,7 @@ async fn serve_peers(
     listen: std::net::SocketAddr,
     rooms: Rooms,
     credentials: Credentials,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    part: Part,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
@@ -248,8 +243,8 @@ async fn serve_peers(
         .initial_connection_window_size(8 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .add_service(rooms.consensus.peer_service(true));
-    let until = stop.cancelled_owned();
-    tasks.spawn(async move {
+    let until = part.stop.cancelled_owned();
+    part.tasks.spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(connections, until).await {
             warn!(%error, "the peer door is closed");
         }
@@ -262,8 +257,7 @@ async fn serve_api(
     config: &Config,
     rooms: &Rooms,
     credentials: &Credentials,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    part: &Part,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen.api)
         .await
@@ -278,14 +272,14 @@ async fn serve_api(
         empty: config.bench.empty,
         limits: config.limits,
     };
-    let routes = edge::routes(rooms.clone(), options)?;
+    let routes = edge::routes(rooms.clone(), options, part.stop.clone())?;
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .max_concurrent_streams(config.limits.streams_per_connection)
         .max_connection_age(Duration::from_secs(1800))
         .add_routes(routes);
-    let until = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
+    let until = part.stop.clone().cancelled_owned();
+    part.tasks.spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(connections, until).await {
             warn!(%error, "the API door is closed");
         }
@@ -293,8 +287,13 @@ async fn serve_api(
     Ok(())
 }
 
-async fn serve_http(listen: std::net::SocketAddr, rooms: Rooms, stop: CancellationToken) {
-    if let Err(error) = http::serve(listen, rooms, stop).await {
+async fn serve_http(
+    listen: std::net::SocketAddr,
+    rooms: Rooms,
+    leaving: CancellationToken,
+    stop: CancellationToken,
+) {
+    if let Err(error) = http::serve(listen, rooms, leaving, stop).await {
         warn!(%error, %listen, "the door for probes and metrics is closed");
     }
 }

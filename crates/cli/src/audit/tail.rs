@@ -85,7 +85,7 @@ async fn stream(session: &Session, shard: &str, next: &mut u64) -> Result<(), En
 fn tell(session: &Session, record: v1::AuditRecord) -> Result<(), Failure> {
     let entry = Entry::of(&record_of(record)?)?;
     match session.form() {
-        Form::Table => session.out(&entry.line()),
+        Form::Table | Form::Name => session.out(&entry.line()),
         Form::Json => session.out(&serde_json::to_string(&entry).unwrap_or_default()),
     }
 }

@@ -1,8 +1,8 @@
-//! What a change of the group needs: the leader, who alone decides it, and patience until it is so.
+//! What a change of the group needs: somebody who leads, and patience until it is so.
 
 use std::time::Duration;
 
-use reeve_client::{Api, v1};
+use reeve_client::v1;
 
 use super::look::Picture;
 use crate::fail::{Exit, Failure};
@@ -10,17 +10,14 @@ use crate::session::Session;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// The leader itself, whichever node was asked.
-pub async fn leader(session: &Session) -> Result<(Api, Picture), Failure> {
+/// The cluster before the change, in which somebody leads. Any node may be asked for the change itself.
+pub async fn before(session: &Session) -> Result<Picture, Failure> {
     let picture = Picture::look(session).await?;
-    let known = picture.leader();
-    let address = picture.best.nodes.iter().find(|node| Some(node.id) == known);
-    let Some(address) = address.map(|node| node.api_address.clone()) else {
-        let failure = Failure::new(Exit::Unavailable, "nobody leads, and nothing was changed", "");
-        return Err(failure.fix("look at `reeve cluster check`"));
-    };
-    let (_, credentials) = session.doors()?;
-    Ok((Api::connect(&[address], &credentials)?, picture))
+    if picture.leader().is_some() {
+        return Ok(picture);
+    }
+    let failure = Failure::new(Exit::Unavailable, "nobody leads, and nothing was changed", "");
+    Err(failure.fix("look at `reeve cluster check`"))
 }
 
 /// Looks until it is so.

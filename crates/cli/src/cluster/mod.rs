@@ -9,6 +9,7 @@ mod init;
 pub(crate) mod look;
 mod remove_node;
 mod snapshot;
+mod status;
 mod token;
 mod transfer_leader;
 
@@ -20,7 +21,6 @@ use clap::{Args, Subcommand};
 use crate::fail::Failure;
 use crate::session::Session;
 use crate::show;
-use look::Picture;
 
 #[derive(Debug, Args)]
 pub struct Cluster {
@@ -31,13 +31,9 @@ pub struct Cluster {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Init(init::Init),
-    /// Show the nodes, how each one is, and what is wrong; any node may be asked, also without a leader
-    #[command(
-        after_help = "Examples:\n  reeve cluster status\n  reeve cluster status --nodes n2.example:7400 -o json"
-    )]
-    Status,
+    Status(status::Status),
     /// List the nodes, as the one that is asked knows them
-    #[command(after_help = "Examples:\n  reeve cluster members\n  reeve cluster members -o json")]
+    #[command(after_help = "Examples:\n  reeve cluster members\n  reeve cluster members -o name")]
     Members,
     Check(check::Check),
     AddNode(add_node::AddNode),
@@ -54,7 +50,7 @@ enum Verb {
 pub async fn run(cluster: Cluster, session: &Session) -> Result<(), Failure> {
     match cluster.verb {
         Verb::Init(args) => init::run(args, session),
-        Verb::Status => status(session).await,
+        Verb::Status(args) => status::run(args, session).await,
         Verb::Members => members(session).await,
         Verb::Check(args) => check::run(args, session).await,
         Verb::AddNode(args) => add_node::run(args, session).await,
@@ -65,11 +61,6 @@ pub async fn run(cluster: Cluster, session: &Session) -> Result<(), Failure> {
         Verb::Snapshot(verb) => snapshot::run(verb, session).await,
         Verb::Recover(args) => snapshot::recover::run(args, session),
     }
-}
-
-async fn status(session: &Session) -> Result<(), Failure> {
-    let picture = Picture::look(session).await?;
-    session.print(&show::cluster::Cluster::from(&picture))
 }
 
 async fn members(session: &Session) -> Result<(), Failure> {

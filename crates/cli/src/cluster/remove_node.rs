@@ -48,7 +48,7 @@ impl Show for Removed {
 
 pub async fn run(args: RemoveNode, session: &Session) -> Result<(), Failure> {
     let id = args.id;
-    let (leader, picture) = change::leader(session).await?;
+    let picture = change::before(session).await?;
     let voters_before = picture.voters().count();
     session.say(&meaning(&picture, id)?);
     let whole = format!("{}/{id}", picture.best.cluster);
@@ -62,7 +62,7 @@ pub async fn run(args: RemoveNode, session: &Session) -> Result<(), Failure> {
         confirm,
         force: args.force,
     };
-    let answer = leader.cluster().remove_node(session.ask(asked)).await;
+    let answer = session.api()?.cluster().remove_node(session.ask(asked)).await;
     answer.map_err(|status| Failure::from(status).doing(format!("node {id} was not removed")))?;
     let gone = change::until(session, "the node to be gone", |now| {
         let is_gone = now.leader_id != id && now.nodes.iter().all(|node| node.id != id);

@@ -43,7 +43,7 @@ impl Show for Handed {
 }
 
 pub async fn run(args: TransferLeader, session: &Session) -> Result<(), Failure> {
-    let (leader, picture) = change::leader(session).await?;
+    let picture = change::before(session).await?;
     let (from, term) = (picture.best.leader_id, picture.best.term);
     if args.to == from {
         session.say(&format!("node {from} leads already"));
@@ -56,7 +56,7 @@ pub async fn run(args: TransferLeader, session: &Session) -> Result<(), Failure>
     }
     let began = Instant::now();
     let asked = v1::TransferLeaderRequest { to_node_id: args.to };
-    let answer = leader.cluster().transfer_leader(session.ask(asked)).await;
+    let answer = session.api()?.cluster().transfer_leader(session.ask(asked)).await;
     answer.map_err(|status| Failure::from(status).doing(format!("node {from} leads on")))?;
     let next = change::until(session, "the next leader", |now| {
         (now.term > term && now.leader_id != from).then_some((now.leader_id, now.term))

@@ -287,4 +287,8 @@ impl Show for Members {
         };
         table(&["NODE", "ROLE", "API", "PEER"], self.nodes.iter().map(row))
     }
+
+    fn names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.id.to_string()).collect()
+    }
 }

@@ -119,6 +119,10 @@ pub struct Groups {
 }
 
 impl Show for Groups {
+    fn names(&self) -> Vec<String> {
+        self.groups.iter().map(|one| one.name.clone()).collect()
+    }
+
     fn table(&self) -> String {
         let row = |group: &Group| {
             let ready = group

@@ -25,6 +25,11 @@ pub trait Show: Serialize {
         // Our own structs of text and numbers: there is nothing in them that JSON could refuse.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
+
+    /// What a script calls each thing by. Only verbs that list have names, and only they are let in with `-o name`.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How fresh an answer is.

@@ -144,6 +144,10 @@ pub struct Operations {
 }
 
 impl Show for Operations {
+    fn names(&self) -> Vec<String> {
+        self.operations.iter().map(|one| one.id.clone()).collect()
+    }
+
     fn table(&self) -> String {
         let row = |operation: &Operation| {
             vec![

@@ -149,6 +149,10 @@ pub struct Tenants {
 }
 
 impl Show for Tenants {
+    fn names(&self) -> Vec<String> {
+        self.tenants.iter().map(|one| one.slug.clone()).collect()
+    }
+
     fn table(&self) -> String {
         let row = |tenant: &Tenant| {
             vec![

@@ -205,7 +205,7 @@ pub struct Runtime {
     pub worker_threads: usize,
     /// Whether consensus and the door for peers have a thread besides those, so that heartbeats live through a flood of calls.
     pub consensus_thread: bool,
-    /// How long a stopping node waits for open calls.
+    /// How long a stopping node waits for the work under way, at the most.
     pub drain_ms: u64,
 }
 

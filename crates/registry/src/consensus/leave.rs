@@ -9,11 +9,16 @@ use super::ground::time;
 const CHANGE_MAX: Duration = Duration::from_secs(5);
 
 impl Consensus {
-    /// Ends what was begun, hands leadership over when this node leads, then stops.
-    pub async fn shutdown(&self) {
+    /// Ends what was begun, and hands leadership over when this node leads. It votes and follows on.
+    pub async fn leave(&self) {
         self.0.leaving.cancel();
         self.end_change().await;
         self.hand_over().await;
+    }
+
+    /// Leaves, and stops: the streams of other nodes end.
+    pub async fn shutdown(&self) {
+        self.leave().await;
         self.0.stop.cancel();
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not stop cleanly");

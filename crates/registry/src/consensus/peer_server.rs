@@ -140,7 +140,9 @@ impl PeerService for PeerServer {
             let body = pack(&answer.map_err(fatal)?)?;
             Ok(wire::AppendStreamResponse { body })
         });
-        Ok(Response::new(Box::pin(answers)))
+        // Left open, it would keep the door of a node that stops.
+        let stopped = self.consensus.0.stop.clone().cancelled_owned();
+        Ok(Response::new(Box::pin(answers.take_until(stopped))))
     }
 
     async fn vote(

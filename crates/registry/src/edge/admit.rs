@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::edge::desk::Desk;
+use crate::edge::leaving;
 use crate::edge::room::{self, Kind, Place};
 use crate::policy::{self, Caller, Denied};
 
@@ -38,6 +39,8 @@ pub(super) struct Call {
     pub deadline: Instant,
     /// Ties the audit record to the caller's trace; empty without one.
     pub trace_id: String,
+    /// Whether another node took it at its door, for this one to carry out.
+    pub is_carried: bool,
 }
 
 impl Call {
@@ -62,7 +65,11 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     let (response, code) = match enter(&desk, call).await {
         Ok((call, mut place)) => {
             request.extensions_mut().insert(call);
-            let response = next.run(place.let_in(request)).await;
+            let run = next.run(place.let_in(request));
+            let response = match leaving::is_open_ended(rpc) {
+                true => leaving::attend(run, &desk.leaving).await,
+                false => run.await,
+            };
             let code = code_of(response.headers());
             (place.hold(response), code)
         }
@@ -86,7 +93,8 @@ async fn unlisted(desk: &Desk, request: Request, next: Next) -> Response {
     };
     match desk.counted(desk.room.enter(kind, &holder(&caller))) {
         Ok(mut place) => {
-            let response = next.run(place.let_in(request)).await;
+            let run = next.run(place.let_in(request));
+            let response = leaving::attend(run, &desk.leaving).await;
             place.hold(response)
         }
         Err(status) => status.into_http(),
@@ -109,6 +117,7 @@ fn call(rpc: Rpc, request: &Request) -> Result<Call, Denied> {
         caller: Caller::of(peer),
         deadline: Instant::now() + patience(rpc, request.headers()),
         trace_id: trace_id(request.headers()),
+        is_carried: false,
     })
 }
 

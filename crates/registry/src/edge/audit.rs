@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
 use crate::edge::read::{self, Level};
+use crate::edge::status;
 use crate::policy;
 
 /// Records read at once.
@@ -144,6 +145,7 @@ impl Audit {
             }
             tokio::select! {
                 () = send.closed() => return Ok(()),
+                () = self.desk.leaving.cancelled() => return Err(status::stopping()),
                 () = self.desk.newer_than(reading.state.revision) => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }

@@ -2,7 +2,7 @@
 
 use reeve_domain::access::{Expect, NodeAddresses};
 use reeve_domain::command::Witness;
-use reeve_domain::{Command, NodeId, Refusal, State, Versions};
+use reeve_domain::{Command, NodeId, Refusal, Versions};
 use reeve_proto::convert::{self, BadField};
 use reeve_proto::error::{self, Reason};
 use reeve_proto::v1;
@@ -108,7 +108,10 @@ impl ClusterService for Cluster {
         }
         // Who answers and who has room is known to the leader alone.
         if !consensus.is_leader() {
-            return Err(ask_the_leader(&state, consensus.status().leader));
+            let removed = self.desk.at_leader(&call, &wire, |_| false).await?;
+            // Who asks this node next finds it gone.
+            self.desk.read(&call, Level::Linearizable).await?;
+            return Ok(Response::new(removed));
         }
         // Until the answer is there: two that are each dispensable may not leave together.
         let turn = self.desk.turn_to_leave(&call).await?;
@@ -130,7 +133,14 @@ impl ClusterService for Cluster {
         let state = self.desk.state();
         let permit = policy::decide(&state, &call.caller, call.action(), None)?;
         if !consensus.is_leader() {
-            return Err(ask_the_leader(&state, consensus.status().leader));
+            // From now on it is known who leads: another leader afterwards is what was asked for.
+            self.desk.read(&call, Level::Linearizable).await?;
+            let is_heir = |leader: u64| [0, leader].contains(&wire.to_node_id);
+            let handed = self.desk.at_leader(&call, &wire, is_heir).await?;
+            return Ok(Response::new(handed));
+        }
+        if wire.to_node_id == consensus.node_id() {
+            return Ok(Response::new(v1::TransferLeaderResponse {}));
         }
         let heir = match wire.to_node_id {
             0 => consensus.heir().ok_or_else(no_heir)?,
@@ -234,16 +244,4 @@ fn stays(why: Stays) -> Status {
 fn no_heir() -> Status {
     let message = "no other node has a vote; add one first";
     error::status(Reason::WrongState, message, &[])
-}
-
-/// Only the leader can hand over, and it says so to whoever asks elsewhere.
-fn ask_the_leader(state: &State, leader: Option<u64>) -> Status {
-    let known = leader.and_then(|id| state.nodes.get(&NodeId(id)));
-    let Some(known) = known else {
-        return status::no_leader();
-    };
-    let message = format!("node {} leads; ask it at {}", known.id, known.api);
-    let id = known.id.to_string();
-    let metadata = [("leader_id", id.as_str()), ("leader_address", known.api.as_str())];
-    error::status(Reason::WrongState, message, &metadata)
 }

@@ -11,9 +11,11 @@ use reeve_domain::{Answer, NodeId, Operation, OperationId, Revision, Stamp, Stat
 use reeve_proto::error::{self, Reason};
 use reeve_proto::{convert, v1};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use crate::archive::ArchiveError;
+use crate::config::Limits;
 use crate::consensus::{Level, Published, Turn, Unavailable};
 use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
@@ -43,6 +45,8 @@ pub(super) struct Desk {
     pub listings: Turns,
     pub hashes: Hashes,
     pub newest: Newest,
+    /// This node is about to stop.
+    pub leaving: CancellationToken,
 }
 
 /// The State of one moment.
@@ -91,6 +95,18 @@ impl Sight {
 }
 
 impl Desk {
+    pub(super) fn new(rooms: Rooms, limits: &Limits, leaving: CancellationToken) -> Desk {
+        Desk {
+            rooms,
+            pace: Arc::new(Pace::new(limits.rates)),
+            room: Arc::new(Room::new(limits)),
+            listings: Turns::new(limits.listings, limits.listings_per_principal),
+            hashes: Hashes::default(),
+            newest: Newest::default(),
+            leaving,
+        }
+    }
+
     /// The call that the door let in, and what it asks.
     pub(super) fn admit<T>(&self, request: Request<T>) -> Result<(Call, T), Status> {
         let (_, mut extensions, wire) = request.into_parts();

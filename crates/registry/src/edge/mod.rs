@@ -10,6 +10,7 @@ mod admit;
 mod agent;
 mod audit;
 mod bench;
+mod carry;
 mod certificate;
 mod cluster;
 mod desk;
@@ -18,6 +19,7 @@ mod group;
 mod hash;
 mod health;
 mod join;
+mod leaving;
 mod mint;
 mod newest;
 mod operation;
@@ -38,8 +40,6 @@ mod weigh;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use reeve_proto::v1::access_service_server::AccessServiceServer;
 use reeve_proto::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::v1::audit_service_server::AuditServiceServer;
@@ -49,16 +49,14 @@ use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
 use reeve_proto::v1::tenant_service_server::TenantServiceServer;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::config::Limits;
 use crate::rooms::Rooms;
 use desk::Desk;
-use hash::Hashes;
-use newest::Newest;
-use pace::Pace;
-use room::Room;
-use turns::Turns;
+
+pub use carry::Bearer;
 
 const HEALTH_BYTES_MAX: usize = 4 << 10;
 
@@ -79,21 +77,16 @@ pub enum Error {
 }
 
 /// All services of port 7400, for a server whose connections say who their peer is.
-pub fn routes(rooms: Rooms, options: Options) -> Result<Routes, Error> {
+///
+/// Once `leaving` is cancelled, what is open for as long as its caller likes ends; calls go on to their ends.
+pub fn routes(rooms: Rooms, options: Options, leaving: CancellationToken) -> Result<Routes, Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(health::run(reporter, rooms.consensus.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(reeve_proto::DESCRIPTORS)
         .with_service_name("reeve.v1")
         .build_v1()?;
-    let desk = Desk {
-        rooms,
-        pace: Arc::new(Pace::new(options.limits.rates)),
-        room: Arc::new(Room::new(&options.limits)),
-        listings: Turns::new(options.limits.listings, options.limits.listings_per_principal),
-        hashes: Hashes::default(),
-        newest: Newest::default(),
-    };
+    let desk = Desk::new(rooms, &options.limits, leaving);
 
     let request_bytes = options.limits.request_bytes;
     macro_rules! serve {

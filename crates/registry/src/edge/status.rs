@@ -46,6 +46,12 @@ pub(super) fn no_leader() -> Status {
     error::retry(Reason::NoLeader, message, LEADER_PAUSE)
 }
 
+/// This node is about to stop.
+pub(super) fn stopping() -> Status {
+    let message = "this node is stopping; ask another one";
+    error::status(Reason::NodeStopping, message, &[])
+}
+
 /// This node has not caught up to what was asked for.
 pub(super) fn behind(message: impl Into<String>) -> Status {
     error::retry(Reason::NotCaughtUp, message, LEADER_PAUSE)

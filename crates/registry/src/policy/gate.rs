@@ -30,15 +30,27 @@ struct Seen {
 
 /// Writes down who was seen at this node's door; empty for what no caller asked for.
 pub(super) fn pack(permit: &Permit) -> Result<Vec<u8>, Unavailable> {
-    let Some(caller) = &permit.caller else {
-        return Ok(Vec::new());
-    };
+    match &permit.caller {
+        Some(caller) => write_caller(caller),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Writes down who was seen at this node's door.
+pub fn write_caller(caller: &Caller) -> Result<Vec<u8>, Unavailable> {
     let seen = Seen {
         spiffe: caller.spiffe().map(ToString::to_string),
         certificate: caller.certificate,
         source: caller.address,
     };
     rmp_serde::to_vec_named(&seen).map_err(|error| Unavailable::Broken(error.to_string()))
+}
+
+/// Who was seen at another node's door.
+pub fn read_caller(bytes: &[u8]) -> Result<Caller, Refusal> {
+    let seen: Seen = rmp_serde::from_slice(bytes)
+        .map_err(|_| Refusal::Unauthenticated("whom another node saw".to_owned()))?;
+    seen.caller()
 }
 
 /// Whether a permit is for this command: one for another action, or another tenant, is worth nothing.

@@ -16,7 +16,7 @@ mod table;
 mod tests;
 
 pub use caller::Caller;
-pub use gate::Gate;
+pub use gate::{Gate, read_caller, write_caller};
 pub use permit::{Denied, Permit, Standing, decide, for_joiner, for_pilot, for_step, standing};
 pub use propose::{Intent, propose, propose_in_turn, rehearse};
 pub use table::action;

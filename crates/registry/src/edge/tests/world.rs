@@ -18,6 +18,7 @@ use reeve_proto::identity::{
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::archive::{Archive, Cipher};
@@ -39,6 +40,8 @@ pub(super) struct World {
     pub rooms: Rooms,
     pub address: SocketAddr,
     pub root_pem: String,
+    /// Tells the doors that the node is about to stop.
+    pub leaving: CancellationToken,
     issuer: Issuer,
     folder: TempDir,
 }
@@ -103,6 +106,7 @@ impl World {
             rooms,
             address,
             root_pem: root.cert_pem,
+            leaving: CancellationToken::new(),
             issuer,
             folder,
         };
@@ -111,7 +115,7 @@ impl World {
         };
         let credentials = world.credentials("spiffe://hospital/node/1", usage);
         let tls = server_config(&credentials, ClientAuth::Optional).unwrap();
-        let doors = routes(world.rooms.clone(), options).unwrap();
+        let doors = routes(world.rooms.clone(), options, world.leaving.clone()).unwrap();
         let server = Server::builder()
             .max_concurrent_streams(options.limits.streams_per_connection)
             .add_routes(doors);

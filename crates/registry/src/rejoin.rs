@@ -45,7 +45,10 @@ struct Note {
 
 impl Note {
     fn sum(&self) -> u32 {
-        let said = format!("{:?}/{}/{:?}/{:?}", self.was, self.quarantine, self.former, self.joined);
+        let said = format!(
+            "{:?}/{}/{:?}/{:?}",
+            self.was, self.quarantine, self.former, self.joined
+        );
         crc32c::crc32c(said.as_bytes())
     }
 

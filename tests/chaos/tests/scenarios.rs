@@ -109,11 +109,6 @@ async fn read_only_disk() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn request_forgotten() -> Result<()> {
-    scenarios::request_forgotten::play().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_node() -> Result<()> {
     scenarios::slow_node::play().await
 }

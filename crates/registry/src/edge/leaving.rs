@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use reeve_proto::Rpc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 

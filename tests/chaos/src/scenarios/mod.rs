@@ -20,7 +20,6 @@ pub mod out_of_memory;
 pub mod read_only_disk;
 pub mod remove_leader;
 pub mod replace_all_nodes_one_by_one;
-pub mod request_forgotten;
 pub mod rolling_restart;
 pub mod second_process;
 pub mod slow_node;

@@ -37,6 +37,7 @@ async fn a_file_of_every_format_verifies_and_restores() {
     fs::write(&root_key, hex::encode(KEY)).unwrap();
     fs::set_permissions(&root_key, fs::Permissions::from_mode(0o600)).unwrap();
     let order = Order {
+        sum: None,
         file,
         root_key,
         out: dir.path().join("new"),

@@ -174,12 +174,7 @@ impl Watcher {
     }
 
     /// Waits for a turn to list, and proves meanwhile that the stream lives: nothing was delivered yet.
-    async fn turn(
-        &self,
-        send: &Sender,
-        ticks: &mut Interval,
-        marks: &mut Bookmarks,
-    ) -> Result<Turn, Over> {
+    async fn turn(&self, send: &Sender, ticks: &mut Interval, marks: &mut Bookmarks) -> Result<Turn, Over> {
         let mut turn = std::pin::pin!(self.desk.listings.take(self.call.caller.id()));
         loop {
             tokio::select! {

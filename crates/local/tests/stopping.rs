@@ -52,9 +52,11 @@ async fn a_leader_stops_in_order_and_waits_for_the_work_under_way_alone() -> Res
 
     // As long as there is work, it is one of the group: what is written now reaches it.
     fleet.token(v1::Role::Service, "while-it-leaves", "", &[]).await?;
-    let written = look(&leader_of(&fleet, first).await?).await?.applied_index;
+    let leader = leader_of(&fleet, first).await?;
+    let written = look(&leader).await?.applied_index;
     until("the leaving node to have what is written", PATIENCE, async || {
-        let seen = look(&leader_of(&fleet, first).await?).await?;
+        let leader = leader_of(&fleet, first).await?;
+        let seen = look(&leader).await?;
         let leaving = seen.nodes.iter().find(|node| node.id == first.id());
         Ok(leaving.filter(|node| node.matched_index >= written).map(drop))
     })

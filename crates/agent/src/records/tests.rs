@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use reeve_domain::record::Statement;
+use reeve_domain::record::{NUMBER_MAX, Statement};
 use reeve_domain::words::Name;
 use reeve_domain::{Revision, Stamp, TenantId};
 use reeve_proto::identity::{Credentials, Issuer, KeyRequest, SpiffeId, Usage, ca};
@@ -273,4 +273,25 @@ fn until(is_so: impl Fn() -> bool, keeper: &Keeper) {
         assert!(begun.elapsed() < PATIENCE, "{:?}", keeper.counts());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_revision_that_no_registry_gave_is_not_kept_and_keeps_no_later_one_out() {
+    let world = World::new();
+    let store = world.open().unwrap();
+    for absurd in [NUMBER_MAX + 1, u64::MAX - 1, u64::MAX] {
+        let refused = store.keep(&world.said(1, absurd)).unwrap_err().to_string();
+        assert!(refused.contains(&absurd.to_string()), "{refused}");
+        assert!(store.is_empty());
+    }
+    assert!(store.keep(&world.said(1, 7)).unwrap());
+    assert_eq!(revisions(&store), [7]);
+    drop(store);
+
+    // One that an earlier program kept is taken away, and asked for again.
+    let body = rmp_serde::to_vec_named(&world.said(1, u64::MAX)).unwrap();
+    let whole = [&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat();
+    fs::write(world.file(1), whole).unwrap();
+    assert!(world.open().unwrap().is_empty());
+    assert!(!world.file(1).exists());
 }

@@ -138,7 +138,8 @@ fn a_state_of_nobody_and_the_same_cluster_again_are_refused() {
 #[test]
 fn a_copy_whose_numbers_leave_no_room_is_refused_and_stays_as_it_is() {
     let sound = busy().state;
-    let odd: [(&str, fn(&mut State, u64)); 4] = [
+    type Spoil = fn(&mut State, u64);
+    let odd: [(&str, Spoil); 4] = [
         ("revision", |state, number| state.revision = Revision(number)),
         ("node id", |state, number| state.next_node = NodeId(number)),
         ("epoch", |state, number| {

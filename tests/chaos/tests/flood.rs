@@ -8,8 +8,11 @@ use reeve_chaos::broken::{Broken, is_broken};
 use reeve_chaos::flood::Flood;
 use reeve_chaos::invariants::nodes_agree;
 use reeve_chaos::memory::resident_bytes;
+use reeve_client::Api;
 use reeve_client::v1::{GetClusterRequest, GetClusterResponse, Role};
-use reeve_local::{Builder, Fleet, Node, until};
+use reeve_local::{Builder, Fleet, until};
+use tokio::sync::Mutex;
+use tonic::Request;
 
 /// Thousands of calls under way: so many connections, and so many calls on each.
 const CONNECTIONS: usize = 40;
@@ -20,14 +23,19 @@ const ROUNDS_MAX: usize = 4;
 /// Enough was refused to say that the bounds were reached.
 const REFUSED_MIN: u64 = 500;
 const PATIENCE: Duration = Duration::from_secs(120);
+const TRY_PATIENCE: Duration = Duration::from_secs(10);
+/// One flood at a time: each is meant to take all that a machine has.
+static TURN: Mutex<()> = Mutex::const_new(());
 /// What a node may come to hold under a flood.
 const RESIDENT_MAX: u64 = 512 << 20;
 
-/// An admin may have to ask more than once: his connection waits its turn among the flooder's.
-async fn cluster(node: &Node) -> Result<GetClusterResponse> {
-    let api = node.api();
+/// An admin may have to ask more than once. His connection is there before the flood: a new one would wait its turn
+/// among the flooder's, which come from the same address.
+async fn cluster(admin: &Api) -> Result<GetClusterResponse> {
     until("the leader to answer an admin", PATIENCE, async || {
-        let asked = api.cluster().get_cluster(GetClusterRequest::default()).await;
+        let mut request = Request::new(GetClusterRequest::default());
+        request.set_timeout(TRY_PATIENCE);
+        let asked = admin.cluster().get_cluster(request).await;
         Ok(asked.ok().map(|answer| answer.into_inner()))
     })
     .await
@@ -50,7 +58,8 @@ fn registry() -> Builder {
 async fn play(fleet: &Fleet) -> Result<()> {
     let flooder = fleet.enroll(Role::Operator, "flooder", &[]).await?;
     let leader = fleet.leader().await?;
-    let before = cluster(leader).await?;
+    let admin = leader.api();
+    let before = cluster(&admin).await?;
 
     let flood = Flood::begin(leader, &flooder, CONNECTIONS, CALLS)?;
     let mut written = 0;
@@ -68,7 +77,7 @@ async fn play(fleet: &Fleet) -> Result<()> {
     };
     let in_time = tokio::time::timeout(PATIENCE, writing).await;
     let resident = resident_bytes(leader)?;
-    let after = cluster(leader).await?;
+    let after = cluster(&admin).await?;
     let counts = flood.end().await;
     println!("{written} changes, {counts:?}, {} MiB", resident >> 20);
 
@@ -102,6 +111,7 @@ async fn play(fleet: &Fleet) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_leads_on_and_others_are_served_while_one_caller_floods_it() -> Result<()> {
+    let _turn = TURN.lock().await;
     // Other tests may want the same cores: a heartbeat may be a little late here.
     let fleet = registry()
         .node_env("REEVE_REGISTRY_RAFT__PROFILE", "wan")
@@ -113,6 +123,7 @@ async fn the_leader_leads_on_and_others_are_served_while_one_caller_floods_it() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_is_elected_while_one_caller_floods_everybody_who_is_left() -> Result<()> {
+    let _turn = TURN.lock().await;
     let fleet = registry()
         .node_env("REEVE_REGISTRY_RAFT__PROFILE", "wan")
         .start()
@@ -155,6 +166,7 @@ async fn a_leader_is_elected_while_one_caller_floods_everybody_who_is_left() -> 
 /// The check is checked: it shows what the thread of its own is for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_heartbeats_wait_behind_calls_is_found() -> Result<()> {
+    let _turn = TURN.lock().await;
     for _ in 0..ROUNDS_MAX {
         let fleet = registry()
             .node_env("REEVE_REGISTRY_RUNTIME__CONSENSUS_THREAD", "false")

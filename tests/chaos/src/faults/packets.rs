@@ -50,10 +50,14 @@ impl Loss {
         let mut rules = format!("add table inet {table} {{ flags owner; }}\n");
         rules +=
             &format!("add chain inet {table} in {{ type filter hook input priority 0; policy accept; }}\n");
+        // nft takes no number that is above all that can be drawn.
+        let chance = match percent {
+            ALL => String::new(),
+            some => format!("numgen random mod {ALL} < {some} "),
+        };
         for end in ["dport", "sport"] {
-            rules += &format!(
-                "add rule inet {table} in iif lo tcp {end} {{ {ports} }} numgen random mod 100 < {percent} counter drop\n"
-            );
+            rules +=
+                &format!("add rule inet {table} in iif lo tcp {end} {{ {ports} }} {chance}counter drop\n");
         }
         let mut said = nft.stdin.take().context("nft has no standard input")?;
         said.write_all(rules.as_bytes())?;

@@ -56,10 +56,10 @@ impl Names {
     }
 
     pub fn read(&self, name: &str) -> Option<Object> {
-        if let Some(rest) = name.strip_prefix(&self.own) {
-            if let Some(found) = read_own(rest) {
-                return Some(found);
-            }
+        if let Some(rest) = name.strip_prefix(&self.own)
+            && let Some(found) = read_own(rest)
+        {
+            return Some(found);
         }
         let rest = name.strip_prefix(&self.earlier)?;
         let (rest, kind): (_, fn(Slot) -> Object) = match rest.strip_suffix(EARLIER_PART) {

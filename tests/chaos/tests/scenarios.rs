@@ -104,11 +104,6 @@ async fn out_of_memory() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn read_only_disk() -> Result<()> {
-    scenarios::read_only_disk::play().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_node() -> Result<()> {
     scenarios::slow_node::play().await
 }

@@ -130,7 +130,11 @@ fn a_crash_between_writing_and_renaming_leaves_what_was_there() {
     let draft = world.file(1).with_extension("draft");
     for cut in [0, whole.len() / 2, whole.len()] {
         fs::write(&draft, &whole[..cut]).unwrap();
-        assert_eq!(world.exported(), [old.clone()], "a draft was never said");
+        assert_eq!(
+            world.exported(),
+            std::slice::from_ref(&old),
+            "a draft was never said"
+        );
         let store = world.open().unwrap();
         assert_eq!(revisions(&store), [7], "{cut} bytes were written");
         assert!(!draft.exists(), "what is unfinished does not stay");

@@ -461,6 +461,11 @@ impl Consensus {
         Ok(consensus)
     }
 
+    /// Waits for something no longer than this node takes part.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.stop.run_until_cancelled(work).await
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Tasks hold a handle themselves: without a word to stop they would keep the folder for ever.
         let stop = self.0.stop.clone();

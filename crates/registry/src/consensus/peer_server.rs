@@ -126,7 +126,9 @@ impl PeerService for PeerServer {
         let entries = futures::stream::unfold(inbound, move |mut inbound| {
             let (server, peer) = (server.clone(), peer.clone());
             async move {
-                let envelope = inbound.message().await.ok()??.envelope?;
+                // A leader that has nothing to send would keep a node that stops for as long.
+                let next = server.consensus.unless_stopped(inbound.message()).await?;
+                let envelope = next.ok()??.envelope?;
                 let checked = server.check(&envelope, peer.as_ref());
                 let entries = checked
                     .and_then(|()| unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body))

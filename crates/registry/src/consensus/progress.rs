@@ -20,6 +20,8 @@ pub(super) struct Progress {
 struct Waiting {
     by_goal: BTreeMap<u64, Vec<oneshot::Sender<()>>>,
     count: usize,
+    /// How many were left by the last clearing: that many more must come before it is worth another one.
+    left: usize,
 }
 
 impl Progress {
@@ -62,7 +64,7 @@ impl Progress {
         }
         waiting.by_goal.entry(goal).or_default().push(sender);
         waiting.count += 1;
-        if waiting.count > GIVEN_UP_MAX {
+        if waiting.count > GIVEN_UP_MAX.max(2 * waiting.left) {
             waiting.clear_given_up();
         }
         Some(receiver)
@@ -76,6 +78,7 @@ impl Waiting {
             !waiters.is_empty()
         });
         self.count = self.by_goal.values().map(Vec::len).sum();
+        self.left = self.count;
     }
 }
 
@@ -129,5 +132,19 @@ mod tests {
             assert!(progress.wait(goal).now_or_never().is_none());
         }
         assert!(progress.waiting.lock().count <= GIVEN_UP_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_who_go_on_waiting_are_not_looked_through_for_each_that_comes() {
+        let progress = Progress::default();
+        let mut waiting = Vec::new();
+        let mut clearings = std::collections::BTreeSet::new();
+        for goal in 1..=10_000 {
+            waiting.push(Box::pin(progress.wait(goal)));
+            assert!(waiting.last_mut().unwrap().now_or_never().is_none());
+            clearings.insert(progress.waiting.lock().left);
+        }
+        assert_eq!(progress.waiting.lock().count, 10_000);
+        assert!(clearings.len() <= 3, "{clearings:?}");
     }
 }

@@ -72,7 +72,23 @@ pub struct MintToken {
     pub ttl_ms: u64,
 }
 
-/// Writes a token down; expired ones make room.
+impl MintToken {
+    fn into_token(self, at: Stamp) -> JoinToken {
+        JoinToken {
+            id: self.id,
+            secret_hash: self.secret_hash,
+            role: self.role,
+            name: self.name,
+            region: self.region,
+            group: self.group,
+            tenants: self.tenants,
+            expires: at.plus_millis(self.ttl_ms),
+            spent: None,
+        }
+    }
+}
+
+/// Writes a token down; expired ones make room. Said twice it is one token: the order has no request id to know it by.
 pub fn mint(state: &mut State, at: Stamp, order: MintToken) -> Result<Change, Refusal> {
     if order.ttl_ms == 0 || order.ttl_ms > TOKEN_TTL_MS_MAX {
         return Err(Refusal::field("ttl", "must be between 1 ms and 24 h"));
@@ -94,25 +110,22 @@ pub fn mint(state: &mut State, at: Stamp, order: MintToken) -> Result<Change, Re
         .filter(|(_, t)| t.expires > at)
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    if state.tokens.len() >= TOKENS_MAX || state.tokens.contains_key(&order.id) {
-        return Err(Refusal::AlreadyExists(format!(
-            "token {} (or too many are open)",
-            order.id
-        )));
+    let id = order.id.clone();
+    let token = order.into_token(at);
+    if let Some(known) = state.tokens.get(&id) {
+        // Its proposer did not hear the answer and asked once more: nobody else knows the secret.
+        return if known.secret_hash == token.secret_hash {
+            Ok(Change::none())
+        } else {
+            Err(Refusal::AlreadyExists(format!("token {id}")))
+        };
     }
-    let subject = format!("token/{}", order.id);
-    let token = JoinToken {
-        id: order.id.clone(),
-        secret_hash: order.secret_hash,
-        role: order.role,
-        name: order.name,
-        region: order.region,
-        group: order.group,
-        tenants: order.tenants,
-        expires: at.plus_millis(order.ttl_ms),
-        spent: None,
-    };
-    state.tokens.insert(order.id, token);
+    if state.tokens.len() >= TOKENS_MAX {
+        let why = format!("{TOKENS_MAX} are open; wait until some are used or have expired");
+        return Err(Refusal::field("token", why));
+    }
+    let subject = format!("token/{id}");
+    state.tokens.insert(id, token);
     Ok(Change::of(subject))
 }
 

@@ -61,6 +61,7 @@ impl Teller {
     fn line(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let option = |key: &str| words.iter().find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
+        let number = |key, default: u8| option(key).map_or(default, |n| n.parse().unwrap());
         let serial = |i: usize| words[i].trim_start_matches('#').parse::<u64>().unwrap();
         let world = &mut self.world;
         let applied = match words[0] {
@@ -151,9 +152,11 @@ impl Teller {
             }),
             "up" => world.up(words[1], true),
             "down" => world.up(words[1], false),
-            "mint" => world.mint(words[1], role(words[2]), words[3], option("region")),
+            "mint" => {
+                let secret = number("secret", 9);
+                world.mint_with(secret, words[1], role(words[2]), words[3], option("region"))
+            }
             "redeem" => {
-                let number = |key, default: u8| option(key).map_or(default, |n| n.parse().unwrap());
                 let expect = match option("door") {
                     Some("agent") => Expect::Agent,
                     Some("node") => Expect::Node,

@@ -36,6 +36,15 @@ impl Steady {
     /// Lets them loose on the whole registry: each begins with another node, and goes on to the next when that one
     /// does not serve.
     pub fn begin(fleet: &Fleet) -> Result<Steady> {
+        Steady::knowing(fleet, fleet.nodes().len())
+    }
+
+    /// The same, each with one node for good: where every node serves, and each is to be heard.
+    pub fn begin_apart(fleet: &Fleet) -> Result<Steady> {
+        Steady::knowing(fleet, 1)
+    }
+
+    fn knowing(fleet: &Fleet, known: usize) -> Result<Steady> {
         let (told, is_over) = (Told::default(), Arc::new(AtomicBool::new(false)));
         let has_failed = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
@@ -43,6 +52,7 @@ impl Steady {
             let mut doors = fleet.addresses();
             let first = number % doors.len();
             doors.rotate_left(first);
+            doors.truncate(known);
             let api = Api::connect(&doors, fleet.admin())?;
             let (told, is_over, has_failed) = (told.clone(), is_over.clone(), has_failed.clone());
             tasks.spawn(async move {

@@ -132,9 +132,20 @@ impl World {
     }
 
     pub fn mint(&mut self, id: &str, role: Role, who: &str, region: Option<&str>) -> Applied {
+        self.mint_with(9, id, role, who, region)
+    }
+
+    pub fn mint_with(
+        &mut self,
+        secret: u8,
+        id: &str,
+        role: Role,
+        who: &str,
+        region: Option<&str>,
+    ) -> Applied {
         self.say(Command::MintToken(MintToken {
             id: TokenId::parse(id).unwrap(),
-            secret_hash: [9; 32],
+            secret_hash: [secret; 32],
             role,
             name: name(who),
             region: region.map(name),

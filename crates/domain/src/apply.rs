@@ -11,12 +11,12 @@ use crate::digest::{self, Hash};
 use crate::entry::{Actor, Entry};
 use crate::event::Event;
 use crate::group;
-use crate::ids::{Revision, Stamp};
+use crate::ids::{Revision, Stamp, TenantId};
 use crate::operation::{self, Operation};
 use crate::policy::{Role, Scope};
 use crate::refusal::Refusal;
 use crate::request::Remembered;
-use crate::resolve;
+use crate::resolve::{self, Resolution};
 use crate::state::{Change, ENDED_MAX, Node, State};
 use crate::tenant;
 use crate::version;
@@ -52,14 +52,9 @@ pub fn apply(state: &mut State, entry: &Entry) -> Applied {
         return answer(state.revision, Err(refusal));
     }
 
-    let mut next = state.clone();
-    let applied = match dispatch(&mut next, at, entry) {
-        Ok((change, given)) if change.happened => {
-            let applied = commit(state, &mut next, at, entry, change, given);
-            *state = next;
-            applied
-        }
-        Ok((_, given)) => answer(state.revision, Ok(given)),
+    let applied = match carry_out(state, at, entry) {
+        Ok((before, change, given)) if change.happened => commit(&before, state, at, entry, change, given),
+        Ok((_, _, given)) => answer(state.revision, Ok(given)),
         Err(refusal) => answer(state.revision, Err(refusal)),
     };
     if let Some(key) = &entry.request {
@@ -95,6 +90,58 @@ fn check_standing(state: &State, entry: &Entry) -> Result<(), Refusal> {
             }
             Some(_) => Ok(()),
         },
+    }
+}
+
+/// Changes the state, or leaves it as it was. What checks everything before it changes anything does so in place; for
+/// all else a copy is changed and takes the state's place. A copy is cheap and its price comes after: whatever part of
+/// it is touched must be copied then, and after an entry that went in place most of it has been already.
+fn carry_out(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Before, Change, Answer), Refusal> {
+    if let Some(subject) = checks_first(&entry.command) {
+        let before = Before::of(state, state, &subject);
+        let (change, given) = dispatch(state, at, entry)?;
+        debug_assert!(!change.happened || change == subject, "{change:?}");
+        return Ok((before, change, given));
+    }
+    let mut next = state.clone();
+    let (change, given) = dispatch(&mut next, at, entry)?;
+    let before = Before::of(state, &next, &change);
+    if change.happened {
+        *state = next;
+    }
+    Ok((before, change, given))
+}
+
+/// What a command changes, of the frequent ones that touch nothing before they have checked all.
+fn checks_first(command: &Command) -> Option<Change> {
+    match command {
+        Command::UpdateTenant(order) => Some(Change::tenant(&order.tenant)),
+        _ => None,
+    }
+}
+
+/// What a change is compared with afterwards.
+struct Before {
+    object: Hash,
+    /// The tenants that the change may show in, as they resolved.
+    resolved: Vec<(TenantId, Option<Resolution>)>,
+    has_new_nodes: bool,
+}
+
+impl Before {
+    fn of(state: &State, next: &State, change: &Change) -> Before {
+        let mut touched: Vec<_> = change.tenant.iter().cloned().collect();
+        let beside = change.group.iter().filter_map(|group| next.placed.get(group));
+        touched.extend(beside.flatten().cloned());
+        let resolved = touched.into_iter().map(|id| {
+            let was = state.tenants.get(&id).map(|tenant| resolve::of(state, tenant));
+            (id, was)
+        });
+        Before {
+            object: object(state, change),
+            resolved: resolved.collect(),
+            has_new_nodes: state.nodes != next.nodes,
+        }
     }
 }
 
@@ -197,19 +244,19 @@ fn witness(state: &State, witness: Witness) -> (Change, Answer) {
 
 /// Turns a change into its revision, its audit record and its events.
 fn commit(
-    before: &State,
-    next: &mut State,
+    before: &Before,
+    state: &mut State,
     at: Stamp,
     entry: &Entry,
     change: Change,
     given: Answer,
 ) -> Applied {
-    next.revision = before.revision.next();
-    let record = record(before, next, at, entry, &change);
-    let retired = retire(next);
-    let events = events(before, next, entry, &change);
+    state.revision = state.revision.next();
+    let record = record(before, state, at, entry, &change);
+    let retired = retire(state);
+    let events = events(before, state, entry, &change);
     Applied {
-        revision: next.revision,
+        revision: state.revision,
         outcome: Ok(given),
         events,
         record: Some(record),
@@ -224,17 +271,17 @@ fn shard_of(change: &Change) -> String {
         .map_or_else(|| "fleet".to_owned(), ToString::to_string)
 }
 
-fn record(before: &State, next: &mut State, at: Stamp, entry: &Entry, change: &Change) -> Record {
+fn record(before: &Before, state: &mut State, at: Stamp, entry: &Entry, change: &Change) -> Record {
     let shard = shard_of(change);
     let salt = entry.seed.salt;
     let (action, detail) = action_of(&entry.command);
-    let mut head = next.heads.get(shard.as_str()).copied().unwrap_or_default();
+    let mut head = state.heads.get(shard.as_str()).copied().unwrap_or_default();
     let shown = Shown {
         version: 0,
         shard: shard.clone(),
         sequence: 0,
         stamp: at,
-        revision: next.revision,
+        revision: state.revision,
         actor: entry.actor.name().to_owned(),
         certificate: entry.seed.certificate,
         action,
@@ -250,14 +297,14 @@ fn record(before: &State, next: &mut State, at: Stamp, entry: &Entry, change: &C
             .as_ref()
             .map_or_else(String::new, |k| k.id.as_str().to_owned()),
         trace_id: entry.seed.trace_id.clone(),
-        before: salted(&salt, object(before, change)),
-        after: salted(&salt, object(next, change)),
+        before: salted(&salt, before.object),
+        after: salted(&salt, object(state, change)),
         salt,
         personal: entry.seed.personal.as_ref().map_or_else(Vec::new, personal_bytes),
         previous: [0; 32],
     };
     let record = audit::append(&mut head, shown);
-    next.heads.insert(shard.into(), head);
+    state.heads.insert(shard.into(), head);
     record
 }
 
@@ -337,19 +384,13 @@ fn retire(state: &mut State) -> Vec<Operation> {
     retired
 }
 
-fn events(before: &State, next: &State, entry: &Entry, change: &Change) -> Vec<Event> {
-    let mut events = Vec::new();
-    let mut touched: Vec<_> = change.tenant.iter().cloned().collect();
-    if let Some(group) = &change.group {
-        events.push(Event::Group(group.clone()));
-        touched.extend(next.placed.get(group).into_iter().flatten().cloned());
-    }
-    for id in touched {
-        let was = before.tenants.get(&id).map(|t| resolve::of(before, t));
-        let is = next.tenants.get(&id).map(|t| resolve::of(next, t));
+fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec<Event> {
+    let mut events: Vec<_> = change.group.iter().cloned().map(Event::Group).collect();
+    for (id, was) in &before.resolved {
+        let is = state.tenants.get(id).map(|tenant| resolve::of(state, tenant));
         match (was, is) {
             (was, Some(is)) if was.as_ref() != Some(&is) => events.push(Event::Resolves(is)),
-            (Some(_), None) => events.push(Event::Gone(id)),
+            (Some(_), None) => events.push(Event::Gone(id.clone())),
             _ => {}
         }
     }
@@ -361,7 +402,7 @@ fn events(before: &State, next: &State, entry: &Entry, change: &Change) -> Vec<E
         }
         _ => {}
     }
-    if before.nodes != next.nodes {
+    if before.has_new_nodes {
         events.push(Event::Node);
     }
     events

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use arrayvec::ArrayString;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Milliseconds since the Unix epoch, as the leader wrote them into an entry. Never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,26 +64,29 @@ number!(
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $digits:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String")]
-        pub struct $name(Arc<str>);
+        // Held in place: maps copy their keys with each change, and a shared text would be counted up and down for each.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub struct $name(ArrayString<{ $prefix.len() + $digits }>);
 
         impl $name {
             /// Reads an id: the prefix and the exact number of lowercase hex digits.
             pub fn parse(text: &str) -> Result<$name, IdError> {
+                let expected = IdError { expected: concat!($prefix, "<", $digits, " hex digits>") };
                 let well_formed = text.strip_prefix($prefix).is_some_and(|digits| {
                     digits.len() == $digits && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
                 });
-                if !well_formed {
-                    return Err(IdError { expected: concat!($prefix, "<", $digits, " hex digits>") });
+                match ArrayString::from(text) {
+                    Ok(text) if well_formed => Ok($name(text)),
+                    _ => Err(expected),
                 }
-                Ok($name(text.into()))
             }
 
             /// Makes an id from chance that was drawn elsewhere; the digits that do not fit are dropped.
             pub fn from_random(random: u64) -> $name {
                 let digits = format!("{random:016x}");
-                $name(format!("{}{}", $prefix, &digits[16 - $digits..]).into())
+                let mut text = ArrayString::from($prefix).unwrap_or_default();
+                text.push_str(&digits[16 - $digits..]);
+                $name(text)
             }
 
             /// The text of it.
@@ -90,11 +95,9 @@ macro_rules! hex_id {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = IdError;
-
-            fn try_from(text: String) -> Result<$name, IdError> {
-                $name::parse(&text)
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<$name, D::Error> {
+                from.deserialize_str(Text($name::parse))
             }
         }
 
@@ -110,6 +113,21 @@ macro_rules! hex_id {
             }
         }
     };
+}
+
+/// Reads a text where it lies, by its parser.
+struct Text<P>(P);
+
+impl<T, E: fmt::Display, P: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<P> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<D: de::Error>(self, text: &str) -> Result<T, D> {
+        (self.0)(text).map_err(D::custom)
+    }
 }
 
 hex_id!(
@@ -139,8 +157,7 @@ pub struct IdError {
 }
 
 /// What a caller calls one mutating request, so that it can be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
@@ -165,11 +182,9 @@ impl RequestId {
 #[error("a request_id has 1 to 64 visible ASCII characters; use a UUID")]
 pub struct RequestIdError;
 
-impl TryFrom<String> for RequestId {
-    type Error = RequestIdError;
-
-    fn try_from(text: String) -> Result<RequestId, RequestIdError> {
-        RequestId::parse(&text)
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RequestId, D::Error> {
+        from.deserialize_str(Text(RequestId::parse))
     }
 }
 

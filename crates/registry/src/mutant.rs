@@ -49,6 +49,8 @@ pub enum Mutant {
     MarkUnread,
     /// A mark is set where another one is.
     OverwriteMark,
+    /// A leader writes what its own clock says, whatever the others' do.
+    OwnClock,
 }
 
 impl Mutant {
@@ -77,6 +79,7 @@ impl Mutant {
             Mutant::RestoreTakesUnsigned => "restore_takes_unsigned",
             Mutant::MarkUnread => "mark_unread",
             Mutant::OverwriteMark => "overwrite_mark",
+            Mutant::OwnClock => "own_clock",
         }
     }
 

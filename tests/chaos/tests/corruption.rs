@@ -240,7 +240,8 @@ async fn a_damaged_snapshot_is_set_aside_before_it_is_needed_and_when_it_is() ->
     flip(&newest, middle)?;
     until("a snapshot in place of the damaged one", PATIENCE, async || {
         let aside = files(&folder, |name| name.ends_with(".damaged"))?.len();
-        Ok((aside == 1 && whole()?.len() == 2).then_some(()))
+        // The newest, unless one that was under way came before the damage was found.
+        Ok((aside == 1 && whole()?.pop() >= Some(newest.clone())).then_some(()))
     })
     .await?;
     let since = "reeve_data_damage_last_timestamp_seconds{part=\"snapshots\"}";
@@ -260,6 +261,11 @@ async fn a_damaged_snapshot_is_set_aside_before_it_is_needed_and_when_it_is() ->
     );
 
     // At a start, an older one is used.
+    write(&fleet, "more", 60).await?;
+    until("two snapshots again", PATIENCE, async || {
+        Ok((whole()?.len() == 2).then_some(()))
+    })
+    .await?;
     victim.stop().await?;
     let newest = whole()?.pop().context("no snapshot")?;
     flip(&newest, 20)?;

@@ -16,6 +16,7 @@ mod incoming;
 mod leave;
 mod links;
 mod log;
+mod log_time;
 mod machine;
 mod mark;
 mod membership;
@@ -78,8 +79,9 @@ use freshness::Freshness;
 use ground::time;
 use incoming::Incoming;
 use links::{Line, Links, MESSAGE_BYTES_MAX};
+use log_time::LogTime;
 use machine::{Board, Machine};
-use propose::{Clock, Forwarder};
+use propose::Forwarder;
 use read::ReadQueue;
 use snapshot::SnapshotStore;
 use types::{Metrics, Raft};
@@ -300,7 +302,7 @@ struct Inner {
     forwarder: Forwarder,
     reads: ReadQueue,
     handlers: Arc<dyn Handlers>,
-    clock: Clock,
+    log_time: LogTime,
     compare: Compare,
     disk: Disk,
     tasks: TaskTracker,
@@ -442,7 +444,7 @@ impl Consensus {
             forwarder,
             reads,
             handlers,
-            clock: Clock::default(),
+            log_time: LogTime::default(),
             compare,
             disk,
             tasks: TaskTracker::new(),
@@ -635,6 +637,9 @@ impl Consensus {
             .freshness
             .said(metrics.current_term, word.committed_index, quorum_age_ms);
         let known = self.known_to_tell();
+        self.0
+            .log_time
+            .group(metrics.membership_config.voter_ids().collect());
         for (id, node) in metrics
             .membership_config
             .nodes()
@@ -653,7 +658,7 @@ impl Consensus {
             };
             let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
             let (disk, programs) = (self.0.disk.clone(), self.0.programs.clone());
-            let wholes = self.0.wholes.clone();
+            let (wholes, log_time) = (self.0.wholes.clone(), self.0.log_time.clone());
             let question = Question {
                 term: metrics.current_term,
                 at: time::now(),
@@ -664,6 +669,7 @@ impl Consensus {
                 if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
                     let heard = heard.into_inner();
                     freshness.keep_clock(id, heard.clock_ms);
+                    log_time.heard(id, heard.wall_ms, time::now());
                     programs.heard(id, &heard, question.at);
                     wholes.heard(id, question, &heard);
                     let (full, slow) = (heard.disk_full, heard.disk_slow);
@@ -752,8 +758,13 @@ impl Consensus {
         self.0.handlers.clone()
     }
 
-    fn clock(&self) -> &Clock {
-        &self.0.clock
+    fn log_time(&self) -> &LogTime {
+        &self.0.log_time
+    }
+
+    /// Whether this node leads, and no other votes.
+    fn is_alone(&self) -> bool {
+        self.0.leadership.borrow().alone
     }
 }
 

@@ -14,7 +14,7 @@ use super::incoming::Which;
 use super::links::{pack, unpack};
 use super::propose::{Forwarded, Verdict};
 use super::types::{C, Vote};
-use super::{Consensus, types};
+use super::{Consensus, ground, types};
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -305,6 +305,7 @@ impl PeerService for PeerServer {
             archive_whole: whole.is_some(),
             archive_whole_index: whole,
             clock_ms: self.consensus.freshness().clock_ms(),
+            wall_ms: ground::wall_ms(),
             compared_index: own.map(|mark| mark.index).unwrap_or_default(),
             compared_hash: own.map(|mark| mark.hash.to_vec().into()).unwrap_or_default(),
         }))

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, RaftError};
-use parking_lot::Mutex;
 use reeve_domain::version::entry_format;
-use reeve_domain::{Entry, Refusal, Stamp};
+use reeve_domain::{Entry, Refusal};
 use reeve_proto::internal::v1 as wire;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -22,6 +21,7 @@ use tokio::time::Instant;
 
 use super::ground::{self, time};
 use super::links::{Line, pack, unpack};
+use super::log_time::Asking;
 use super::types::{Committed, Payload};
 use super::{Consensus, Unavailable};
 
@@ -58,20 +58,6 @@ pub(super) enum Verdict {
     Refused(Refusal),
     /// This node does not lead; nothing was written, or it is not known what was.
     Again,
-}
-
-/// The last stamp that this node gave.
-#[derive(Clone, Default)]
-pub(super) struct Clock(Arc<Mutex<u64>>);
-
-impl Clock {
-    /// Now, but never before what was applied or given already.
-    fn stamp(&self, applied: Stamp) -> Stamp {
-        let now = ground::wall_ms();
-        let mut last = self.0.lock();
-        *last = now.max(*last).max(applied.0);
-        Stamp(*last)
-    }
 }
 
 struct Queued {
@@ -193,6 +179,15 @@ impl Consensus {
         }
     }
 
+    fn asking(&self) -> Asking {
+        Asking {
+            node: self.node_id(),
+            is_alone: self.is_alone(),
+            wall_ms: ground::wall_ms(),
+            at: time::now(),
+        }
+    }
+
     pub(super) fn refused(&self, refusal: Refusal) -> Committed {
         Committed {
             revision: self.published().state.revision,
@@ -249,7 +244,7 @@ impl Consensus {
         }
         let mut entry = proposal.entry;
         entry.format = entry_format(published.state.cluster.version);
-        entry.stamp = self.clock().stamp(published.state.clock);
+        entry.stamp = self.log_time().stamp(published.state.clock, self.asking());
         let Ok(bytes) = rmp_serde::to_vec_named(&entry) else {
             return Verdict::Again;
         };

@@ -18,7 +18,7 @@ use crate::edge::desk::Desk;
 use crate::edge::join::{self, Shown};
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
-use crate::edge::{certificate, find, mint, parse, request, status};
+use crate::edge::{certificate, find, mint, parse, status};
 use crate::policy::{self, Intent, Standing};
 
 const TTL_DEFAULT: Duration = Duration::from_secs(600);
@@ -127,7 +127,7 @@ impl AccessService for Access {
         request: Request<v1::RevokePrincipalRequest>,
     ) -> Result<Response<v1::RevokePrincipalResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let reason = parse::reason(wire.reason)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
         let command = Command::RevokePrincipal {

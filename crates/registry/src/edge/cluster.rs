@@ -13,7 +13,7 @@ use crate::consensus::{NodeRole, NodeStatus, Stays, may_leave};
 use crate::edge::desk::Desk;
 use crate::edge::join::{self, Shown};
 use crate::edge::read::{self, Level};
-use crate::edge::{certificate, parse, request, snapshot, status, vitals};
+use crate::edge::{certificate, parse, snapshot, status, vitals};
 use crate::policy::{self, Intent, LEADER_TRANSFER};
 
 pub(super) struct Cluster {
@@ -97,7 +97,7 @@ impl ClusterService for Cluster {
         request: Request<v1::RemoveNodeRequest>,
     ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let node = node_id("node_id", wire.node_id)?;
         let (state, consensus) = (self.desk.state(), &self.desk.rooms.consensus);
         let permit = policy::decide(&state, &call.caller, call.action(), None)?;

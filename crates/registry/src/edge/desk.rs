@@ -2,12 +2,14 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reeve_domain::plan::Sightings;
 use reeve_domain::plan::operations::{Verdict, judge};
+use reeve_domain::request::Key;
 use reeve_domain::words::Name;
 use reeve_domain::{Answer, NodeId, Operation, OperationId, Revision, Stamp, State};
+use reeve_proto::convert::BadField;
 use reeve_proto::error::{self, Reason};
 use reeve_proto::{convert, v1};
 use tokio::time::Instant;
@@ -21,6 +23,7 @@ use crate::edge::admit::Call;
 use crate::edge::hash::Hashes;
 use crate::edge::newest::Newest;
 use crate::edge::pace::Pace;
+use crate::edge::request::{self, Canonical};
 use crate::edge::room::Room;
 use crate::edge::status;
 use crate::edge::turns::Turns;
@@ -202,6 +205,14 @@ impl Desk {
     /// Returns when this node's State is newer than this.
     pub(super) async fn newer_than(&self, revision: Revision) {
         self.reach(revision.next()).await;
+    }
+
+    /// What makes this change happen once.
+    pub(super) fn key<R: Canonical>(&self, call: &Call, wire: &R) -> Result<Key, BadField> {
+        // While nothing changes, log time stands still: what would be forgotten with the next change counts as forgotten.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = self.state().clock.max(Stamp(wall.as_millis() as u64));
+        request::key(call.rpc, wire, now)
     }
 
     /// Proposes, and answers with a State that has the change.

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::edge::desk::{Answered, Desk};
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
-use crate::edge::{parse, request, status};
+use crate::edge::{parse, status};
 use crate::policy::{self, Intent};
 
 pub(super) struct Groups {
@@ -39,7 +39,7 @@ impl GroupService for Groups {
         request: Request<v1::CreateRegionRequest>,
     ) -> Result<Response<v1::CreateRegionResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let region = region(wire.region)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
         let intent = Intent::new(Command::CreateRegion(region)).once(key);
@@ -99,7 +99,7 @@ impl GroupService for Groups {
         request: Request<v1::FenceGroupRequest>,
     ) -> Result<Response<v1::FenceGroupResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let group = parse::name("group", &wire.group)?;
         let reason = parse::reason(wire.reason)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
@@ -117,7 +117,7 @@ impl GroupService for Groups {
         request: Request<v1::UnfenceGroupRequest>,
     ) -> Result<Response<v1::UnfenceGroupResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let group = parse::name("group", &wire.group)?;
         let reason = parse::reason(wire.reason)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;

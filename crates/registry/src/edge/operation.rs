@@ -20,7 +20,7 @@ use crate::edge::desk::{Desk, Reading};
 use crate::edge::newest::{self, Key};
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
-use crate::edge::{find, parse, request};
+use crate::edge::{find, parse};
 use crate::hub::HubItem;
 use crate::policy::{self, Intent};
 
@@ -131,7 +131,7 @@ impl OperationService for Operations {
         request: Request<v1::CancelOperationRequest>,
     ) -> Result<Response<v1::CancelOperationResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let operation = find::operation_id(&wire.operation)?;
         let reason = parse::reason(wire.reason)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;

@@ -12,7 +12,7 @@ use crate::edge::admit::Call;
 use crate::edge::desk::{Answered, Desk};
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
-use crate::edge::{find, mint, parse, request, status};
+use crate::edge::{find, mint, parse, status};
 use crate::policy::{self, Intent, Permit};
 
 pub(super) struct Tenants {
@@ -26,7 +26,7 @@ impl TenantService for Tenants {
         request: Request<v1::CreateTenantRequest>,
     ) -> Result<Response<v1::CreateTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let wanted = convert::wanted_from_wire(&wire)?;
         let state = self.desk.state();
         let permit = policy::decide(&state, &call.caller, call.action(), None)?;
@@ -98,7 +98,7 @@ impl TenantService for Tenants {
         request: Request<v1::UpdateTenantRequest>,
     ) -> Result<Response<v1::UpdateTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let named = wire
             .tenant
             .as_ref()
@@ -123,7 +123,7 @@ impl TenantService for Tenants {
         request: Request<v1::SuspendTenantRequest>,
     ) -> Result<Response<v1::SuspendTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let reason = parse::reason(wire.reason)?;
         let (tenant, permit) = self.permit_for(&call, &wire.tenant).await?;
         let command = Command::SuspendTenant {
@@ -142,7 +142,7 @@ impl TenantService for Tenants {
         request: Request<v1::ResumeTenantRequest>,
     ) -> Result<Response<v1::ResumeTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let (tenant, permit) = self.permit_for(&call, &wire.tenant).await?;
         let command = Command::ResumeTenant {
             tenant,
@@ -160,7 +160,7 @@ impl TenantService for Tenants {
         request: Request<v1::DeleteTenantRequest>,
     ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
-        let key = request::key(call.rpc, &wire)?;
+        let key = self.desk.key(&call, &wire)?;
         let (tenant, permit) = self.permit_for(&call, &wire.tenant).await?;
         let order = Delete {
             tenant,

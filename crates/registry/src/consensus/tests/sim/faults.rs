@@ -33,6 +33,7 @@ pub enum Fault {
     DiskStall,
     SlowDisk,
     ClockJump,
+    ClockFarAhead,
     Snapshot,
     Behind,
     Transfer,
@@ -44,7 +45,10 @@ pub enum Fault {
 
 use Fault::*;
 
-pub const ALL: [Fault; 27] = [
+/// The jump of a clock that forgot what day it is.
+pub const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+
+pub const ALL: [Fault; 28] = [
     CrashOne,
     CrashLeader,
     CrashMajority,
@@ -65,6 +69,7 @@ pub const ALL: [Fault; 27] = [
     DiskStall,
     SlowDisk,
     ClockJump,
+    ClockFarAhead,
     Snapshot,
     Behind,
     Transfer,
@@ -247,6 +252,17 @@ async fn play(world: World, kind: Fault) {
             tell(format!("the clock of node {node} is wrong by {jump} ms"));
             let Some(core) = here() else { return };
             core.skew_ms.lock().insert(node, jump);
+        }
+        ClockFarAhead => {
+            let Some(core) = here() else { return };
+            let mut skew = core.skew_ms.lock();
+            // Two such clocks of three would be the group's own.
+            let is_first = skew.values().all(|off| *off < YEAR_MS);
+            let Some(node) = leader.filter(|_| is_first && world.size().nodes > 2) else {
+                return;
+            };
+            tell(format!("the clock of node {node} is a year ahead"));
+            skew.insert(node, YEAR_MS);
         }
         Snapshot => {
             let Some(node) = pick(&world.running()) else {

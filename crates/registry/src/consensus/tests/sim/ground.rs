@@ -174,13 +174,18 @@ pub fn dial(dialer: &dyn Dialer, node: u64, address: &str) -> Wire {
     }
 }
 
+/// The time of day in the simulation, whatever the nodes' clocks say.
+pub fn true_ms() -> u64 {
+    FIRST_DAY_MS + exec::now_ns() / 1_000_000
+}
+
 pub fn wall_ms() -> u64 {
     let Some(core) = here() else {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         return since.map_or(0, |since| since.as_millis() as u64);
     };
     let skew = core.skew_ms.lock().get(&core.current().node).copied();
-    (FIRST_DAY_MS + exec::now_ns() / 1_000_000).saturating_add_signed(skew.unwrap_or_default())
+    true_ms().saturating_add_signed(skew.unwrap_or_default())
 }
 
 type Seeded = DeterministicRng<TokioRuntime>;

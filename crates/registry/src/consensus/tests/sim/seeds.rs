@@ -177,3 +177,8 @@ fn a_learner_that_waits_for_an_archive_that_nobody_has_is_found() {
 fn a_state_that_strays_is_found() {
     is_found(Mutant::StrayState, Some(2), &[CrashOne]);
 }
+
+#[test]
+fn a_leader_that_goes_by_its_own_clock_alone_is_found() {
+    is_found(Mutant::OwnClock, None, &[ClockFarAhead]);
+}

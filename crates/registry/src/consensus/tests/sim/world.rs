@@ -15,7 +15,10 @@ use tonic::transport::Channel;
 
 use super::disk::Disk;
 use super::exec::{Owner, WORLD, here};
-use super::ground::time::{now, sleep, timeout};
+use super::ground::{
+    self,
+    time::{now, sleep, timeout},
+};
 use super::history::tell;
 use super::net::{Door, Net};
 use super::oracle::Oracle;
@@ -36,6 +39,9 @@ pub struct Size {
     pub snapshot_entries: u64,
     pub trailing_entries: u64,
 }
+
+/// Log time may be as wrong as most clocks are; more is one clock's doing.
+const AHEAD_MAX_MS: u64 = 2 * 3_600_000;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -361,6 +367,12 @@ async fn watch(consensus: Consensus, oracle: Oracle, life: u64) {
         let state = &published.state;
         if published.applied_index < index || state.revision < revision || state.clock < clock {
             oracle.fail(format!("the State of node {} ran backwards", consensus.node_id()));
+        }
+        if state.clock.millis_since(reeve_domain::Stamp(ground::true_ms())) > AHEAD_MAX_MS {
+            oracle.fail(format!(
+                "log time ran ahead of every clock but one's: {:?}",
+                state.clock
+            ));
         }
         (index, revision, clock) = (published.applied_index, state.revision, state.clock);
         if leadership.changed().await.is_err() {

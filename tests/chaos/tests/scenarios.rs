@@ -64,6 +64,11 @@ async fn one_way() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_only_disk() -> Result<()> {
+    scenarios::read_only_disk::play().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn remove_leader() -> Result<()> {
     scenarios::remove_leader::play().await
 }

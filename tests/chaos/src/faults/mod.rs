@@ -17,6 +17,7 @@ pub mod memory;
 pub mod packets;
 pub mod partition;
 pub mod pause;
+pub mod read_only;
 pub mod restart;
 pub mod slow;
 

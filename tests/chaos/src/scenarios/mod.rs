@@ -17,6 +17,7 @@ pub mod membership_change_with_leader_killed_between_steps;
 pub mod no_file_handles;
 pub mod one_way;
 pub mod out_of_memory;
+pub mod read_only_disk;
 pub mod remove_leader;
 pub mod replace_all_nodes_one_by_one;
 pub mod rolling_restart;

@@ -27,7 +27,7 @@ const ROOMS: [(&str, &str, &[&str]); 10] = [
 /// What only the registry may carry.
 const STORES: [&str; 3] = ["openraft", "raft-log", "sled"];
 
-const DOMAIN_MAY_LINK: [&str; 5] = ["imbl", "serde", "serde_bytes", "sha2", "thiserror"];
+const DOMAIN_MAY_LINK: [&str; 6] = ["arrayvec", "imbl", "serde", "serde_bytes", "sha2", "thiserror"];
 
 fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|n| (*n).to_owned()).collect()

@@ -14,6 +14,7 @@ mod check;
 mod extract;
 mod frame;
 pub mod offline;
+mod pieces;
 mod records;
 mod restore;
 mod save;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Report, check, open};
 pub use extract::extract;
+pub use pieces::Pieces;
 pub use records::Refused;
 pub use restore::{Made, Order, restore};
 pub use save::{Copy, header, save};

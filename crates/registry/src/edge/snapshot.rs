@@ -1,6 +1,6 @@
 //! SaveSnapshot: a copy of the registry as it leaves, in pieces as the caller takes them.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::SystemTime;
 
 use futures::StreamExt;
@@ -14,14 +14,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::archive::{ArchiveError, LIMIT_MAX};
-use crate::backup::{BackupError, Copy, Header, header, save};
+use crate::backup::{BackupError, Copy, Header, Pieces, header, save};
 use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
 use crate::edge::status;
 use crate::policy::{self, Intent, SNAPSHOT_SAVE};
 
-/// Bytes in one message.
-const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that wait for the network.
 const QUEUE_MAX: usize = 8;
 
@@ -61,11 +59,14 @@ fn write(desk: &Desk, state: &State, to: &Sender) -> Result<(), BackupError> {
     };
     to.blocking_send(Ok(first)).map_err(|_| gone())?;
     let saved = std::cell::Cell::new(0);
-    let pieces = Pieces {
-        to,
-        piece: Vec::with_capacity(PIECE_BYTES),
-        saved: &saved,
-    };
+    let pieces = Pieces::new(|data| {
+        let message = v1::SaveSnapshotResponse {
+            data,
+            saved_changes: saved.get(),
+            ..Default::default()
+        };
+        to.blocking_send(Ok(message)).map_err(|_| gone())
+    });
     let copy = Copy {
         state,
         changes: &mut |from: Revision| Ok(rooms.archive.changes(from, LIMIT_MAX)?),
@@ -103,37 +104,5 @@ fn told(error: BackupError) -> Status {
             super::desk::ARCHIVE_PAUSE,
         ),
         other => status::internal("saving a snapshot", &other),
-    }
-}
-
-/// Cuts what is written into messages.
-struct Pieces<'a> {
-    to: &'a Sender,
-    piece: Vec<u8>,
-    saved: &'a std::cell::Cell<u64>,
-}
-
-impl Write for Pieces<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..taken]);
-        if self.piece.len() == PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
-        let message = v1::SaveSnapshotResponse {
-            data: piece,
-            saved_changes: self.saved.get(),
-            ..Default::default()
-        };
-        let sent = self.to.blocking_send(Ok(message));
-        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the caller has left"))
     }
 }

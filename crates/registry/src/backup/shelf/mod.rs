@@ -30,10 +30,10 @@ use tokio::sync::mpsc;
 use self::bucket::Bucket;
 use self::names::{Names, Object};
 use self::parts::Parts;
-use self::pipe::{Pieces, QUEUE_MAX, Received};
+use self::pipe::{QUEUE_MAX, Received, give};
 use self::place::Place;
 use self::trouble::{Reason, Trouble};
-use super::{BackupError, Copy, Header, Report, check, save};
+use super::{BackupError, Copy, Header, Pieces, Report, check, save};
 use crate::config::S3;
 use crate::mutant::Mutant;
 use crate::vault::KeyProvider;
@@ -209,7 +209,7 @@ impl Shelf {
         let writing = tokio::task::spawn_blocking(move || {
             let mut sum = [0; 32];
             write(&mut |copy| {
-                sum = save(Pieces::new(send.clone()), key.as_ref(), &header, copy)?;
+                sum = save(Pieces::new(give(send.clone())), key.as_ref(), &header, copy)?;
                 Ok(())
             })?;
             Ok::<_, BackupError>(sum)

@@ -1,45 +1,17 @@
 //! Between the thread that writes or reads a backup and the store: a few pieces that wait.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// Pieces that wait.
 pub(super) const QUEUE_MAX: usize = 8;
-const PIECE_BYTES: usize = 256 << 10;
 
-/// What is written, in pieces to whoever uploads them.
-pub(super) struct Pieces {
-    to: mpsc::Sender<Bytes>,
-    piece: Vec<u8>,
-}
-
-impl Pieces {
-    pub(super) fn new(to: mpsc::Sender<Bytes>) -> Pieces {
-        Pieces {
-            to,
-            piece: Vec::with_capacity(PIECE_BYTES),
-        }
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..taken]);
-        if self.piece.len() == PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
-        let sent = self.to.blocking_send(piece.into());
+/// Takes each piece on to whoever uploads them.
+pub(super) fn give(to: mpsc::Sender<Bytes>) -> impl FnMut(Vec<u8>) -> io::Result<()> {
+    move |piece| {
+        let sent = to.blocking_send(piece.into());
         sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload has ended"))
     }
 }

@@ -36,18 +36,12 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Moves the data of a node that does not run to a disk of its own. It takes root.
     pub fn below(node: &Node) -> Result<SmallDisk> {
-        ensure!(!node.is_running(), "node {} runs", node.id());
-        let at = node.data_dir().to_owned();
-        let aside = at.with_extension("aside");
-        std::fs::rename(&at, &aside)?;
-        std::fs::create_dir(&at)?;
-        run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
-            .arg(&at))?;
-        let disk = SmallDisk { at };
-        run(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&disk.at))?;
-        std::fs::remove_dir_all(aside)?;
-        Ok(disk)
+        move_below(node, |at| {
+            run(Command::new("mount")
+                .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
+                .arg(&at))?;
+            Ok(SmallDisk { at })
+        })
     }
 
     /// Fills it until no more than so many bytes are free.
@@ -84,7 +78,22 @@ impl Drop for SmallDisk {
     }
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Puts the data of a node that does not run on what is made at its folder.
+pub(super) fn move_below<D>(node: &Node, make: impl FnOnce(PathBuf) -> Result<D>) -> Result<D> {
+    ensure!(!node.is_running(), "node {} runs", node.id());
+    let at = node.data_dir().to_owned();
+    let aside = at.with_extension("aside");
+    std::fs::rename(&at, &aside)?;
+    std::fs::create_dir(&at)?;
+    let disk = make(at.clone())?;
+    run(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&at))?;
+    // What only the copy has in memory is nothing that the node wrote and flushed.
+    run(Command::new("sync").arg("--file-system").arg(&at))?;
+    std::fs::remove_dir_all(aside)?;
+    Ok(disk)
+}
+
+pub(super) fn run(command: &mut Command) -> Result<()> {
     let ended = command
         .output()
         .with_context(|| format!("starting {command:?}"))?;

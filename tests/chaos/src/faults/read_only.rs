@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use reeve_local::Node;
+
+use super::disk::{self, run};
 
 const SIZE: u64 = 96 << 20;
 
@@ -31,17 +33,7 @@ pub fn missing() -> Option<String> {
 impl OwnDisk {
     /// Moves the data of a node that does not run to a disk of its own. It takes root.
     pub fn below(node: &Node) -> Result<OwnDisk> {
-        ensure!(!node.is_running(), "node {} runs", node.id());
-        let at = node.data_dir().to_owned();
-        let aside = at.with_extension("aside");
-        std::fs::rename(&at, &aside)?;
-        std::fs::create_dir(&at)?;
-        let disk = OwnDisk::make(at)?;
-        run(Command::new("cp").arg("-a").arg(aside.join(".")).arg(&disk.at))?;
-        // What only the copy has in memory is nothing that the node wrote and flushed.
-        run(Command::new("sync").arg("--file-system").arg(&disk.at))?;
-        std::fs::remove_dir_all(aside)?;
-        Ok(disk)
+        disk::move_below(node, OwnDisk::make)
     }
 
     fn make(at: PathBuf) -> Result<OwnDisk> {
@@ -86,13 +78,4 @@ impl Drop for OwnDisk {
 
 fn mount(image: &PathBuf, at: &PathBuf) -> Result<()> {
     run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let ended = command
-        .output()
-        .with_context(|| format!("starting {command:?}"))?;
-    let why = String::from_utf8_lossy(&ended.stderr);
-    ensure!(ended.status.success(), "{command:?}: {why}");
-    Ok(())
 }

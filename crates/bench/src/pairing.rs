@@ -64,6 +64,11 @@ impl Pairing {
     }
 }
 
+/// A value as fine as it can be told: below that, a difference says nothing, and a ratio less.
+pub fn no_finer_than(floor: f64, value: f64) -> f64 {
+    value.max(floor)
+}
+
 /// The middle, or between the two middles; nothing's is 0.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -92,6 +97,13 @@ mod tests {
         assert!((pairing.ratio - 2.4).abs() < 1e-9, "{pairing:?}");
         assert_eq!(pairing.range, [2.0, 3.0]);
         assert_eq!((pairing.ours, pairing.peer), (123.0, 55.0));
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_makes_no_ratio() {
+        let told = |values: [f64; 2]| values.map(|value| no_finer_than(1.0, value));
+        let pairing = Pairing::of(&told([0.4, 9.0]), &told([0.0, 3.0])).unwrap();
+        assert_eq!(pairing.range, [1.0, 3.0]);
     }
 
     #[test]

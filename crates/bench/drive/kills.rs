@@ -60,7 +60,7 @@ pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&
         ..plan.settings()
     };
     // The range is that of the trials; the ratio that of the quantiles.
-    let range = Pairing::of(&gaps.ours, &gaps.peer)?.range;
+    let trials = Pairing::of(&gaps.ours, &gaps.peer)?;
     let row = |part| {
         let of = |gaps: &[f64]| quantile(gaps, part).context("no kill was timed");
         let (ours, peer) = (of(&gaps.ours)?, of(&gaps.peer)?);
@@ -68,7 +68,7 @@ pub async fn run(plan: &Plan, registry: &Registry, etcd: &Etcd) -> Result<Vec<(&
             ours,
             peer,
             ratio: ours / peer,
-            range,
+            ..trials.clone()
         };
         anyhow::Ok(Row::paired(pairing, Unit::Seconds, settings.clone()))
     };

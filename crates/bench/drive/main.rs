@@ -3,10 +3,11 @@
 //! ```text
 //! Registry (ours) ─┐                 ┌─► rounds: empty · resolve · write      etcd, ours, etcd, ours, …
 //! Etcd (the peer) ─┴─► both stay up ─┼─► watch
-//!                                    └─► kills: the leader, over and over ─┬─► Summary
+//!                                    └─► kills: the leader, over and over ─┬─► Summary ─► draw (SVG)
 //! scale: many tenants, in a registry of their own ───────────────────────────┘
 //! ```
 
+mod draw;
 mod etcd;
 mod kills;
 mod plan;
@@ -15,19 +16,22 @@ mod rounds;
 mod scale;
 mod watchers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use reeve_bench::summary::{KEYS, Row, Summary, table};
+use reeve_bench::summary::{KEYS, Row, Summary};
 
 use self::etcd::Etcd;
 use self::plan::Plan;
 use self::registry::Registry;
 
-/// Set a registry beside an etcd of this machine, and print ratios.
+/// Set a registry beside an etcd of this machine; print ratios and draw plots.
 #[derive(Debug, Parser)]
+#[command(
+    after_help = "A whole run leaves summary.json, summary.md, rounds.json and the plots in the summary's folder. A part leaves the same of its rows in part-PART below it.\n\nExamples:\n  scripts/bench.sh --part rounds --rounds 8\n  reeve-bench --plot summary.json --to plots"
+)]
 pub struct Args {
     /// Short rounds and few kills: a smoke test, whose numbers are worth nothing
     #[arg(long)]
@@ -51,23 +55,44 @@ pub struct Args {
     #[arg(long, default_value = "etcd", value_name = "FILE")]
     etcd: PathBuf,
     /// Folder with `reeve-registry`
-    #[arg(long, value_name = "DIR")]
-    bin_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "plot")]
+    bin_dir: Option<PathBuf>,
     /// Which state of the sources this is
     #[arg(long, default_value = "unknown", value_name = "TEXT")]
     commit: String,
-    /// Where the summary goes
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    /// Where the summary goes, and beside it the rest
+    #[arg(long, value_name = "FILE", required_unless_present = "plot")]
+    out: Option<PathBuf>,
+    /// Measure nothing; draw this summary, with the rounds.json beside it
+    #[arg(long, value_name = "SUMMARY", requires = "to")]
+    plot: Option<PathBuf>,
+    /// Where the plots of --plot go
+    #[arg(long, value_name = "DIR", requires = "plot")]
+    to: Option<PathBuf>,
 }
 
 /// What is measured after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// Resolves and writes, closed and by the clock
     Rounds,
+    /// Watchers
     Watch,
+    /// Kills of the leader
     Kills,
+    /// Many tenants, without an etcd beside them
     Scale,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Part::Rounds => "rounds",
+            Part::Watch => "watch",
+            Part::Kills => "kills",
+            Part::Scale => "scale",
+        }
+    }
 }
 
 #[tokio::main]
@@ -89,25 +114,34 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<()> {
-    let version = etcd::version(&args.etcd)?;
-    let plan = Plan::of(args, version);
-    let program = args.bin_dir.join("reeve-registry");
+    if let (Some(summary), Some(to)) = (&args.plot, &args.to) {
+        return draw::run(summary, to);
+    }
+    let bin_dir = args.bin_dir.as_ref().context("--bin-dir is missing")?;
+    let out = args.out.as_ref().context("--out is missing")?;
+    let plan = Plan::of(args, etcd::version(&args.etcd)?);
+    let program = bin_dir.join("reeve-registry");
     let wanted = |part| args.part.is_none_or(|only| only == part);
+
     let mut rows = Vec::new();
-    if args.part != Some(Part::Scale) {
+    if [Part::Rounds, Part::Watch, Part::Kills].into_iter().any(wanted) {
         rows.extend(beside_etcd(args, &plan, program.clone()).await?);
     }
     if wanted(Part::Scale) {
         rows.extend(scale::run(&plan, &program).await?);
     }
-    if args.part.is_some() {
-        println!("{}", table(&rows));
-        return Ok(());
+    match args.part {
+        None => keep(&Summary::of(in_order(rows))?, out)?,
+        Some(part) => keep(&Summary::of_part(in_order(rows)), &aside(out, part))?,
     }
-    let summary = Summary::of(in_order(rows))?;
-    write(&summary, &args.out)?;
-    println!("{}\n\n{}", summary.table(), args.out.display());
     Ok(())
+}
+
+/// A part never stands where a whole run does.
+fn aside(out: &Path, part: Part) -> PathBuf {
+    let dir = out.parent().unwrap_or(Path::new("."));
+    let file = out.file_name().unwrap_or("summary.json".as_ref());
+    dir.join(format!("part-{}", part.word())).join(file)
 }
 
 async fn beside_etcd(args: &Args, plan: &Plan, program: PathBuf) -> Result<Vec<(&'static str, Row)>> {
@@ -140,13 +174,17 @@ fn in_order(mut rows: Vec<(&'static str, Row)>) -> Vec<(&'static str, Row)> {
     rows
 }
 
-fn write(summary: &Summary, out: &PathBuf) -> Result<()> {
+/// Prints it, and leaves it in a folder with its rounds and its plots.
+fn keep(summary: &Summary, out: &Path) -> Result<()> {
     let at = || format!("writing {}", out.display());
-    if let Some(dir) = out.parent() {
-        std::fs::create_dir_all(dir).with_context(at)?;
-    }
+    let dir = out.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).with_context(at)?;
     std::fs::write(out.with_extension("md"), summary.markdown()).with_context(at)?;
-    std::fs::write(out, serde_json::to_string_pretty(summary)?).with_context(at)
+    let rounds = serde_json::to_string_pretty(&summary.rounds())?;
+    std::fs::write(out.with_file_name(draw::ROUNDS), rounds).with_context(at)?;
+    std::fs::write(out, serde_json::to_string_pretty(summary)?).with_context(at)?;
+    println!("{}\n\n{}", summary.table(), out.display());
+    draw::run(out, dir)
 }
 
 /// Progress goes beside the results.

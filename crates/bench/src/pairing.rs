@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 /// Values by what was measured, one for each round.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl Samples {
 }
 
 /// Ours beside a peer's.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pairing {
     /// Medians over the rounds.
     pub ours: f64,
@@ -37,6 +38,23 @@ pub struct Pairing {
     pub ratio: f64,
     /// The rounds' least and greatest ratio.
     pub range: [f64; 2],
+    /// What all of this was made of.
+    pub rounds: Rounds,
+}
+
+/// One thing in the order of its rounds, ours and the peer's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rounds {
+    pub ours: Vec<f64>,
+    pub peer: Vec<f64>,
+}
+
+impl Rounds {
+    /// Ours by the peer's, round by round.
+    pub fn ratios(&self) -> Vec<f64> {
+        let sides = self.ours.iter().zip(&self.peer);
+        sides.map(|(ours, peer)| ours / peer).collect()
+    }
 }
 
 impl Pairing {
@@ -52,7 +70,11 @@ impl Pairing {
             peer.iter().all(|value| *value > 0.0),
             "nothing can be compared with nothing: the peer has {peer:?}"
         );
-        let ratios: Vec<f64> = ours.iter().zip(peer).map(|(ours, peer)| ours / peer).collect();
+        let rounds = Rounds {
+            ours: ours.to_vec(),
+            peer: peer.to_vec(),
+        };
+        let ratios = rounds.ratios();
         let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let greatest = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         Ok(Pairing {
@@ -60,6 +82,7 @@ impl Pairing {
             peer: median(peer),
             ratio: median(&ratios),
             range: [least, greatest],
+            rounds,
         })
     }
 }
@@ -97,6 +120,8 @@ mod tests {
         assert!((pairing.ratio - 2.4).abs() < 1e-9, "{pairing:?}");
         assert_eq!(pairing.range, [2.0, 3.0]);
         assert_eq!((pairing.ours, pairing.peer), (123.0, 55.0));
+        let ratios = pairing.rounds.ratios();
+        assert_eq!(ratios[..2], [3.0, 2.2], "each round's is kept");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The rows that are printed, and kept under stable keys.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use reeve_cli::show;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::pairing::Pairing;
+use crate::pairing::{Pairing, Rounds};
 
 /// Every row, in the order of the table. docs/benchmarks.md says what each means.
 pub const KEYS: [&str; 41] = [
@@ -160,6 +162,9 @@ pub struct Row {
     pub cpu_us: Option<[f64; 2]>,
     pub unit: Unit,
     pub settings: Settings,
+    /// Kept beside the summary, in `rounds.json`.
+    #[serde(skip)]
+    pub rounds: Option<Rounds>,
 }
 
 impl Row {
@@ -173,6 +178,7 @@ impl Row {
             cpu_us: None,
             unit,
             settings,
+            rounds: Some(pairing.rounds),
         }
     }
 
@@ -186,6 +192,7 @@ impl Row {
             cpu_us: None,
             unit,
             settings,
+            rounds: None,
         }
     }
 
@@ -211,7 +218,7 @@ impl Row {
     }
 }
 
-/// All rows, each under its key.
+/// Rows, each under its key.
 #[derive(Debug)]
 pub struct Summary {
     rows: Vec<(&'static str, Row)>,
@@ -225,8 +232,21 @@ impl Summary {
         Ok(Summary { rows })
     }
 
+    /// Takes the rows of one part.
+    pub fn of_part(rows: Vec<(&'static str, Row)>) -> Summary {
+        Summary { rows }
+    }
+
+    /// What each row was made of, round by round; what was measured once has none.
+    pub fn rounds(&self) -> BTreeMap<&'static str, &Rounds> {
+        let rows = self.rows.iter();
+        rows.filter_map(|(key, row)| Some((*key, row.rounds.as_ref()?)))
+            .collect()
+    }
+
     pub fn table(&self) -> String {
-        table(&self.rows)
+        let head = ["ROW", "OURS", "PEER", "RATIO", "RANGE", "CPU A CALL", "SETTINGS"];
+        show::table(&head, self.rows.iter().map(|(key, row)| row.cells(key)))
     }
 
     /// The same for docs/benchmarks.md; the settings of each row stay in the JSON.
@@ -241,12 +261,6 @@ impl Summary {
         }
         text
     }
-}
-
-/// Some rows, as people read them.
-pub fn table(rows: &[(&'static str, Row)]) -> String {
-    let head = ["ROW", "OURS", "PEER", "RATIO", "RANGE", "CPU A CALL", "SETTINGS"];
-    show::table(&head, rows.iter().map(|(key, row)| row.cells(key)))
 }
 
 impl Serialize for Summary {
@@ -274,7 +288,7 @@ mod tests {
             ..Settings::default()
         };
         let pairing = Pairing::of(&[300.0, 200.0], &[100.0, 100.0]).unwrap();
-        Row::paired(pairing, Unit::PerSecond, settings).costing(pairing)
+        Row::paired(pairing.clone(), Unit::PerSecond, settings).costing(pairing)
     }
 
     #[test]
@@ -296,6 +310,19 @@ mod tests {
         assert_eq!(one["ratio_range"], serde_json::json!([2.0, 3.0]));
         assert_eq!(one["settings"]["in_flight"], 256);
         assert!(one["settings"].get("kills").is_none(), "{one}");
+        assert!(one.get("rounds").is_none(), "they are kept apart");
+    }
+
+    #[test]
+    fn the_rounds_of_a_row_are_kept_and_a_single_value_has_none() {
+        let alone = Row::alone(2.2, Unit::Seconds, Settings::default());
+        let part = Summary::of_part(vec![
+            ("write_1_vs_etcd", row()),
+            ("tenants_100k_list_all_s", alone),
+        ]);
+        let rounds = serde_json::to_value(part.rounds()).unwrap();
+        let wanted = serde_json::json!({"write_1_vs_etcd": {"ours": [300.0, 200.0], "peer": [100.0, 100.0]}});
+        assert_eq!(rounds, wanted);
     }
 
     #[test]

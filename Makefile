@@ -28,7 +28,7 @@ test: ## format, lints, every test, coverage
 coverage: test ## the same, then every line as HTML
 	@scripts/coverage-html.sh "$(CARGO_TARGET_DIR)/profiles"
 
-bench: ## the registry beside an etcd of this machine, as ratios and plots; ARGS=--quick only looks whether it works
+bench: ## the registry beside an etcd of this machine, as ratios, plots and flamegraphs; ARGS=--quick only looks whether it works
 	@scripts/setup.sh bench
 	@scripts/bench.sh $(ARGS)
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# A registry and an etcd of three nodes each on this machine, measured in turns; prints ratios, draws plots,
-# and says where they are kept.
+# A registry and an etcd of three nodes each on this machine, measured in turns; prints ratios, draws plots and
+# flamegraphs, and says where they are kept.
 #   scripts/bench.sh                 about half an hour after the build; keep the machine quiet
 #   scripts/bench.sh --quick         whether it works at all
+#   scripts/bench.sh --part profile  only where the nodes' processor time goes
 #   scripts/bench.sh --plot SUMMARY --to DIR   draws a kept summary, and measures nothing
-#   scripts/bench.sh --write-docs    what the last whole run found goes into docs/benchmarks.md
+#   scripts/bench.sh --write-docs    what the last whole run and the last profile found goes into docs/benchmarks.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,6 +44,12 @@ write_docs() {
     }
     put measured "$(cat "$results/machine.md" && echo && cat "$results/summary.md" && echo && cat "$results/plots.md")"
     pictures '[!f]*.svg'
+    if [ -s "$results/profile.md" ]; then
+        put profiled "$(cat "$results/profile.md")"
+        pictures 'flame-*.svg'
+    else
+        echo "bench: there is no profile yet; what the page says of one stays" >&2
+    fi
 }
 
 if [ "${1-}" = --write-docs ]; then

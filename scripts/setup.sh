@@ -3,7 +3,8 @@
 #   scripts/setup.sh demo     to build and run
 #   scripts/setup.sh test     and to measure coverage, trace system calls, set clocks and lose packets
 #   scripts/setup.sh ci       and to lint the proto files
-#   scripts/setup.sh bench    to build and to measure beside etcd (scripts/etcd.sh fetches that one)
+#   scripts/setup.sh bench    to build and to measure beside etcd (scripts/etcd.sh fetches that one), and to profile where
+#                             perf can be had
 # Says nothing and changes nothing when all is there.
 set -euo pipefail
 
@@ -37,9 +38,12 @@ postgres_found() {
 }
 
 missing=()
+# Used where it can be had, and left out where not.
+wanted=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 if [ "$purpose" = bench ]; then
     command -v protoc >/dev/null || missing+=(protobuf-compiler)
+    command -v perf >/dev/null || wanted+=(linux-perf)
 else
     postgres_found || missing+=(postgresql-15 postgresql-client-15)
 fi
@@ -53,9 +57,14 @@ if [ "$purpose" = ci ]; then
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
 fi
-[ ${#missing[@]} -gt 0 ] || exit 0
+[ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ] || exit 0
 
-by_hand="apt-get install --no-install-recommends ${missing[*]}"
+by_hand="apt-get install --no-install-recommends ${missing[*]} ${wanted[*]}"
+can_install() { command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }; }
+if [ ${#missing[@]} -eq 0 ] && ! can_install; then
+    echo "setup: going on without ${wanted[*]}"
+    exit 0
+fi
 command -v apt-get >/dev/null || fail "missing, and this is not Debian: ${missing[*]}"
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
@@ -85,7 +94,7 @@ tidy() {
 
 log=$(mktemp)
 trap tidy EXIT
-echo "setup: installing ${missing[*]}"
+echo "setup: installing" "${missing[@]}" "${wanted[@]}"
 "${as_root[@]}" apt-get update -qq >"$log" 2>&1 || { tail -n 5 "$log" >&2; echo "setup: apt-get update failed, going on with what is known" >&2; }
 
 others=()
@@ -95,3 +104,6 @@ for package in "${missing[@]}"; do
 done
 [ ${#others[@]} -eq 0 ] || install "${others[@]}"
 [ ${#servers[@]} -eq 0 ] || install_postgres "${servers[@]}"
+for package in "${wanted[@]}"; do
+    (install "$package" 2>/dev/null) || echo "setup: apt-get could not install $package, going on without it"
+done

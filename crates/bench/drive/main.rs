@@ -5,12 +5,15 @@
 //! Etcd (the peer) ─┴─► both stay up ─┼─► watch
 //!                                    └─► kills: the leader, over and over ─┬─► Summary ─► draw (SVG)
 //! scale: many tenants, in a registry of their own ───────────────────────────┘
+//! profile: perf on the nodes, in a registry of their own ─► flamegraphs, where the time goes
 //! ```
 
 mod draw;
 mod etcd;
 mod kills;
+mod perf;
 mod plan;
+mod profile;
 mod registry;
 mod rounds;
 mod scale;
@@ -27,10 +30,10 @@ use self::etcd::Etcd;
 use self::plan::Plan;
 use self::registry::Registry;
 
-/// Set a registry beside an etcd of this machine; print ratios and draw plots.
+/// Set a registry beside an etcd of this machine; print ratios, draw plots and flamegraphs.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "A whole run leaves summary.json, summary.md, rounds.json and the plots in the summary's folder. A part leaves the same of its rows in part-PART below it.\n\nExamples:\n  scripts/bench.sh --part rounds --rounds 8\n  reeve-bench --plot summary.json --to plots"
+    after_help = "A whole run leaves summary.json, summary.md, rounds.json, the plots, and what perf saw (flame-*.svg, profile.md) in the summary's folder. A part leaves the same of its rows in part-PART below it, and `profile` its own beside the summary.\n\nExamples:\n  scripts/bench.sh --part rounds --rounds 8\n  scripts/bench.sh --part profile\n  reeve-bench --plot summary.json --to plots"
 )]
 pub struct Args {
     /// Short rounds and few kills: a smoke test, whose numbers are worth nothing
@@ -63,6 +66,9 @@ pub struct Args {
     /// Where the summary goes, and beside it the rest
     #[arg(long, value_name = "FILE", required_unless_present = "plot")]
     out: Option<PathBuf>,
+    /// How perf walks a stack: `fp` is cheaper, and needs nodes built with frame pointers
+    #[arg(long, default_value = "dwarf,65528", value_name = "MODE")]
+    call_graph: String,
     /// Measure nothing; draw this summary, with the rounds.json beside it
     #[arg(long, value_name = "SUMMARY", requires = "to")]
     plot: Option<PathBuf>,
@@ -82,6 +88,8 @@ enum Part {
     Kills,
     /// Many tenants, without an etcd beside them
     Scale,
+    /// Flamegraphs, and where the nodes' time goes; needs perf
+    Profile,
 }
 
 impl Part {
@@ -91,6 +99,7 @@ impl Part {
             Part::Watch => "watch",
             Part::Kills => "kills",
             Part::Scale => "scale",
+            Part::Profile => "profile",
         }
     }
 }
@@ -132,7 +141,17 @@ async fn run(args: &Args) -> Result<()> {
     }
     match args.part {
         None => keep(&Summary::of(in_order(rows))?, out)?,
+        Some(Part::Profile) => {}
         Some(part) => keep(&Summary::of_part(in_order(rows)), &aside(out, part))?,
+    }
+    if wanted(Part::Profile) {
+        let to = out.parent().unwrap_or(Path::new("."));
+        let profiled = profile::run(&plan, &program, to, &args.call_graph).await;
+        match (args.part, profiled) {
+            // What was measured before is whole without it.
+            (None, Err(why)) => say(&format!("PROFILES ARE LEFT OUT: {why:#}")),
+            (_, profiled) => return profiled,
+        }
     }
     Ok(())
 }

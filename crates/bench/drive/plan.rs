@@ -26,6 +26,9 @@ pub const OPEN_LOOP_IN_FLIGHT: usize = 1_024;
 /// A registry remembers a million request ids for a day; the rest is for watchers and kills.
 const CHANGES_MAX: u64 = 900_000;
 
+/// Of one principal 100 000 are remembered.
+const PROFILED_CHANGES_MAX: u64 = 90_000;
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub rounds: usize,
@@ -78,6 +81,26 @@ impl Plan {
         Load {
             measured: Duration::from_secs(if self.quick { 12 } else { 30 }),
             ..self.load(READING, None)
+        }
+    }
+
+    /// How long a load goes before it is profiled, and for how long it is.
+    pub fn profiling(&self) -> (Duration, Duration) {
+        (self.warm_up, Duration::from_secs(2 * self.seconds))
+    }
+
+    pub fn profiled_reading(&self) -> Load {
+        Load {
+            measured: self.profiling().1,
+            ..self.load(READING, None)
+        }
+    }
+
+    /// As many as one principal's changes are remembered.
+    pub fn profiled_writing(&self) -> Load {
+        Load {
+            calls_max: Some(PROFILED_CHANGES_MAX),
+            ..self.profiled_reading()
         }
     }
 

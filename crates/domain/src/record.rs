@@ -161,6 +161,40 @@ impl Hosted {
     }
 }
 
+/// Whether a host hears the same of both. Each field of a tenant is named, so that a new one cannot be forgotten.
+pub fn says_the_same(one: &Tenant, other: &Tenant) -> bool {
+    let Tenant {
+        id,
+        slug,
+        display_name: _,
+        status,
+        access_mode,
+        regions,
+        class,
+        claims,
+        placement,
+        schema,
+        allowlist,
+        connections_max,
+        settings,
+        labels: _,
+        credential,
+        audit_key: _,
+        legal_hold,
+        created,
+        updated: _,
+        modified: _,
+        operation: _,
+        dispute: _,
+        digest: _,
+    } = one;
+    (id, slug, status, access_mode) == (&other.id, &other.slug, &other.status, &other.access_mode)
+        && (regions, class, claims) == (&other.regions, &other.class, &other.claims)
+        && (placement, schema, allowlist) == (&other.placement, &other.schema, &other.allowlist)
+        && (connections_max, settings) == (&other.connections_max, &other.settings)
+        && (credential, legal_hold, created) == (&other.credential, &other.legal_hold, &other.created)
+}
+
 /// What a tenant's host is to hear of it; nothing while this State does not know it: it may be behind.
 pub fn of_tenant(state: &State, group: &Name, id: &TenantId) -> Option<(Revision, Said)> {
     match state.tenants.get(id) {

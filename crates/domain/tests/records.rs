@@ -7,45 +7,60 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use reeve_domain::audit::Verifier;
 use reeve_domain::operation::Outcome;
-use reeve_domain::record::{NUMBER_MAX, Said, Statement, Subject, of_group, of_tenant, state_to};
+use reeve_domain::record::{
+    Hosted, NUMBER_MAX, Said, Statement, Subject, of_group, of_tenant, says_the_same, state_to,
+};
 use reeve_domain::restore::{Clash, Fate, Restore, Restored, restore};
-use reeve_domain::tenant::Status;
+use reeve_domain::tenant::{AccessMode, Setting, Status, Tenant, Update};
 use reeve_domain::words::{Claim, Domain};
 use reeve_domain::{Command, Epoch, PlacementNumber, Revision, Stamp, State, TenantId, resolve};
 use world::{World, name, sealed};
 
 /// What an agent keeps: the newest record on each subject, handed out in the order of revisions.
 #[derive(Clone, Default)]
-struct Kept(BTreeMap<(String, Subject), Statement>);
+struct Kept {
+    records: BTreeMap<(String, Subject), Statement>,
+    /// What the session looked at last.
+    seen: State,
+}
 
 impl Kept {
     /// The registry hands out what changed, as a session does.
     fn hear(&mut self, state: &State) {
         for group in state.groups.values() {
             let mut said: Vec<(Revision, Said)> = of_group(state, group).into_iter().collect();
-            let known = self.0.keys().filter_map(|(agent, subject)| match subject {
+            let known = self.records.keys().filter_map(|(agent, subject)| match subject {
                 Subject::Tenant(id) if *agent == group.primary.as_str() => Some(id.clone()),
                 _ => None,
             });
             let placed = state.placed.get(&group.name).into_iter().flatten().cloned();
             let ids: BTreeSet<TenantId> = known.chain(placed).collect();
-            said.extend(ids.iter().filter_map(|id| of_tenant(state, &group.name, id)));
+            let told = |id: &&TenantId| match (self.seen.tenants.get(*id), state.tenants.get(*id)) {
+                (Some(seen), Some(now)) => !says_the_same(seen, now),
+                _ => true,
+            };
+            said.extend(
+                ids.iter()
+                    .filter(told)
+                    .filter_map(|id| of_tenant(state, &group.name, id)),
+            );
             for said in said {
                 let told = state_to(state, &group.primary, state.clock, said);
                 let key = (group.primary.to_string(), told.said.subject());
                 if self
-                    .0
+                    .records
                     .get(&key)
                     .is_none_or(|known| known.revision < told.revision && !is_gone(known))
                 {
-                    self.0.insert(key, told);
+                    self.records.insert(key, told);
                 }
             }
         }
+        self.seen = state.clone();
     }
 
     fn all(&self) -> Vec<Statement> {
-        self.0.values().cloned().collect()
+        self.records.values().cloned().collect()
     }
 }
 
@@ -196,7 +211,7 @@ fn what_is_gone_or_unheard_of_is_fenced_until_a_person_resumes_or_deletes_it() {
     while world.report(&operation, Outcome::Done).is_some() {}
     active(&mut world, 3, "bach-mai", "bach-mai.example");
     kept.hear(&world.state);
-    kept.0.remove(&("vn-1".to_owned(), Subject::Tenant(id(2))));
+    kept.records.remove(&("vn-1".to_owned(), Subject::Tenant(id(2))));
 
     let (state, restored) = merged(&snapshot, kept.all());
     assert!(
@@ -268,7 +283,7 @@ fn two_hosts_an_older_number_and_a_fork_are_fenced() {
     active(&mut world, 1, "cho-ray", "cho-ray.example");
     let mut kept = Kept::default();
     kept.hear(&world.state);
-    let vn = kept.0[&("vn-1".to_owned(), Subject::Tenant(id(1)))].clone();
+    let vn = kept.records[&("vn-1".to_owned(), Subject::Tenant(id(1)))].clone();
     let changed = |change: &dyn Fn(&mut Statement, &mut reeve_domain::record::Hosted)| {
         let mut told = vn.clone();
         let Said::Hosts(mut hosted) = told.said.clone() else {
@@ -317,9 +332,40 @@ fn two_hosts_an_older_number_and_a_fork_are_fenced() {
     assert!(!serves(&state, "cho-ray.example"));
 }
 
+#[test]
+fn a_host_hears_of_a_tenant_again_when_what_it_is_told_changed() {
+    let mut world = World::with_regions(&["vn"]);
+    active(&mut world, 1, "cho-ray", "cho-ray.example");
+    let was = world.state.tenant(&id(1)).unwrap().clone();
+    type Edit = fn(&mut Tenant);
+    let edits: [(bool, Edit); 12] = [
+        (true, |t| t.display_name.push('!')),
+        (true, |t| drop(t.labels.insert("ward".into(), "7".into()))),
+        (true, |t| t.modified = t.modified.next()),
+        (true, |t| t.updated = t.updated.plus_millis(1)),
+        (false, |t| t.status = Status::Suspended),
+        (false, |t| t.access_mode = AccessMode::Fenced),
+        (false, |t| t.claims.clear()),
+        (false, |t| t.placement.number = t.placement.number.next()),
+        (false, |t| t.schema.applied += 1),
+        (false, |t| t.connections_max += 1),
+        (false, |t| {
+            drop(t.settings.insert("locale".into(), Setting::Bool(true)))
+        }),
+        (false, |t| t.credential.version += 1),
+    ];
+    for (at, (same, edit)) in edits.into_iter().enumerate() {
+        let mut now = was.clone();
+        edit(&mut now);
+        assert_ne!(now, was, "edit {at}");
+        assert_eq!(says_the_same(&was, &now), same, "edit {at}");
+        assert_eq!(Hosted::of(&was) == Hosted::of(&now), same, "edit {at}");
+    }
+}
+
 /// What may be done to three tenants that want two domains.
 fn acts() -> impl Strategy<Value = Vec<(u8, usize)>> {
-    proptest::collection::vec((0..8u8, 0..3usize), 1..60)
+    proptest::collection::vec((0..9u8, 0..3usize), 1..60)
 }
 
 fn play(world: &mut World, (act, at): (u8, usize)) {
@@ -344,6 +390,20 @@ fn play(world: &mut World, (act, at): (u8, usize)) {
         (4, Some(tenant)) => {
             let etag = String::new();
             say(world, Command::ResumeTenant { tenant, etag });
+        }
+        (8, Some(tenant)) => {
+            let display_name = Some(format!("{slug} at {}", world.now));
+            let (etag, labels, settings) = (String::new(), None, None);
+            say(
+                world,
+                Command::UpdateTenant(Update {
+                    tenant,
+                    etag,
+                    display_name,
+                    labels,
+                    settings,
+                }),
+            );
         }
         (_, Some(tenant)) => {
             let operation = world.state.tenant(&tenant).unwrap().operation.clone();

@@ -19,8 +19,12 @@ use reeve_proto::identity::record as signed;
 use reeve_proto::v1::{HeldRecord, Records};
 use tonic::Status;
 
-/// Between two looks, so that a flood of changes is handed out together.
-pub(super) const PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks at the least, so that a flood of changes is handed out together.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Of the time of one thread, signing for one agent takes no more than this part: under a flood of changes only the last
+/// of each tenant is signed.
+const PART: u32 = 50;
 /// Records in one message.
 const BATCH_MAX: usize = 64;
 /// Records that an agent may say it holds.
@@ -108,9 +112,11 @@ impl Told {
             let placed = state.placed.get(&group.name).into_iter().flatten();
             return placed.chain(self.tenants.keys()).cloned().collect();
         };
-        let changed = seen.diff(&state.tenants).map(|change| match change {
-            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id,
-            DiffItem::Update { new: (id, _), .. } => id,
+        let changed = seen.diff(&state.tenants).filter_map(|change| match change {
+            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => Some(id),
+            // What was seen was told.
+            DiffItem::Update { old, new } if record::says_the_same(old.1, new.1) => None,
+            DiffItem::Update { new: (id, _), .. } => Some(id),
         });
         let placed = state.placed.get(&group.name);
         let ours = |id: &&TenantId| {
@@ -118,6 +124,11 @@ impl Told {
         };
         changed.filter(ours).cloned().collect()
     }
+}
+
+/// The time until the next look, after signing took so long.
+pub(super) fn pause(signing: Duration) -> Duration {
+    (signing * PART).clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
 /// Signs a piece with this node's key.
@@ -136,4 +147,16 @@ pub(super) fn sign(
     let records: Result<Vec<_>, _> = records.collect();
     let records = records.map_err(|failed| error::status(Reason::Internal, failed.to_string(), &[]))?;
     Ok(Records { records })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_takes_no_more_than_its_part_of_a_thread() {
+        assert_eq!(pause(Duration::ZERO), PAUSE_MIN);
+        assert_eq!(pause(Duration::from_millis(20)), Duration::from_secs(1));
+        assert_eq!(pause(Duration::from_secs(3)), PAUSE_MAX);
+    }
 }

@@ -164,11 +164,14 @@ impl Session {
             let state = self.desk.state();
             policy::standing(&state, &self.call.caller, self.call.action())?;
             let group = self.group(&state)?;
+            let mut signing = Duration::ZERO;
             for batch in told.lacking(&state, group, &self.agent) {
+                let began = Instant::now();
                 let signed = records::sign(&state, &self.agent, batch, &self.desk.rooms.signer)?;
+                signing += began.elapsed();
                 put(outbox, Down::Records(signed)).await?;
             }
-            tokio::time::sleep(records::PAUSE).await;
+            tokio::time::sleep(records::pause(signing)).await;
             let _ = tokio::time::timeout(LOOK_AGAIN, self.desk.newer_than(state.revision)).await;
         }
     }

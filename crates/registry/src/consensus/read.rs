@@ -19,6 +19,12 @@ use crate::mutant::Mutant;
 /// Readers that wait for one round.
 const WAITING_MAX: usize = 4096;
 const ROUND_LIMIT: Duration = Duration::from_secs(2);
+/// A round costs all nodes about as much as ten answers do: the more it served, the longer the next one gathers. Who reads
+/// alone waits for nothing.
+const REST_PER_WAITER: Duration = Duration::from_micros(100);
+const REST_MAX: Duration = Duration::from_millis(2);
+/// The clock of a runtime ticks in milliseconds.
+const REST_MIN: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How fresh a read must be.
@@ -90,12 +96,21 @@ impl Rounds {
         while self.waiting.recv_many(&mut waiters, WAITING_MAX).await > 0 {
             self.count.fetch_add(1, Ordering::Relaxed);
             let index = time::timeout(ROUND_LIMIT, consensus.round()).await.ok().flatten();
+            let rest = rest_after(waiters.len());
             for waiter in waiters.drain(..) {
                 // Whoever asked may have reached its deadline.
                 let _ = waiter.send(index);
             }
+            if let Some(rest) = rest {
+                time::sleep(rest).await;
+            }
         }
     }
+}
+
+fn rest_after(served: usize) -> Option<Duration> {
+    let rest = REST_PER_WAITER * served.min(WAITING_MAX) as u32;
+    (rest >= REST_MIN).then_some(rest.min(REST_MAX))
 }
 
 impl Consensus {
@@ -214,5 +229,17 @@ impl Consensus {
     /// Returns when this node has the revision. It may never: the caller has a deadline, or a stream that ends.
     pub async fn wait_for_revision(&self, revision: Revision) {
         self.board().reached.revision.wait(revision.0).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_readers_wait_for_more_to_come_and_few_do_not() {
+        assert_eq!([0, 1, 9].map(rest_after), [None; 3]);
+        assert_eq!(rest_after(15), Some(Duration::from_micros(1_500)));
+        assert_eq!(rest_after(WAITING_MAX), Some(REST_MAX));
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reeve_domain::State;
 use serde::{Deserialize, Serialize};
@@ -37,9 +37,11 @@ const KEEP: usize = 2;
 pub(super) const DAMAGED_KEEP: usize = 2;
 /// Of a sector that the disk cannot read.
 const EIO: i32 = 5;
-/// After so many bytes the disk is given a rest: the log's flushes share it.
-const BYTES_AT_ONCE: usize = 4 << 20;
-const REST: Duration = Duration::from_millis(5);
+/// After so many bytes the disk is given a rest: the log's flushes share it, and wait behind what it was given.
+const BYTES_AT_ONCE: usize = 256 << 10;
+/// The rest is so many times as long as the disk took, and no longer than this.
+const REST: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Where a node keeps its snapshots.
 #[derive(Clone)]
@@ -383,16 +385,25 @@ impl Writer {
             .map_err(io::Error::other)?;
         self.out.write_all(&(sealed.len() as u32).to_be_bytes())?;
         self.out.write_all(&crc32c::crc32c(&sealed).to_be_bytes())?;
-        self.out.write_all(&sealed)?;
+        for piece in sealed.chunks(BYTES_AT_ONCE) {
+            self.out.write_all(piece)?;
+            self.rest_after(piece.len())?;
+        }
         self.block.clear();
         self.blocks += 1;
-        self.unsynced += sealed.len();
-        if self.unsynced >= BYTES_AT_ONCE {
-            self.unsynced = 0;
-            self.out.to.flush()?;
-            self.out.to.get_ref().sync_data()?;
-            std::thread::sleep(REST);
+        Ok(())
+    }
+
+    fn rest_after(&mut self, bytes: usize) -> io::Result<()> {
+        self.unsynced += bytes;
+        if self.unsynced < BYTES_AT_ONCE {
+            return Ok(());
         }
+        self.unsynced = 0;
+        self.out.to.flush()?;
+        let began = Instant::now();
+        self.out.to.get_ref().sync_data()?;
+        std::thread::sleep((began.elapsed() * REST).min(REST_MAX));
         Ok(())
     }
 

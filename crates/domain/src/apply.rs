@@ -28,8 +28,9 @@ pub struct Applied {
     /// The state's revision after it; unchanged when nothing happened.
     pub revision: Revision,
     pub outcome: Result<Answer, Refusal>,
-    pub events: Vec<Event>,
-    pub record: Option<Record>,
+    /// Shared by all who keep them: the archive, and the window that watchers read.
+    pub events: Arc<[Event]>,
+    pub record: Option<Arc<Record>>,
     /// Ended operations that left State for the archive.
     pub retired: Vec<Operation>,
 }
@@ -258,8 +259,8 @@ fn commit(
     Applied {
         revision: state.revision,
         outcome: Ok(given),
-        events,
-        record: Some(record),
+        events: events.into(),
+        record: Some(Arc::new(record)),
         retired,
     }
 }
@@ -363,7 +364,19 @@ fn object(state: &State, change: &Change) -> Hash {
     let tenant = change.tenant.as_ref().and_then(|id| state.tenants.get(id));
     let operation = change.operation.as_ref().and_then(|id| state.operations.get(id));
     let group = change.group.as_ref().and_then(|name| state.groups.get(name));
-    digest::of(&(&change.resource, tenant, operation, group))
+    let reckon = || digest::of(&(&change.resource, tenant, operation, group));
+    match tenant {
+        Some(alone) if operation.is_none() && group.is_none() && is_named(&change.resource, &alone.id) => {
+            let hash = alone.digest.get_or_reckon(reckon);
+            debug_assert_eq!(hash, reckon(), "{} was changed without a copy", alone.id);
+            hash
+        }
+        _ => reckon(),
+    }
+}
+
+fn is_named(resource: &str, tenant: &TenantId) -> bool {
+    resource.strip_prefix("tenant/") == Some(tenant.as_str())
 }
 
 fn salted(salt: &[u8; 16], object: Hash) -> Hash {
@@ -412,7 +425,7 @@ fn answer(revision: Revision, outcome: Result<Answer, Refusal>) -> Applied {
     Applied {
         revision,
         outcome,
-        events: Vec::new(),
+        events: Arc::default(),
         record: None,
         retired: Vec::new(),
     }

@@ -3,7 +3,8 @@
 //! Values are fed through a serializer that writes type tags and lengths, so that no two different values
 //! feed the same bytes. Maps are hashed in their own order: use ordered maps only.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::sync::OnceLock;
 
 use serde::ser::{self, Serialize};
 use sha2::{Digest, Sha256};
@@ -35,6 +36,37 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// A digest that is reckoned once. It says nothing of its own about what it stands in: a copy begins without one, and all
+/// are alike.
+#[derive(Default)]
+pub(crate) struct Memo(OnceLock<Hash>);
+
+impl Memo {
+    pub(crate) fn get_or_reckon(&self, reckon: impl FnOnce() -> Hash) -> Hash {
+        *self.0.get_or_init(reckon)
+    }
+}
+
+impl Clone for Memo {
+    fn clone(&self) -> Memo {
+        Memo::default()
+    }
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Memo) -> bool {
+        true
+    }
+}
+
+impl Eq for Memo {}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
 /// Small values gather before they are hashed: most are a byte or a word.
 struct Hasher {
     sum: Sha256,
@@ -51,7 +83,7 @@ const HEAD: usize = 9;
 struct Never(String);
 
 impl Display for Never {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
@@ -79,16 +111,36 @@ impl Hasher {
     fn feed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Never> {
         let mut head = [tag; HEAD];
         head[1..].copy_from_slice(&(bytes.len() as u64).to_be_bytes());
-        self.gather(&head);
+        self.put(head);
         self.gather(bytes);
         Ok(())
+    }
+
+    /// The same for a value whose length the compiler knows: most are a byte or a word, and there are many.
+    #[inline]
+    fn feed_word<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) -> Result<(), Never> {
+        let mut head = [tag; HEAD];
+        head[1..].copy_from_slice(&(N as u64).to_be_bytes());
+        self.put(head);
+        self.put(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if self.len + N > GATHERED_MAX {
+            self.empty();
+        }
+        if let Some(room) = self.gathered[self.len..].first_chunk_mut() {
+            *room = bytes;
+            self.len += N;
+        }
     }
 
     #[inline]
     fn gather(&mut self, bytes: &[u8]) {
         if self.len + bytes.len() > GATHERED_MAX {
-            self.sum.update(&self.gathered[..self.len]);
-            self.len = 0;
+            self.empty();
             if bytes.len() > GATHERED_MAX {
                 self.sum.update(bytes);
                 return;
@@ -96,6 +148,12 @@ impl Hasher {
         }
         self.gathered[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
+    }
+
+    #[cold]
+    fn empty(&mut self) {
+        self.sum.update(&self.gathered[..self.len]);
+        self.len = 0;
     }
 
     fn finish(mut self) -> Hash {
@@ -107,7 +165,7 @@ impl Hasher {
 macro_rules! numbers {
     ($($method:ident $type:ty, $tag:literal;)*) => {$(
         fn $method(self, v: $type) -> Result<(), Never> {
-            self.feed($tag, &v.to_be_bytes())
+            self.feed_word($tag, v.to_be_bytes())
         }
     )*};
 }
@@ -130,7 +188,7 @@ impl<'a> ser::Serializer for &'a mut Hasher {
     }
 
     fn serialize_bool(self, v: bool) -> Result<(), Never> {
-        self.feed(b'b', &[u8::from(v)])
+        self.feed_word(b'b', [u8::from(v)])
     }
 
     fn serialize_char(self, v: char) -> Result<(), Never> {
@@ -146,16 +204,16 @@ impl<'a> ser::Serializer for &'a mut Hasher {
     }
 
     fn serialize_none(self) -> Result<(), Never> {
-        self.feed(b'0', &[])
+        self.feed_word(b'0', [])
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Never> {
-        self.feed(b'1', &[])?;
+        self.feed_word(b'1', [])?;
         value.serialize(self)
     }
 
     fn serialize_unit(self) -> Result<(), Never> {
-        self.feed(b'n', &[])
+        self.feed_word(b'n', [])
     }
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<(), Never> {
@@ -186,7 +244,7 @@ impl<'a> ser::Serializer for &'a mut Hasher {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<&'a mut Hasher, Never> {
-        self.feed(b'[', &[])?;
+        self.feed_word(b'[', [])?;
         Ok(self)
     }
 
@@ -210,7 +268,7 @@ impl<'a> ser::Serializer for &'a mut Hasher {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<&'a mut Hasher, Never> {
-        self.feed(b'{', &[])?;
+        self.feed_word(b'{', [])?;
         Ok(self)
     }
 
@@ -241,7 +299,7 @@ macro_rules! sequences {
             }
 
             fn end(self) -> Result<(), Never> {
-                self.feed(b']', &[])
+                self.feed_word(b']', [])
             }
         }
     )*};
@@ -267,7 +325,7 @@ impl ser::SerializeMap for &mut Hasher {
     }
 
     fn end(self) -> Result<(), Never> {
-        self.feed(b'}', &[])
+        self.feed_word(b'}', [])
     }
 }
 
@@ -283,7 +341,7 @@ macro_rules! structs {
             }
 
             fn end(self) -> Result<(), Never> {
-                self.feed(b'}', &[])
+                self.feed_word(b'}', [])
             }
         }
     )*};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Memo;
 use crate::group;
 use crate::ids::{OperationId, PlacementNumber, Revision, Stamp, TenantId};
 use crate::operation::{self, Kind};
@@ -46,6 +47,9 @@ pub struct Tenant {
     /// none: every State before is as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispute: Option<Dispute>,
+    /// What its last change showed as, which is what the next one was before.
+    #[serde(skip)]
+    pub(crate) digest: Memo,
 }
 
 /// Where a tenant stands in its life.
@@ -284,6 +288,7 @@ pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Resul
         modified: state.revision.next(),
         operation: Some(order.operation.clone()),
         dispute: None,
+        digest: Memo::default(),
     };
     let steps = operation::steps(Kind::Onboard, &agent);
     let operation = operation::begin(

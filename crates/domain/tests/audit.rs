@@ -16,7 +16,7 @@ fn records() -> (World, Vec<Record>) {
     let records = world
         .applied
         .iter()
-        .filter_map(|a| a.record.clone())
+        .filter_map(|a| a.record.as_deref().cloned())
         .filter(|r| r.shard == shard)
         .collect();
     (world, records)

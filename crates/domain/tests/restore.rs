@@ -95,11 +95,14 @@ fn the_chain_goes_on_and_an_operation_in_flight_ends() {
         world.state.find_tenant("cho-ray").unwrap().status,
         tenant::Status::Active
     );
-    let records = world.applied.iter().filter_map(|applied| applied.record.clone());
+    let records = world
+        .applied
+        .iter()
+        .filter_map(|applied| applied.record.as_deref());
     let mut fleet = Verifier::new("fleet");
     let mut words = Vec::new();
     for record in records.filter(|record| record.shard == "fleet") {
-        words.push(fleet.check(&record).unwrap().action);
+        words.push(fleet.check(record).unwrap().action);
     }
     fleet.finish(&world.state.heads["fleet"]).unwrap();
     assert!(words.contains(&"cluster.restore".to_owned()), "{words:?}");

@@ -7,7 +7,7 @@ use crate::access;
 use crate::apply::Applied;
 use crate::audit::{self, Record, Shown};
 use crate::command::Answer;
-use crate::digest::{self, Hash};
+use crate::digest::{self, Hash, Memo};
 use crate::event::Event;
 use crate::ids::{Epoch, PlacementNumber, Stamp, TenantId};
 use crate::operation::{Operation, Status as End};
@@ -66,8 +66,8 @@ fn one(state: &mut State, at: Stamp, leap: u64, draft: Draft, drawn: &Drawn) -> 
     let applied = Applied {
         revision: state.revision,
         outcome: Ok(Answer::Done),
-        events: events(state, &verdict.subject),
-        record: Some(record),
+        events: events(state, &verdict.subject).into(),
+        record: Some(record.into()),
         retired: Vec::new(),
     };
     (verdict, applied)
@@ -173,6 +173,7 @@ fn take_over(
         created: hosted.created,
         updated: at,
         modified: state.revision.next(),
+        digest: Memo::default(),
     });
 }
 

@@ -128,8 +128,8 @@ pub fn restore(state: &mut State, now: Stamp, order: Restore) -> Result<Restored
     let applied = Applied {
         revision,
         outcome: Ok(Answer::Done),
-        events: vec![Event::Node],
-        record: Some(record),
+        events: [Event::Node].into(),
+        record: Some(record.into()),
         retired: Vec::new(),
     };
     // Ids that were used and are gone again are never used a second time.

@@ -57,7 +57,7 @@ mod tests {
     fn change(revision: u64, events: usize) -> Change {
         Change {
             revision: Revision(revision),
-            events: vec![Event::Node; events],
+            events: vec![Event::Node; events].into(),
             record: None,
             retired: Vec::new(),
         }

@@ -27,7 +27,7 @@ fn changes() -> Vec<Change> {
     let busy: State = rmp_serde::from_slice(&hex::decode(busy).unwrap()).unwrap();
     let ended = busy.operations.values().filter(|operation| operation.has_ended());
     changes[1].retired = ended.map(|operation| (**operation).clone()).collect();
-    changes[1].events.push(Event::Node);
+    changes[1].events = [&changes[1].events[..], &[Event::Node]].concat().into();
     changes
 }
 

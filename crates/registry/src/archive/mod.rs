@@ -54,8 +54,8 @@ pub const LIMIT_MAX: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct Change {
     pub revision: Revision,
-    pub events: Vec<Event>,
-    pub record: Option<Record>,
+    pub events: Arc<[Event]>,
+    pub record: Option<Arc<Record>>,
     pub retired: Vec<Operation>,
 }
 
@@ -63,12 +63,11 @@ impl Change {
     /// What an applied entry left; nothing when nothing happened.
     pub fn of(applied: &Applied) -> Option<Change> {
         let record = Some(applied.record.clone()?);
-        let (events, retired) = (applied.events.clone(), applied.retired.clone());
         Some(Change {
             revision: applied.revision,
-            events,
+            events: applied.events.clone(),
             record,
-            retired,
+            retired: applied.retired.clone(),
         })
     }
 }
@@ -197,7 +196,11 @@ impl Archive {
     }
 
     /// The events of the revisions after one, in order. Fewer than `limit` means that there are no more.
-    pub fn events(&self, after: Revision, limit: usize) -> Result<Vec<(Revision, Vec<Event>)>, ArchiveError> {
+    pub fn events(
+        &self,
+        after: Revision,
+        limit: usize,
+    ) -> Result<Vec<(Revision, Arc<[Event]>)>, ArchiveError> {
         let changes = self.changes(after.next(), limit)?;
         Ok(changes
             .into_iter()

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use reeve_domain::{Operation, OperationId, Revision, audit::Record};
@@ -36,6 +36,8 @@ pub(super) struct Store {
     blocks: Tree,
     meta: Tree,
     known: Mutex<Known>,
+    /// Where the last block begins, also one that `known` does not know of: a power cut or a full disk may leave it.
+    end: AtomicU64,
     /// Whether all of it was read once since it was opened: only then is what is not found not there.
     is_checked: AtomicBool,
     /// What was odd about it when it was opened, though it can be used.
@@ -109,9 +111,12 @@ impl Store {
             file,
             cipher,
             known: Mutex::default(),
+            end: AtomicU64::new(0),
             is_checked: AtomicBool::new(false),
             oddity: None,
         };
+        let end = store.blocks.last()?.and_then(|(key, _)| revision(&key));
+        store.end = AtomicU64::new(end.unwrap_or_default());
         let fresh = Meta {
             layout: LAYOUT,
             ..Meta::default()
@@ -183,10 +188,13 @@ impl Store {
         // and write half a megabyte each time.
         for block in block::pack(fresh.iter().copied())? {
             // An older block that begins inside of this one would be found before it.
-            for inside in self.keys_within(block.first + 1, block.last)? {
+            for inside in
+                self.keys_within(block.first + 1, block.last.min(self.end.load(Ordering::Relaxed)))?
+            {
                 self.blocks.remove(inside)?;
             }
             let key = block.first.to_be_bytes();
+            self.end.fetch_max(block.first, Ordering::Relaxed);
             self.blocks
                 .insert(key, self.seal("blocks", &key, &block.bytes)?)?;
         }
@@ -217,6 +225,17 @@ impl Store {
     /// The same for an operation.
     pub(super) fn index_operation(&self, id: &OperationId, revision: u64) -> Result<bool, ArchiveError> {
         set(&self.operations, id.as_str().as_bytes(), revision)
+    }
+
+    /// Leaves a block behind that `known` does not know of, as a power cut does.
+    #[cfg(test)]
+    pub(super) fn leave_behind(&self, change: &Change) {
+        let [block] = &block::pack([change]).unwrap()[..] else {
+            panic!()
+        };
+        let key = block.first.to_be_bytes();
+        let sealed = self.seal("blocks", &key, &block.bytes).unwrap();
+        self.blocks.insert(key, sealed).unwrap();
     }
 
     /// Loses an index entry as sled does: without a word.
@@ -308,7 +327,7 @@ impl Store {
             let damaged = || ArchiveError::damaged(format!("record {expected} of shard {shard}"));
             let record = blocks
                 .change(revision(&at).ok_or_else(damaged)?)?
-                .and_then(|change| change.record.clone())
+                .and_then(|change| change.record.as_deref().cloned())
                 .ok_or_else(damaged)?;
             let in_place = record.shard == shard && record.sequence == expected;
             let linked = found.last().is_none_or(|before| before.chain == record.previous);

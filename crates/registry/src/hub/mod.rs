@@ -52,18 +52,18 @@ impl Hub {
     }
 
     /// Publishes the events of one change.
-    pub fn publish(&self, revision: Revision, events: Vec<Event>) {
-        self.publish_all([(revision, events)]);
+    pub fn publish(&self, revision: Revision, events: impl Into<Arc<[Event]>>) {
+        self.publish_all([(revision, events.into())]);
     }
 
     /// Publishes the events of several changes, and tells of all of them at once. What the window holds already is a
     /// replay and changes nothing.
-    pub fn publish_all(&self, changes: impl IntoIterator<Item = (Revision, Vec<Event>)>) {
+    pub fn publish_all(&self, changes: impl IntoIterator<Item = (Revision, Arc<[Event]>)>) {
         let mut last = None;
         let mut window = self.window.write();
         for (revision, mut events) in changes {
             if Mutant::WatchGap.is_planted() && revision.0.is_multiple_of(7) {
-                events.clear();
+                events = Arc::default();
             }
             if window.push(Batch::new(revision, events)) {
                 last = Some(revision);

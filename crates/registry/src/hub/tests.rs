@@ -138,7 +138,7 @@ mod as_etcd_did {
             panic!("the deletion is missing")
         };
         assert_eq!(
-            (batch.revision, batch.events.as_slice()),
+            (batch.revision, &batch.events[..]),
             (Revision(2), [gone()].as_slice())
         );
         fill(&hub, (WINDOW_MAX as u64 + 2)..=(WINDOW_MAX as u64 + 2));

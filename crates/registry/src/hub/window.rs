@@ -19,7 +19,7 @@ const NETWORKS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Batch {
     pub revision: Revision,
-    pub events: Vec<Event>,
+    pub events: Arc<[Event]>,
     wire: Mutex<Wire>,
 }
 
@@ -32,7 +32,7 @@ struct Wire {
 
 impl Batch {
     /// The events of one revision; there may be none.
-    pub fn new(revision: Revision, events: Vec<Event>) -> Batch {
+    pub fn new(revision: Revision, events: Arc<[Event]>) -> Batch {
         Batch {
             revision,
             events,

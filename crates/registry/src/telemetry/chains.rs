@@ -138,8 +138,8 @@ mod tests {
         for (revision, record) in (1..).zip(records) {
             let change = Change {
                 revision: Revision(revision),
-                events: vec![],
-                record: Some(record),
+                events: Arc::default(),
+                record: Some(record.into()),
                 retired: vec![],
             };
             archive.write(change).unwrap();

@@ -2,6 +2,7 @@
 //! file and the place, and is whole again once a peer has filled it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use reeve_domain::operation::{Kind, Operation, Status};
 use reeve_domain::words::Slug;
@@ -55,7 +56,7 @@ fn written_large() -> (tempfile::TempDir, Fleet, Vec<Change>) {
     let mut fleet = Fleet::default();
     let mut changes = fleet.changes(LARGE_CHANGES);
     for change in &mut changes {
-        change.events = vec![Event::Node; LARGE_EVENTS];
+        change.events = vec![Event::Node; LARGE_EVENTS].into();
     }
     stored(fleet, changes)
 }
@@ -95,7 +96,7 @@ fn is_all_there(archive: &Archive, changes: &[Change]) -> Result<bool, ArchiveEr
     Ok(read == changes
         && records
             .iter()
-            .eq(changes.iter().filter_map(|c| c.record.as_ref()))
+            .eq(changes.iter().filter_map(|c| c.record.as_deref()))
         && operations)
 }
 
@@ -299,4 +300,32 @@ fn a_check_finds_what_vanished_and_nothing_else() {
         "{told}"
     );
     assert!(archive.is_whole() && is_all_there(&archive, &changes).unwrap());
+}
+
+#[test]
+fn a_block_that_a_power_cut_left_behind_makes_room_for_what_is_written_over_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let changes = Fleet::default().changes(12);
+    let archive = open(dir.path());
+    write(&archive, &changes[..4]);
+    archive.flush_durable().unwrap();
+    let other = Change {
+        events: Arc::default(),
+        ..changes[7].clone()
+    };
+    archive.shared.store.load().leave_behind(&other);
+    close(archive);
+
+    let archive = open(dir.path());
+    archive.write_all(changes[4..].to_vec()).unwrap();
+    archive.flush_durable().unwrap();
+    let store = archive.shared.store.load_full();
+    assert_eq!(store.keys_within(1, 4).unwrap().len(), 1);
+    assert_eq!(
+        store.keys_within(5, 12).unwrap().len(),
+        1,
+        "one run, and nothing inside of it"
+    );
+    let read = archive.events(Revision(7), 1).unwrap();
+    assert_eq!(read, [(Revision(8), changes[7].events.clone())]);
 }

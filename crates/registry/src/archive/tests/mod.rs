@@ -67,8 +67,8 @@ impl Fleet {
         let record = self.record();
         Change {
             revision: Revision(self.revision),
-            events: vec![Event::Node],
-            record: Some(record),
+            events: [Event::Node].into(),
+            record: Some(record.into()),
             retired: vec![],
         }
     }
@@ -123,14 +123,14 @@ fn what_was_flushed_is_there_after_a_restart() {
     let archive = open(dir.path());
     follow(&archive, &fleet);
     let records = archive.records("fleet", 600, 50).unwrap();
-    assert_eq!(records[0], *changes[599].record.as_ref().unwrap());
+    assert_eq!(records[0], **changes[599].record.as_ref().unwrap());
     assert_eq!(records.len(), 50);
     assert_eq!(archive.records("fleet", 690, 100).unwrap().len(), 11);
     assert_eq!(archive.records("fleet", 701, 100).unwrap().len(), 0);
     assert_eq!(archive.changes(Revision(1), 1_000).unwrap(), changes);
     assert_eq!(
         archive.events(Revision(699), 10).unwrap(),
-        [(Revision(700), vec![Event::Node])]
+        [(Revision(700), [Event::Node].into())]
     );
     assert!(archive.is_whole());
 }

@@ -1,5 +1,7 @@
 //! Files whose sums are all right, and which are not true.
 
+use std::sync::Arc;
+
 use super::world::{World, key};
 use crate::backup::frame::{Frame, FrameReader, FrameWriter, Kind};
 use crate::backup::{BackupError, check};
@@ -79,7 +81,8 @@ fn an_archive_with_a_hole_or_a_changed_record_is_refused() {
     assert!(told.contains("revision 5 stands where 4 belongs"), "{told}");
 
     let mut changed = world.changes.clone();
-    changed[3].record.as_mut().unwrap().canonical[30] ^= 1;
+    let record = changed[3].record.as_mut().unwrap();
+    Arc::make_mut(record).canonical[30] ^= 1;
     let told = refused(&world.save_as(&world.header(), &changed));
     assert!(
         told.contains("audit chain in it is broken") && told.contains("record 4"),

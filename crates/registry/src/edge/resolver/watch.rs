@@ -244,7 +244,7 @@ impl Watcher {
             revision: batch.revision.0,
             ..Default::default()
         };
-        for event in &batch.events {
+        for event in &*batch.events {
             match event {
                 Event::Resolves(resolution) if standing.sees_id(&resolution.tenant) => {
                     delta.changed.push(shown(state, resolution, &self.network));

@@ -1,10 +1,12 @@
 //! Descriptors for connections: as many as the machine allows, and always some left for the log.
 
+use reeve_proto::identity::RESERVED_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Kept for the log, snapshots, the archive and peers. A node that cannot open a file must end.
-const KEPT: usize = 512;
+/// Kept for the log, snapshots, the archive and peers, without which a node must end; and for agents and nodes that find
+/// the door full.
+const KEPT: usize = 512 + RESERVED_MAX;
 
 /// Asks for as many as may be had, and gives back how many connections fit beside everything else: at most those wanted.
 pub fn for_connections(wanted: usize) -> usize {

@@ -2,7 +2,8 @@
 //!
 //! Whoever finds the door full is let in for a moment, so that it can be told why and when to come back; when even
 //! those places are taken, its connection is closed unheard. Whoever connects and says nothing takes no turn for a
-//! handshake, and makes room for the next one.
+//! handshake, and makes room for the next one. Agents and nodes have places that nobody else takes: a hospital's hand is
+//! let in although the door is full of callers.
 //!
 //! ```text
 //! accepted ─► seat of its address ─► silent (bounded; the oldest leaves) ─► hello ─► turn ─► handshake ─► seat of its name
@@ -20,11 +21,16 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::spiffe::SpiffeId;
+use super::spiffe::{Kind, SpiffeId};
 use crate::seats::{Bound, Full, Seat, Seats};
 
-/// Connections at once that are only told that the door is full.
+/// Connections at once that are only told that the door is full; in all, and from one network.
 const TOLD_MAX: usize = 256;
+const TOLD_EACH: usize = 64;
+/// Connections of agents and nodes beside all others, in all and of one principal. The door's owner leaves descriptors for
+/// them.
+pub const RESERVED_MAX: usize = 512;
+const RESERVED_EACH: usize = 16;
 /// Addresses share these waiting lines by chance.
 const LINES: usize = 1_024;
 
@@ -78,7 +84,8 @@ struct Shared {
     by_principal: Seats<SpiffeId>,
     nameless: Seats<IpAddr>,
     silent: Silent,
-    told: Seats<()>,
+    told: Seats<IpAddr>,
+    reserved: Seats<SpiffeId>,
     handshakes: Arc<Semaphore>,
     lines: Vec<Arc<Semaphore>>,
     hasher: RandomState,
@@ -98,7 +105,8 @@ enum Seated {
     Shaking(Seat<IpAddr>),
     Named(Seat<IpAddr>, Seat<SpiffeId>),
     Nameless(Seat<IpAddr>, Seat<IpAddr>),
-    Told(Seat<()>),
+    Told(Seat<IpAddr>),
+    Reserved(Seat<SpiffeId>),
 }
 
 impl Doorkeeper {
@@ -116,13 +124,17 @@ impl Doorkeeper {
             bounds.connections_nameless_per_address,
         );
         let told = bound("connections that are told", TOLD_MAX);
+        let told_each = bound("connections that are told", TOLD_EACH);
+        let reserved = bound("connections of agents and nodes", RESERVED_MAX);
+        let reserved_each = bound("connections of one agent or node", RESERVED_EACH);
         let lines = (0..LINES).map(|_| Arc::new(Semaphore::new(bounds.handshakes_per_address)));
         Doorkeeper(Arc::new(Shared {
             by_address: Seats::new(connections, by_address),
             by_principal: Seats::new(connections, by_principal),
             nameless: Seats::new(nameless, nameless_each),
             silent: Silent::new(bounds.connections_silent),
-            told: Seats::new(told, told),
+            told: Seats::new(told, told_each),
+            reserved: Seats::new(reserved, reserved_each),
             handshakes: Arc::new(Semaphore::new(bounds.handshakes)),
             lines: lines.collect(),
             hasher: RandomState::new(),
@@ -137,7 +149,7 @@ impl Doorkeeper {
                 _seats: Seated::Shaking(seat),
                 excess: None,
             }),
-            Err(full) => self.tell(full),
+            Err(full) => self.tell(full, address),
         }
     }
 
@@ -149,7 +161,7 @@ impl Doorkeeper {
         principal: Option<&SpiffeId>,
     ) -> Option<Held> {
         let Seated::Shaking(shaking) = held._seats else {
-            return Some(held);
+            return Some(self.reserved(principal).unwrap_or(held));
         };
         let seated = match principal {
             Some(id) => (self.0.by_principal.take(id.clone())).map(|seat| Seated::Named(shaking, seat)),
@@ -157,14 +169,23 @@ impl Doorkeeper {
         };
         match seated {
             Ok(_seats) => Some(Held { _seats, excess: None }),
-            Err(full) => self.tell(full),
+            Err(full) => self.reserved(principal).or_else(|| self.tell(full, address)),
         }
     }
 
-    fn tell(&self, full: Full) -> Option<Held> {
+    fn tell(&self, full: Full, address: IpAddr) -> Option<Held> {
         Some(Held {
-            _seats: Seated::Told(self.0.told.take(()).ok()?),
+            _seats: Seated::Told(self.0.told.take(network(address)).ok()?),
             excess: Some(full),
+        })
+    }
+
+    /// A place that is kept for those without whom tenants are alone.
+    fn reserved(&self, principal: Option<&SpiffeId>) -> Option<Held> {
+        let hand = principal.filter(|id| matches!(id.kind(), Kind::Agent(_) | Kind::Node(_)))?;
+        Some(Held {
+            _seats: Seated::Reserved(self.0.reserved.take(hand.clone()).ok()?),
+            excess: None,
         })
     }
 
@@ -282,6 +303,48 @@ mod tests {
             Some("limits.connections_per_address")
         );
         assert_eq!(setting(keeper.admit(other)), None);
+    }
+
+    #[test]
+    fn agents_and_nodes_are_let_in_although_the_door_is_full() {
+        let keeper = keeper(|b| (b.connections, b.connections_per_principal) = (1, 1));
+        let addresses: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
+        let [flooder, other] = addresses;
+        let come = |address, who: &str| {
+            let id = SpiffeId::parse(who).unwrap();
+            keeper.recognise(keeper.admit(address)?, address, Some(&id))
+        };
+        let _full = come(flooder, "spiffe://clinic/service/web");
+        assert_eq!(
+            setting(come(other, "spiffe://clinic/service/web")),
+            Some("limits.connections")
+        );
+        assert_eq!(
+            setting(come(other, "spiffe://clinic/person/ann")),
+            Some("limits.connections")
+        );
+        let hands = (0..RESERVED_EACH).map(|_| come(other, "spiffe://clinic/agent/vn-1"));
+        let hands: Vec<_> = hands.collect();
+        assert!(
+            hands
+                .iter()
+                .all(|held| held.as_ref().is_some_and(|held| held.excess.is_none()))
+        );
+        assert_eq!(
+            setting(come(other, "spiffe://clinic/agent/vn-1")),
+            Some("limits.connections"),
+            "one agent has its share of them"
+        );
+        assert_eq!(setting(come(other, "spiffe://clinic/node/2")), None);
+    }
+
+    #[test]
+    fn a_network_that_floods_a_full_door_does_not_keep_others_from_being_heard() {
+        let keeper = keeper(|b| b.connections = 0);
+        let [flooder, other]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
+        let told: Vec<_> = (0..TOLD_MAX).map_while(|_| keeper.admit(flooder)).collect();
+        assert_eq!(told.len(), TOLD_EACH);
+        assert!(keeper.admit(other).is_some());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use certificate::{Certificate, SpkiPin};
 pub use connector::{Connector, Expect, Tuning, channel, connector, pinned};
 pub use credentials::Credentials;
 pub use csr::KeyRequest;
-pub use doorkeeper::{Bounds, network};
+pub use doorkeeper::{Bounds, RESERVED_MAX, network};
 pub use server::{ClientAuth, Peer, TlsConn, incoming, server_config};
 pub use spiffe::{Kind, SpiffeId};
 pub use token::JoinToken;

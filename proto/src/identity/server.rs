@@ -250,17 +250,11 @@ impl AsyncWrite for TlsConn {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.still_welcome()?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
+    /// Lists of buffers are not taken, and TLS would copy them into a record anyway: h2 flushes each answer of over 256 bytes
+    /// by itself where they are, and gathers those up to 1 KiB where they are not, so that one record and one system call
+    /// carry many.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

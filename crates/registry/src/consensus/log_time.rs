@@ -65,22 +65,38 @@ impl LogTime {
         heard.last = now.unwrap_or_default().max(heard.last).max(applied.0);
         Stamp(heard.last)
     }
+
+    /// How far each voter's clock is from the one in the middle, in milliseconds; nothing while too few are heard.
+    pub(super) fn offsets(&self, asking: Asking) -> BTreeMap<u64, i64> {
+        let heard = self.0.lock();
+        let Some(middle) = heard.middle(asking) else {
+            return BTreeMap::new();
+        };
+        let own = (asking.node, asking.wall_ms);
+        let clocks = heard.others(asking).chain([own]);
+        let offset = |clock: u64| i64::try_from(i128::from(clock) - i128::from(middle)).unwrap_or(i64::MAX);
+        clocks.map(|(node, clock)| (node, offset(clock))).collect()
+    }
 }
 
 impl Heard {
+    /// What the clocks of the other voters say now, of those that were heard lately.
+    fn others(&self, asking: Asking) -> impl Iterator<Item = (u64, u64)> {
+        let others = self.voters.iter().filter(move |node| **node != asking.node);
+        others.filter_map(move |node| {
+            let (said, at) = self.clocks.get(node)?;
+            let since = asking.at.saturating_duration_since(*at);
+            let now = match said {
+                0 => asking.wall_ms,
+                said => said.saturating_add(since.as_millis() as u64),
+            };
+            (since <= LATELY).then_some((*node, now))
+        })
+    }
+
     /// The clock in the middle, and of two the earlier one: log time that waits can go on later.
     fn middle(&self, asking: Asking) -> Option<u64> {
-        let others = self.voters.iter().filter(|node| **node != asking.node);
-        let others = others
-            .filter_map(|node| self.clocks.get(node))
-            .filter_map(|(said, at)| {
-                let since = asking.at.saturating_duration_since(*at);
-                let now = match said {
-                    0 => asking.wall_ms,
-                    said => said.saturating_add(since.as_millis() as u64),
-                };
-                (since <= LATELY).then_some(now)
-            });
+        let others = self.others(asking).map(|(_, now)| now);
         let mut clocks: Vec<u64> = others.chain([asking.wall_ms]).collect();
         clocks.sort_unstable();
         let is_majority = clocks.len() * 2 > self.voters.len() && !self.voters.is_empty();
@@ -111,6 +127,21 @@ mod tests {
             .iter()
             .for_each(|(node, said)| time.heard(*node, *said, at));
         time
+    }
+
+    #[test]
+    fn each_clock_is_held_against_the_one_in_the_middle() {
+        let at = Instant::now();
+        let time = group(&[(2, TRUE + 7_000), (3, TRUE)], at);
+        let own = asking(TRUE - 3_000, at);
+        assert_eq!(time.offsets(own), [(1, -3_000), (2, 7_000), (3, 0)].into());
+        let far = group(&[(2, u64::MAX), (3, TRUE)], at).offsets(own);
+        assert_eq!((far[&1], far[&2]), (-3_000, i64::MAX));
+        let late = at + LATELY + Duration::from_millis(1);
+        assert!(
+            time.offsets(asking(TRUE, late)).is_empty(),
+            "nobody was heard lately"
+        );
     }
 
     #[test]

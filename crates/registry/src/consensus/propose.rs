@@ -7,6 +7,7 @@
 //! While there is no leader a proposal waits until its deadline. On a change of leader what was under way is
 //! given up and sent again: the domain answers a request that it has seen before with its first answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +177,14 @@ impl Consensus {
         match time::timeout_at(deadline, attempt).await {
             Ok(result) => result,
             Err(_) => Err(Unavailable::NoLeader),
+        }
+    }
+
+    /// How far each voter's clock is from the one in the middle, in milliseconds; nothing on a node that does not lead.
+    pub fn clock_offsets(&self) -> BTreeMap<u64, i64> {
+        match self.is_leader() {
+            true => self.log_time().offsets(self.asking()),
+            false => BTreeMap::new(),
         }
     }
 

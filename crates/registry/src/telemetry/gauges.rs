@@ -90,6 +90,9 @@ impl Seen {
         metrics.raft_is_voter.set(i64::from(votes));
         metrics.raft_voters.set(voters.count() as i64);
         metrics.raft_peer_lag_entries.show(lags(status, me));
+        metrics
+            .raft_clock_offset_seconds
+            .show(offsets(rooms.consensus.clock_offsets()));
     }
 }
 
@@ -118,6 +121,12 @@ fn lags(status: &Status, me: u64) -> Rows<1> {
         ([("peer", node.id.to_string())], lacks as i64)
     });
     lag.collect()
+}
+
+/// How far each voter's clock is off, in seconds.
+fn offsets(clocks: BTreeMap<u64, i64>) -> Rows<1> {
+    let row = |(peer, ms): (u64, i64)| ([("peer", peer.to_string())], ms / 1_000);
+    clocks.into_iter().map(row).collect()
 }
 
 fn count(rooms: &Rooms, state: &State, now: Stamp, leads_since: Option<Stamp>) {

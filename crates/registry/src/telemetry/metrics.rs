@@ -56,6 +56,7 @@ pub struct Metrics {
     pub raft_leader_changes: Counter,
     pub raft_commit_index: Gauge,
     pub raft_applied_index: Gauge,
+    pub raft_clock_offset_seconds: Table<1>,
     pub raft_peer_lag_entries: Table<1>,
     raft_proposals: Family<Word, Counter>,
     raft_proposal_seconds: Histogram,
@@ -122,6 +123,11 @@ impl Metrics {
                 "the last log entry known to be committed",
             ),
             raft_applied_index: add(to, "raft_applied_index", "the last log entry applied"),
+            raft_clock_offset_seconds: add(
+                to,
+                "raft_clock_offset_seconds",
+                "how far a voter's clock is ahead of the one in the middle; at the leader alone",
+            ),
             raft_peer_lag_entries: add(
                 to,
                 "raft_peer_lag_entries",

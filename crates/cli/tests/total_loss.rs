@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use ashes::{Ashes, Load, PATIENCE, must_fail, reeve};
+use reeve_bucket::{Options, Server};
 use reeve_local::{Fleet, hand, tenants, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,6 +215,69 @@ async fn the_leader_keeps_copies_by_itself_and_the_next_one_goes_on() -> Result<
         "{whole}"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_lost_every_node_comes_back_from_its_bucket() -> Result<()> {
+    let server = Server::start(Options::default()).await?;
+    let no_regions: [&str; 0] = [];
+    let fleet = Fleet::builder()
+        .regions(no_regions)
+        .direct()
+        .node_settings(in_bucket(&server).parse()?)
+        .start()
+        .await?;
+    let _hands = hand::region(&fleet, "vn", 1).await?;
+    let ashes = Ashes::of(&fleet)?;
+    let load = Load::start(&fleet, 2);
+    load.reach(4).await?;
+    let before = load.acked();
+    load.stop().await;
+    // One backup may have begun before; the one after it has all of them.
+    let marks = || -> Result<usize> {
+        let objects = server.objects("reeve")?.into_iter();
+        Ok(objects.filter(|name| name.ends_with(".kept")).count())
+    };
+    let enough = marks()? + 2;
+    until("two more backups", PATIENCE, async || {
+        Ok((marks()? >= enough).then_some(()))
+    })
+    .await?;
+
+    // What a person kept: the root key, and how the bucket is reached.
+    let settings = ashes.dir().join("registry.toml");
+    std::fs::copy(fleet.dir().join("n1/registry.toml"), &settings)?;
+    fleet.nodes().iter().try_for_each(|node| node.kill9())?;
+    ashes.lose_everything(&fleet)?;
+    let (url, flag) = (Path::new("s3://backups/reeve"), Path::new("--settings"));
+    let key = ashes.root_key();
+    let whole = reeve(
+        &ashes,
+        "cluster snapshot verify",
+        &[url, flag, &settings, Path::new("--root-key"), &key],
+    )?;
+    ensure!(
+        whole["inside"]["tenants"].as_u64() >= Some(before.len() as u64),
+        "{whole}"
+    );
+    let from = [url, flag, &settings].map(Path::to_owned).to_vec();
+    let asked = [from, ashes.place(&fleet, "new").owned()].concat();
+    let made = reeve(&ashes, "cluster snapshot restore", &asked)?;
+    ensure!(made["from_revision"] == whole["inside"]["revision"], "{made}");
+    let _first = ashes.start_restored(&made)?;
+    ashes::present(&fleet, &before).await
+}
+
+/// Backups each second, in the bucket of this server.
+fn in_bucket(server: &Server) -> String {
+    format!(
+        "[backup]\nevery_ms = 1000\nkeep = 50\nurl = \"s3://backups/reeve\"\n[backup.s3]\nendpoint = \"{}\"\n\
+         ca_file = \"{}\"\naccess_key_file = \"{}\"\nsecret_key_file = \"{}\"\n",
+        server.endpoint(),
+        server.ca_file().display(),
+        server.access_key_file().display(),
+        server.secret_key_file().display(),
+    )
 }
 
 /// The page that a person follows names the very options that the tests above use.

@@ -72,6 +72,9 @@ impl Change {
     }
 }
 
+/// What watchers were told of one revision.
+pub type Told = (Revision, Arc<[Event]>);
+
 type Heads = Box<dyn Fn() -> Arc<State> + Send + Sync>;
 
 /// A cloneable handle.
@@ -196,11 +199,7 @@ impl Archive {
     }
 
     /// The events of the revisions after one, in order. Fewer than `limit` means that there are no more.
-    pub fn events(
-        &self,
-        after: Revision,
-        limit: usize,
-    ) -> Result<Vec<(Revision, Arc<[Event]>)>, ArchiveError> {
+    pub fn events(&self, after: Revision, limit: usize) -> Result<Vec<Told>, ArchiveError> {
         let changes = self.changes(after.next(), limit)?;
         Ok(changes
             .into_iter()

@@ -1,7 +1,7 @@
 //! AgentService: the hands beside the databases. They dial out, to any node.
 
 mod hosts;
-mod records;
+pub(super) mod records;
 mod session;
 
 use futures::stream::BoxStream;

@@ -31,7 +31,7 @@ const BATCH_MAX: usize = 64;
 const HELD_MAX: usize = 50_000;
 
 /// What an agent was told, by its own word and by this session.
-pub(super) struct Told {
+pub(in crate::edge) struct Told {
     group: Revision,
     tenants: BTreeMap<TenantId, Revision>,
     /// What was looked at last.
@@ -40,7 +40,7 @@ pub(super) struct Told {
 
 impl Told {
     /// Reads what an agent says that it holds. What it says of things that are gone needs no answer.
-    pub(super) fn parse(held: &[HeldRecord]) -> Result<Told, BadField> {
+    pub(in crate::edge) fn parse(held: &[HeldRecord]) -> Result<Told, BadField> {
         if held.len() > HELD_MAX {
             return Err(BadField::new("held_records", "names at most 50000 records"));
         }
@@ -68,7 +68,7 @@ impl Told {
     }
 
     /// What is newer than what was told, in order and in pieces; it counts as told from now on.
-    pub(super) fn lacking(
+    pub(in crate::edge) fn lacking(
         &mut self,
         state: &State,
         group: &Group,

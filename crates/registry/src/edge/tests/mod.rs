@@ -5,6 +5,7 @@ mod copies;
 mod docs;
 mod hand;
 mod joining;
+mod kept;
 mod life;
 mod limits;
 mod listing;

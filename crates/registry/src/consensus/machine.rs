@@ -10,7 +10,6 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
 use reeve_domain::{Applied, State, apply};
-use tokio::sync::watch;
 
 use super::compare::Compare;
 use super::decode::decode;
@@ -35,9 +34,7 @@ pub struct Published {
 #[derive(Clone)]
 pub(super) struct Board {
     pub(super) published: Arc<ArcSwap<Published>>,
-    /// The applied index, told after the state is published.
-    pub(super) applied: watch::Sender<u64>,
-    /// The same for those who wait for one index or one revision.
+    /// Who waits for one index or one revision is told after the state is published.
     pub(super) reached: Arc<Reached>,
 }
 
@@ -51,7 +48,6 @@ impl Board {
     pub(super) fn new() -> Board {
         Board {
             published: Arc::default(),
-            applied: watch::Sender::new(0),
             reached: Arc::default(),
         }
     }
@@ -63,7 +59,6 @@ impl Board {
         }));
         self.reached.index.reach(applied_index);
         self.reached.revision.reach(state.revision.0);
-        self.applied.send_replace(applied_index);
     }
 }
 

@@ -6,13 +6,16 @@
 //! ```
 //! The log is `raft-log`, the state is in memory, snapshots are files of our own.
 
+mod ask;
 mod compare;
 mod decode;
 mod disk;
+mod fatal;
 mod folder;
 mod freshness;
 mod ground;
 mod incoming;
+mod leadership;
 mod leave;
 mod links;
 mod log;
@@ -29,9 +32,12 @@ mod read;
 mod recent;
 mod removal;
 mod scrub;
+mod seams;
+mod settings;
 mod snapshot;
 mod survivor;
 mod tail;
+mod tell;
 mod types;
 mod versions;
 mod wal;
@@ -40,26 +46,21 @@ mod wholes;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogStorage;
-use openraft::{Config, Instant as _, SnapshotPolicy};
-use reeve_domain::{Applied, NodeId, Refusal, Revision, State};
-use reeve_proto::internal::v1 as wire;
+use reeve_domain::{NodeId, Revision};
 use reeve_proto::internal::v1::peer_service_server::PeerServiceServer;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 
 pub use disk::{DiskSettings, Health};
+pub use fatal::Fatal;
 pub use folder::Folder;
+pub use leadership::Leadership;
 pub use machine::Published;
 pub use membership::{NodeRole, NodeStatus, Status};
 pub use peer_server::PeerServer;
@@ -67,66 +68,27 @@ pub use plant::plant;
 pub use propose::Forwarded;
 pub use read::{Level, View};
 pub use removal::{Stays, Turn, Voters, may_leave};
+pub use seams::{AppliedSink, Dialer, Handlers, Timer, Work};
+pub use settings::{Settings, Timing};
 pub use survivor::{Survivor, read as read_survivor};
 pub use types::Committed;
 pub use versions::Program;
 
-use crate::mutant::Mutant;
 use crate::vault::Sealer;
-use compare::{Compare, Mark};
+use compare::Compare;
 use disk::Disk;
 use freshness::Freshness;
 use ground::time;
 use incoming::Incoming;
-use links::{Line, Links, MESSAGE_BYTES_MAX};
+use links::{Links, MESSAGE_BYTES_MAX};
 use log_time::LogTime;
 use machine::{Board, Machine};
 use propose::Forwarder;
 use read::ReadQueue;
 use snapshot::SnapshotStore;
-use types::{Metrics, Raft};
+use types::Raft;
 use versions::Programs;
-use wholes::{Question, Wholes};
-
-/// How a node takes part.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub node_id: u64,
-    pub cluster: String,
-    pub data_dir: PathBuf,
-    pub timing: Timing,
-    /// A snapshot is made after so many entries.
-    pub snapshot_entries: u64,
-    /// Entries kept behind a snapshot, so that one who was away briefly catches up from the log.
-    pub trailing_entries: u64,
-    /// How often the nodes compare their States.
-    pub compare_every: Duration,
-    pub disk: DiskSettings,
-}
-
-/// Heartbeats and elections. After a leader dies, writes are back after about
-/// `election_max + (election_min ..= election_max) + 50 ms`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    pub heartbeat_ms: u64,
-    pub election_min_ms: u64,
-    pub election_max_ms: u64,
-}
-
-impl Timing {
-    /// Nodes in one data centre.
-    pub const LAN: Timing = Timing {
-        heartbeat_ms: 100,
-        election_min_ms: 300,
-        election_max_ms: 400,
-    };
-    /// Nodes in several.
-    pub const WAN: Timing = Timing {
-        heartbeat_ms: 250,
-        election_min_ms: 800,
-        election_max_ms: 1_000,
-    };
-}
+use wholes::Wholes;
 
 /// Why there is no answer. Nothing is known to have changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,142 +105,6 @@ pub enum Unavailable {
     /// This node cannot go on.
     #[error("{0}")]
     Broken(String),
-}
-
-/// Who leads, as this node knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leadership {
-    pub leader: Option<u64>,
-    pub term: u64,
-    /// Leader only: when a quorum last answered.
-    pub quorum_acked: Option<Instant>,
-    /// Leader only: the last entry of its own term that it knows to be committed. Until there is one it may lack
-    /// what the leader before it acknowledged.
-    settled: Option<u64>,
-    /// Leader only: it needs nobody else.
-    alone: bool,
-}
-
-/// What a leader can say of its own state: all that was acknowledged so long ago is in so many entries.
-#[derive(Clone, Copy, Debug)]
-struct Word {
-    committed_index: u64,
-    quorum_age: Duration,
-}
-
-impl Leadership {
-    fn of(metrics: &Metrics) -> Leadership {
-        let leads = metrics.state == openraft::ServerState::Leader;
-        let settled = metrics.cluster_committed.filter(|id| {
-            let leader = id.committed_leader_id();
-            leads && (leader.term, leader.node_id) == (metrics.current_term, metrics.id)
-        });
-        let mut voters = metrics.membership_config.voter_ids();
-        Leadership {
-            leader: metrics.current_leader,
-            term: metrics.current_term,
-            quorum_acked: metrics.last_quorum_acked.map(|at| time::now() - at.elapsed()),
-            settled: settled.map(|id| id.index),
-            alone: leads && voters.all(|id| id == metrics.id),
-        }
-    }
-
-    fn word(&self) -> Option<Word> {
-        let quorum_age = match self.alone {
-            true => Duration::ZERO,
-            false => time::now() - self.quorum_acked?,
-        };
-        self.settled.map(|committed_index| Word {
-            committed_index,
-            quorum_age,
-        })
-    }
-}
-
-/// Hears of everything that was applied, in order, before anyone is answered.
-pub trait AppliedSink: Send + Sync {
-    /// These were applied; called on the applying task, and with it on the thread of consensus: it may wait for nothing
-    /// but room in the archive's queue (docs/architecture.md, "Threads").
-    fn applied(&self, batch: &[Arc<Applied>]);
-    /// The state was replaced by a snapshot's; what lies between was not heard.
-    fn installed(&self, state: &State);
-    /// Everything up to this revision must survive a power cut once this returns.
-    fn make_durable(&self, upto: Revision) -> std::io::Result<()>;
-    /// Who hears how long this node's disk took. The log keeps it: it must not lead back to consensus.
-    fn timer(&self) -> Timer {
-        Arc::new(|_, _| {})
-    }
-}
-
-/// Called where the disk was waited for, also on the log's own thread: it must not wait itself.
-pub type Timer = Arc<dyn Fn(Work, Duration) + Send + Sync>;
-
-/// What this node's disk is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// From handing a flush to the log's writer to its callback.
-    LogFlush,
-    SnapshotWrite,
-    /// Read whole, checked and taken in.
-    SnapshotInstall,
-}
-
-/// What other rooms answer when nodes ask each other.
-#[async_trait]
-pub trait Handlers: Send + Sync {
-    /// Decides policy again, as the leader, for a proposal that came from another node.
-    fn admit(&self, state: &State, proposal: &Forwarded) -> Result<(), Refusal>;
-    /// Answers a question to the leader.
-    async fn ask(&self, question: Bytes) -> Result<Bytes, String>;
-    /// Answers for a range of the archive.
-    async fn fetch_archive(&self, range: Bytes) -> Result<Vec<Bytes>, String>;
-    /// Whether nothing is missing in this node's archive; it must not wait.
-    fn archive_is_whole(&self) -> bool;
-}
-
-/// Opens channels to peers; TLS and proxies are its business.
-pub trait Dialer: Send + Sync {
-    /// A lazy channel to a node that is said to be at this address.
-    fn channel(&self, node: u64, address: &str) -> Channel;
-    /// In memory instead, to a node of the same simulation.
-    #[cfg(test)]
-    fn line(&self, _node: u64) -> Option<tests::sim::wire::Line> {
-        None
-    }
-}
-
-/// Ends the process when going on would lie.
-#[derive(Clone)]
-pub struct Fatal(Arc<dyn Fn(&str) + Send + Sync>);
-
-impl Fatal {
-    /// What to do; the process must not go on afterwards.
-    pub fn new(end: impl Fn(&str) + Send + Sync + 'static) -> Fatal {
-        Fatal(Arc::new(end))
-    }
-
-    /// Logs why and exits with status 70.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "what would run on the way out could acknowledge what is not durable"
-    )]
-    pub fn exit() -> Fatal {
-        Fatal::new(|why| {
-            tracing::error!(why, "this node cannot go on");
-            std::process::exit(70);
-        })
-    }
-
-    /// Says why.
-    pub fn raise(&self, why: &str) {
-        (self.0)(why);
-    }
-}
-
-impl std::fmt::Debug for Fatal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fatal")
-    }
 }
 
 /// One node's place in the group. Cheap to clone.
@@ -328,11 +154,6 @@ struct Opened<L> {
     disk: Disk,
 }
 
-/// How often the leader tells the others how fresh it is, and the durable mark is written.
-const LEAD_PERIOD: Duration = Duration::from_millis(100);
-
-/// The longest that another node may keep a question.
-const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// A log that is older is worth a snapshot however short it is: the next start replays it.
 const SNAPSHOT_PERIOD: Duration = Duration::from_secs(6 * 3600);
 
@@ -419,7 +240,7 @@ impl Consensus {
             store: snapshots.clone(),
         };
 
-        let config = Arc::new(config(&settings).map_err(std::io::Error::other)?);
+        let config = Arc::new(settings::config(&settings).map_err(std::io::Error::other)?);
         let raft = Raft::new(settings.node_id, config, factory, log, machine)
             .await
             .map_err(|error| std::io::Error::other(error.to_string()))?;
@@ -491,11 +312,6 @@ impl Consensus {
         self.0.board.published.load_full()
     }
 
-    /// Tells the applied index after each change of the published state.
-    pub fn applied(&self) -> watch::Receiver<u64> {
-        self.0.board.applied.subscribe()
-    }
-
     /// Tells who leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.0.leadership.clone()
@@ -519,53 +335,6 @@ impl Consensus {
     /// The cluster's name.
     pub fn cluster(&self) -> &str {
         &self.0.settings.cluster
-    }
-
-    /// Asks the leader's own memory; on the leader, this node's.
-    pub async fn ask(&self, question: Bytes) -> Result<Bytes, Unavailable> {
-        if self.is_leader() {
-            return self.0.handlers.ask(question).await.map_err(Unavailable::Broken);
-        }
-        let mut leadership = self.leadership();
-        let leader = leadership
-            .borrow_and_update()
-            .leader
-            .ok_or(Unavailable::NoLeader)?;
-        let address = self.address_of(leader).ok_or(Unavailable::NoLeader)?;
-        let mut client = self.0.links.client(leader, &address, Line::Forward);
-        let envelope = Some(self.0.links.envelope_of(question));
-        let answer = tokio::select! {
-            biased;
-            answer = client.ask(wire::AskRequest { envelope }) => answer,
-            // One that is frozen does not answer, and another may lead by now.
-            _ = leadership.wait_for(|now| now.leader != Some(leader)) => return Err(Unavailable::NoLeader),
-            () = time::sleep(ASK_LIMIT) => return Err(Unavailable::NoLeader),
-        };
-        let answer = answer.map_err(|status| match status.code() {
-            tonic::Code::Unavailable => Unavailable::NoLeader,
-            _ => Unavailable::Broken(status.message().to_owned()),
-        })?;
-        Ok(answer.into_inner().body)
-    }
-
-    /// Fetches a range of another node's archive.
-    pub async fn fetch_archive(&self, from: u64, range: Bytes) -> Result<Vec<Bytes>, Unavailable> {
-        let address = self.address_of(from).ok_or(Unavailable::NoLeader)?;
-        let mut client = self.0.links.client(from, &address, Line::Snapshot);
-        let envelope = Some(self.0.links.envelope_of(range));
-        let broken = |status: tonic::Status| Unavailable::Broken(status.message().to_owned());
-        let silent = |_| Unavailable::Broken(format!("node {from} fell silent"));
-        let asked = client.fetch_archive(wire::FetchArchiveRequest { envelope });
-        let answer = time::timeout(ASK_LIMIT, asked).await.map_err(silent)?;
-        let mut stream = answer.map_err(broken)?.into_inner();
-        let mut found = Vec::new();
-        loop {
-            let next = time::timeout(ASK_LIMIT, stream.message());
-            match next.await.map_err(silent)?.map_err(broken)? {
-                Some(item) => found.push(item.body),
-                None => return Ok(found),
-            }
-        }
     }
 
     /// Makes a snapshot now.
@@ -599,22 +368,6 @@ impl Consensus {
         }
     }
 
-    /// Tells the others how fresh the leader is, and writes the durable mark.
-    async fn tell(self) {
-        let mut beat = time::interval(LEAD_PERIOD);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            beat.tick().await;
-            let save_mark = self.0.save_mark.clone();
-            if let Ok(Err(error)) = ground::spawn_blocking(move || save_mark()).await {
-                tracing::warn!(%error, "the durable mark was not written");
-            }
-            if self.is_leader() {
-                self.tell_once();
-            }
-        }
-    }
-
     /// Makes snapshots by age; by size openraft does.
     async fn keep_log_short(self) {
         let mut beat = time::interval(SNAPSHOT_PERIOD);
@@ -624,62 +377,6 @@ impl Consensus {
             if let Err(error) = self.snapshot_now().await {
                 tracing::warn!(%error, "no snapshot was made");
             }
-        }
-    }
-
-    fn tell_once(&self) {
-        let metrics = self.0.raft.metrics().borrow_watched().clone();
-        let Some(word) = Leadership::of(&metrics).word() else {
-            return;
-        };
-        let quorum_age_ms = word.quorum_age.as_millis() as u64 + 1;
-        self.0
-            .freshness
-            .said(metrics.current_term, word.committed_index, quorum_age_ms);
-        let known = self.known_to_tell();
-        self.0
-            .log_time
-            .group(metrics.membership_config.voter_ids().collect());
-        for (id, node) in metrics
-            .membership_config
-            .nodes()
-            .filter(|(id, _)| **id != self.node_id())
-        {
-            let mut client = self.0.links.client(*id, &node.addr, Line::Beat);
-            let told = wire::LeadRequest {
-                envelope: Some(self.0.links.envelope_of(Bytes::new())),
-                term: metrics.current_term,
-                committed_index: word.committed_index,
-                quorum_age_ms,
-                clock_ms: self.0.freshness.clock_of(*id),
-                compare_index: self.0.compare.wanted(),
-                odd_index: self.0.compare.odd_at(*id),
-                known: known.clone(),
-            };
-            let (freshness, compare, id) = (self.0.freshness.clone(), self.0.compare.clone(), *id);
-            let (disk, programs) = (self.0.disk.clone(), self.0.programs.clone());
-            let (wholes, log_time) = (self.0.wholes.clone(), self.0.log_time.clone());
-            let question = Question {
-                term: metrics.current_term,
-                at: time::now(),
-                last_index: metrics.last_log_index.unwrap_or_default(),
-            };
-            self.spawn(async move {
-                // Silence is what staleness is made of; nobody needs to be told twice.
-                if let Ok(Ok(heard)) = time::timeout(Duration::from_secs(1), client.lead(told)).await {
-                    let heard = heard.into_inner();
-                    freshness.keep_clock(id, heard.clock_ms);
-                    log_time.heard(id, heard.wall_ms, time::now());
-                    programs.heard(id, &heard, question.at);
-                    wholes.heard(id, question, &heard);
-                    let (full, slow) = (heard.disk_full, heard.disk_slow);
-                    disk.heard(id, Health { full, slow });
-                    if let Ok(hash) = heard.compared_hash.as_ref().try_into() {
-                        let index = heard.compared_index;
-                        compare.heard(id, Mark { index, hash });
-                    }
-                }
-            });
         }
     }
 
@@ -776,61 +473,4 @@ fn timer(disk: Disk, then: Timer) -> Timer {
         }
         then(work, took);
     })
-}
-
-fn config(settings: &Settings) -> Result<Config, openraft::ConfigError> {
-    let Timing {
-        heartbeat_ms,
-        election_min_ms,
-        election_max_ms,
-    } = settings.timing;
-    Config {
-        cluster_name: settings.cluster.clone(),
-        heartbeat_interval: heartbeat_ms,
-        election_timeout_min: election_min_ms,
-        election_timeout_max: election_max_ms,
-        enable_pre_vote: Some(true),
-        // Without it an old leader that reaches one node only keeps its lease for ever.
-        quorum_loss_probe_interval: Some(2 * election_max_ms),
-        // Not all at once: nodes may share a disk.
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(
-            settings.snapshot_entries + settings.node_id % 5 * settings.snapshot_entries / 20,
-        ),
-        max_in_snapshot_log_to_keep: settings.trailing_entries,
-        replication_lag_threshold: settings.trailing_entries.max(settings.snapshot_entries),
-        max_payload_entries: 512,
-        broadcast_submitted_on_append: Some(true),
-        allow_log_reversion: Some(false),
-        // A restarted leader does not know what it had committed in its term: as its leader again it would serve
-        // linearizable reads without what it acknowledged before.
-        enable_leader_restore: Some(Mutant::RestoreLeader.is_planted()),
-        ..Config::default()
-    }
-    .validate()
-}
-
-#[cfg(test)]
-mod leadership_tests {
-    use super::*;
-
-    #[test]
-    fn a_new_leader_does_not_speak_before_an_entry_of_its_own_term_is_committed() {
-        let mut metrics = Metrics::new_initial(1);
-        metrics.state = openraft::ServerState::Leader;
-        (metrics.current_leader, metrics.current_term) = (Some(1), 3);
-        let now = openraft::alias::InstantOf::<types::C>::now();
-        metrics.last_quorum_acked = Some(now.into());
-        metrics.cluster_committed = Some(types::log_id(2, 2, 10));
-        assert!(
-            Leadership::of(&metrics).word().is_none(),
-            "what came after 10 may be acknowledged"
-        );
-        metrics.cluster_committed = Some(types::log_id(3, 1, 11));
-        assert_eq!(
-            Leadership::of(&metrics).word().map(|word| word.committed_index),
-            Some(11)
-        );
-        metrics.state = openraft::ServerState::Follower;
-        assert!(Leadership::of(&metrics).word().is_none());
-    }
 }

@@ -137,12 +137,19 @@ pub(super) async fn onboarding_in(world: World, slug: &str) -> (World, Hand, v1:
 }
 
 pub(super) async fn wait_for(world: &World, holds: impl Fn(&reeve_domain::State) -> bool) {
-    let mut applied = world.rooms.consensus.applied();
-    let wait = applied.wait_for(|_| holds(&world.state()));
-    tokio::time::timeout(PATIENCE, wait)
+    let comes_true = async {
+        loop {
+            let state = world.state();
+            if holds(&state) {
+                return;
+            }
+            let newer = world.rooms.consensus.wait_for_revision(state.revision.next());
+            newer.await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, comes_true)
         .await
-        .expect("it did not come true")
-        .unwrap();
+        .expect("it did not come true");
 }
 
 pub(super) fn resolve(key: &str) -> v1::ResolveRequest {

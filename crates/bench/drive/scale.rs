@@ -412,6 +412,7 @@ fn set_snapshots(file: &Path, entries: u64) -> Result<()> {
 async fn revision(node: &Node, level: Level) -> Result<u64> {
     let asked = GetClusterRequest {
         read: Some(ReadLevel { level: Some(level) }),
+        ..Default::default()
     };
     let cluster = node.api().cluster().get_cluster(asked).await?.into_inner();
     Ok(cluster.freshness.unwrap_or_default().revision)

@@ -22,7 +22,10 @@ async fn three_nodes_live_through_what_is_done_to_them() -> Result<()> {
         reeve_local::until("another leader", std::time::Duration::from_secs(60), async || {
             let level = reeve_client::v1::read_level::Level::Stale(Default::default());
             let read = Some(reeve_client::v1::ReadLevel { level: Some(level) });
-            let asked = reeve_client::v1::GetClusterRequest { read };
+            let asked = reeve_client::v1::GetClusterRequest {
+                read,
+                ..Default::default()
+            };
             let seen = node.api().cluster().get_cluster(asked).await?.into_inner();
             Ok((seen.leader_id != 0 && seen.leader_id != second).then_some(()))
         })

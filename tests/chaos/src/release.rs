@@ -40,6 +40,7 @@ pub async fn cluster(node: &Node) -> Result<GetClusterResponse> {
     let level = Some(read_level::Level::Stale(Default::default()));
     let asked = GetClusterRequest {
         read: Some(ReadLevel { level }),
+        with_state_hash: true,
     };
     Ok(node.api().cluster().get_cluster(asked).await?.into_inner())
 }

@@ -107,7 +107,10 @@ async fn cluster(node: &Node) -> Result<GetClusterResponse> {
     let asked = node
         .api()
         .cluster()
-        .get_cluster(GetClusterRequest::default())
+        .get_cluster(GetClusterRequest {
+            with_state_hash: true,
+            ..Default::default()
+        })
         .await?;
     Ok(asked.into_inner())
 }

@@ -324,7 +324,10 @@ async fn a_node_that_was_away_catches_up(fleet: &Fleet) -> Result<()> {
     until("one state on every node", PATIENCE, async || {
         let mut views = Vec::new();
         for node in fleet.nodes() {
-            let asked = GetClusterRequest { read: stale() };
+            let asked = GetClusterRequest {
+                read: stale(),
+                with_state_hash: true,
+            };
             let cluster = node.api().cluster().get_cluster(asked).await?.into_inner();
             views.push((cluster.freshness.unwrap_or_default().revision, cluster.state_hash));
         }

@@ -46,6 +46,7 @@ async fn resolve(node: &Node, level: Level) -> Result<Freshness, Status> {
 async fn look(node: &Node, level: Level) -> Result<Freshness, Status> {
     let mut request = Request::new(GetClusterRequest {
         read: Some(ReadLevel { level: Some(level) }),
+        ..Default::default()
     });
     request.set_timeout(patience(level));
     let answer = node.api().cluster().get_cluster(request).await?.into_inner();

@@ -175,8 +175,10 @@ impl Found {
             let Ok(said) = answer else { continue };
             versions.extend(said.vitals.as_ref().map(|vitals| vitals.program_version.as_str()));
             let revision = said.freshness.as_ref().map_or(0, |freshness| freshness.revision);
-            let same = hashes.entry(revision).or_default();
-            same.entry(&said.state_hash).or_default().push(*id);
+            if !said.state_hash.is_empty() {
+                let same = hashes.entry(revision).or_default();
+                same.entry(&said.state_hash).or_default().push(*id);
+            }
         }
         if versions.len() > 1 {
             let all = versions.into_iter().collect::<Vec<_>>().join(", ");

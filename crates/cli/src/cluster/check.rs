@@ -132,13 +132,13 @@ pub async fn run(_: Check, session: &Session) -> Result<(), Failure> {
 
 /// All nodes, at one revision if that can be had.
 pub async fn look(session: &Session) -> Result<Picture, Failure> {
-    let mut picture = Picture::look(session).await?;
+    let mut picture = Picture::look_closely(session).await?;
     for _ in 1..LOOKS_MAX {
         if are_at_one(&picture) {
             break;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
-        picture = Picture::look(session).await?;
+        picture = Picture::look_closely(session).await?;
     }
     Ok(picture)
 }

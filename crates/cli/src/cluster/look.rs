@@ -12,6 +12,8 @@ use crate::session::Session;
 
 /// A node that is well answers within milliseconds; nobody waits longer for one that is not.
 const NODE_PATIENCE: Duration = Duration::from_secs(3);
+/// The same where it reads all that it knows.
+const READING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every node said.
 pub struct Picture {
@@ -26,12 +28,29 @@ pub type Answer = Result<v1::GetClusterResponse, String>;
 
 impl Picture {
     pub async fn look(session: &Session) -> Result<Picture, Failure> {
+        Picture::taken(session, stale(), NODE_PATIENCE).await
+    }
+
+    /// With the hash of what each node knows, so that they can be compared; it takes as long as reading all of it.
+    pub async fn look_closely(session: &Session) -> Result<Picture, Failure> {
+        let asked = v1::GetClusterRequest {
+            with_state_hash: true,
+            ..stale()
+        };
+        Picture::taken(session, asked, READING_PATIENCE).await
+    }
+
+    async fn taken(
+        session: &Session,
+        question: v1::GetClusterRequest,
+        patience: Duration,
+    ) -> Result<Picture, Failure> {
         let mut client = session.api()?.cluster();
         let first = client.get_cluster(session.ask(stale())).await?.into_inner();
         let (_, credentials) = session.doors()?;
         let asked = first.nodes.iter().map(async |node| {
             let answer = match Api::connect(std::slice::from_ref(&node.api_address), &credentials) {
-                Ok(api) => ask(&api).await,
+                Ok(api) => ask(&api, question.clone(), patience).await,
                 Err(error) => Err(error.to_string()),
             };
             // Somebody else may live at its address by now.
@@ -109,16 +128,19 @@ pub fn stale() -> v1::GetClusterRequest {
     let read = v1::ReadLevel {
         level: Some(v1::read_level::Level::Stale(v1::read_level::Stale {})),
     };
-    v1::GetClusterRequest { read: Some(read) }
+    v1::GetClusterRequest {
+        read: Some(read),
+        ..Default::default()
+    }
 }
 
-async fn ask(api: &Api) -> Answer {
-    let mut request = Request::new(stale());
-    request.set_timeout(NODE_PATIENCE);
+async fn ask(api: &Api, question: v1::GetClusterRequest, patience: Duration) -> Answer {
+    let mut request = Request::new(question);
+    request.set_timeout(patience);
     let mut client = api.cluster();
-    match tokio::time::timeout(NODE_PATIENCE, client.get_cluster(request)).await {
+    match tokio::time::timeout(patience, client.get_cluster(request)).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(status.message().to_owned()),
-        Err(_) => Err(format!("no answer within {} s", NODE_PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
     }
 }

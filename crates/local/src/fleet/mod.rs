@@ -217,7 +217,10 @@ async fn view(node: &Node) -> Option<(u64, u64)> {
     let level = ReadLevel {
         level: Some(Level::Stale(Default::default())),
     };
-    let asked = GetClusterRequest { read: Some(level) };
+    let asked = GetClusterRequest {
+        read: Some(level),
+        ..Default::default()
+    };
     let answer = tokio::time::timeout(PATIENCE, node.api().cluster().get_cluster(asked)).await;
     let cluster = answer.ok()?.ok()?.into_inner();
     (cluster.leader_id != 0).then_some((cluster.term, cluster.leader_id))

@@ -178,7 +178,10 @@ impl Fleet {
                 let level = ReadLevel {
                     level: Some(Level::Stale(Default::default())),
                 };
-                let asked = GetClusterRequest { read: Some(level) };
+                let asked = GetClusterRequest {
+                    read: Some(level),
+                    ..Default::default()
+                };
                 let cluster = node.api().cluster().get_cluster(asked).await?.into_inner();
                 let votes = |n: &&reeve_client::v1::Node| {
                     matches!(n.role(), node::Role::Leader | node::Role::Follower)

@@ -31,9 +31,16 @@ impl ClusterService for Cluster {
         let level = read::level(wire.read.as_ref(), Level::Stale)?;
         let reading = self.desk.read(&call, level).await?;
         policy::standing(&reading.state, &call.caller, call.action())?;
-        let (hashed, state_hash) = self.desk.hash(&reading.state).await?;
+        let (told, state_hash) = match wire.with_state_hash {
+            true => self
+                .desk
+                .hash(&reading.state)
+                .await
+                .map(|(of, hash)| (of, hex::encode(hash)))?,
+            false => (reading.state.published(), String::new()),
+        };
         let group = self.desk.rooms.consensus.status();
-        let (state, mut freshness) = (&hashed.state, reading.freshness);
+        let (state, mut freshness) = (&told.state, reading.freshness);
         freshness.revision = state.revision.0;
         Ok(Response::new(v1::GetClusterResponse {
             cluster: state.cluster.name.clone(),
@@ -41,10 +48,10 @@ impl ClusterService for Cluster {
             cluster_version: state.cluster.version,
             leader_id: group.leader.unwrap_or(0),
             term: group.term,
-            applied_index: hashed.applied_index,
+            applied_index: told.applied_index,
             nodes: group.nodes.iter().map(node).collect(),
             freshness: Some(freshness),
-            state_hash: hex::encode(state_hash),
+            state_hash,
             tenants: state.tenants.len() as u64,
             root_ca_pem: state.cluster.root_ca_pem.clone(),
             vitals: Some(vitals::of(&self.desk.rooms, &group)),

@@ -64,6 +64,13 @@ impl Deref for Snapshot {
     }
 }
 
+impl Snapshot {
+    /// With the log entry that it goes up to.
+    pub(super) fn published(&self) -> Arc<Published> {
+        self.0.clone()
+    }
+}
+
 /// A State, and how fresh it is.
 pub(super) struct Reading {
     pub state: Snapshot,

@@ -128,7 +128,10 @@ async fn agreed(fleet: &Fleet) -> Result<Vec<String>> {
             let cluster = node
                 .api()
                 .cluster()
-                .get_cluster(GetClusterRequest { read: Some(level) })
+                .get_cluster(GetClusterRequest {
+                    read: Some(level),
+                    with_state_hash: true,
+                })
                 .await?;
             let cluster = cluster.into_inner();
             views.push((cluster.freshness.unwrap_or_default().revision, cluster.state_hash));

@@ -20,7 +20,11 @@ pub async fn hold(fleet: &Fleet) -> Result<()> {
         let mut seen = Vec::new();
         for node in fleet.nodes() {
             let mut api = node.api().cluster();
-            let answer = api.get_cluster(GetClusterRequest::default()).await;
+            let asked = GetClusterRequest {
+                with_state_hash: true,
+                ..Default::default()
+            };
+            let answer = api.get_cluster(asked).await;
             let cluster = answer
                 .with_context(|| format!("asking node {}", node.id()))?
                 .into_inner();

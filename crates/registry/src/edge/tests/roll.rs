@@ -42,13 +42,15 @@ async fn a_node_says_how_it_is() {
     let world = World::founded().await;
     let mut cluster = ClusterServiceClient::new(world.channel_as(ADMIN));
     let asked = v1::GetClusterRequest::default();
-    let vitals = cluster
-        .get_cluster(asked)
-        .await
-        .unwrap()
-        .into_inner()
-        .vitals
-        .unwrap();
+    let said = cluster.get_cluster(asked).await.unwrap().into_inner();
+    assert_eq!(said.state_hash, "", "nobody asked for it");
+    let asked = v1::GetClusterRequest {
+        with_state_hash: true,
+        ..Default::default()
+    };
+    let hashed = cluster.get_cluster(asked).await.unwrap().into_inner();
+    assert_eq!(hashed.state_hash, hex::encode(world.state().hash()));
+    let vitals = said.vitals.unwrap();
     assert_eq!(vitals.program_version, env!("CARGO_PKG_VERSION"));
     assert!(vitals.hears_quorum && vitals.archive_whole && vitals.audit_chains_whole);
     assert!(vitals.last_index > 0 && vitals.fsync_p99.is_some());

@@ -50,7 +50,7 @@ impl Picture {
         let (_, credentials) = session.doors()?;
         let asked = first.nodes.iter().map(async |node| {
             let answer = match Api::connect(std::slice::from_ref(&node.api_address), &credentials) {
-                Ok(api) => ask(&api, question.clone(), patience).await,
+                Ok(api) => ask(&api, question, patience).await,
                 Err(error) => Err(error.to_string()),
             };
             // Somebody else may live at its address by now.

@@ -314,9 +314,9 @@ mod tests {
             let id = SpiffeId::parse(who).unwrap();
             keeper.recognise(keeper.admit(address)?, address, Some(&id))
         };
-        let _full = come(flooder, "spiffe://clinic/service/web");
+        let _full = come(flooder, "spiffe://clinic/svc/web");
         assert_eq!(
-            setting(come(other, "spiffe://clinic/service/web")),
+            setting(come(other, "spiffe://clinic/svc/web")),
             Some("limits.connections")
         );
         assert_eq!(

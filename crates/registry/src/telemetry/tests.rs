@@ -136,6 +136,7 @@ fn page() -> String {
     }
     metrics.resynced("lagged");
     metrics.raft_peer_lag_entries.show(one("peer", "2"));
+    metrics.raft_clock_offset_seconds.show(one("peer", "2"));
     metrics.data_damage_last.show(one("part", "log"));
     metrics.tenants.show(two("state", "region"));
     metrics.agents.show(two("state", "region"));

@@ -74,7 +74,10 @@ impl LogTime {
         };
         let own = (asking.node, asking.wall_ms);
         let clocks = heard.others(asking).chain([own]);
-        let offset = |clock: u64| i64::try_from(i128::from(clock) - i128::from(middle)).unwrap_or(i64::MAX);
+        let offset = |clock: u64| {
+            let offset = i128::from(clock) - i128::from(middle);
+            offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+        };
         clocks.map(|(node, clock)| (node, offset(clock))).collect()
     }
 }

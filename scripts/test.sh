@@ -11,7 +11,7 @@ packages=("$@")
 formatted=("$@")
 gate=--no-gate
 # The whole workspace comes with the faults that the checks must find; what is shipped is built without them.
-[ $# -gt 0 ] || { packages=(--workspace --features reeve-registry/mutants); formatted=(--all); gate=; }
+[ $# -gt 0 ] || { packages=(--workspace --features reeve-registry/mutants,reeve-agent/mutants); formatted=(--all); gate=; }
 
 phase() {
     local name=$1 began=$SECONDS
@@ -39,6 +39,16 @@ build() {
     instrument cargo build --locked "${packages[@]}" --bins --tests --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u >"$objects"
 }
+# The hand on PostgreSQL once more, on the newest version that can be had.
+run_newest() {
+    local bin status=0
+    bin=$(scripts/postgres.sh) || status=$?
+    [ $status != 3 ] || { echo "postgres: the newest could not be had here, and is not tested"; return 0; }
+    [ $status = 0 ] || return $status
+    "$bin/postgres" --version
+    REEVE_TEST_PG_BIN=$bin instrument cargo test --locked --no-fail-fast "${packages[@]}" \
+        --test steps --test walls --test allowlist 2>&1 | tee -a "$said"
+}
 run_tests() { instrument cargo test --locked --no-fail-fast "${packages[@]}" 2>&1 | tee "$said"; }
 
 rm -rf "$profiles"
@@ -47,6 +57,7 @@ phase format cargo fmt "${formatted[@]}" --check
 phase lints lint
 phase build build
 phase tests run_tests
+[ $# -gt 0 ] || phase "tests on the newest PostgreSQL" run_newest
 phase coverage scripts/coverage.sh "$profiles" "$objects" $gate
 
 echo "== $SECONDS s in all; what cargo test said:"

@@ -41,6 +41,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::ClusterVersionTooLow
         | Reason::ProgramVersionUnfit
         | Reason::QuorumAtRisk
+        | Reason::NotIsolated
         | Reason::Fenced => Code::FailedPrecondition,
         Reason::OperationInProgress | Reason::EtagMismatch => Code::Aborted,
         Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered | Reason::DiskFull => {
@@ -128,6 +129,11 @@ pub fn refusal(refusal: &Refusal) -> Status {
             message,
             &[("operation", operation.as_str())],
         ),
+        Refusal::NotIsolated { tenant, finding, .. } => status(
+            Reason::NotIsolated,
+            message,
+            &[("tenant", tenant.as_str()), ("finding", finding.as_str())],
+        ),
         _ => status(reason(refusal), message, &[]),
     }
 }
@@ -161,6 +167,7 @@ pub fn reason(refusal: &Refusal) -> Reason {
         Refusal::NodeNotFound(_) => Reason::NodeNotFound,
         Refusal::DiskFull(_) => Reason::DiskFull,
         Refusal::ClusterVersionTooLow { .. } => Reason::ClusterVersionTooLow,
+        Refusal::NotIsolated { .. } => Reason::NotIsolated,
         Refusal::ProgramVersionUnfit { .. } => Reason::ProgramVersionUnfit,
     }
 }

@@ -21,6 +21,8 @@ use crate::journal::Journal;
 use crate::link::{Link, Place};
 use crate::perform::Performer;
 use crate::records::{Keeper, Store};
+use crate::rounds::{self, Hosted};
+use crate::senses::isolation::Auditor;
 
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Fence::open(&config.data_dir).context("the fence cannot be opened")?,
         config.schemas.clone(),
         Arc::new(api.clone()),
+        config.allowed(),
     );
     let place = Place {
         network: config.postgres.network.clone(),
@@ -81,9 +84,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let judge = Judge::new(spiffe.cluster(), &files.root_pem()?).context("root.crt")?;
     let store = Store::open(&config.data_dir, &config.name, judge).context("the records cannot be opened")?;
     let keeper = Keeper::start(store).context("the records' thread cannot be started")?;
-    let link = Link::new(api.clone(), Arc::new(performer), place, keeper);
+    let performer = Arc::new(performer);
+    let hosted = Hosted {
+        records: keeper.clone(),
+        performer: performer.clone(),
+    };
+    let hosted = Arc::new(hosted);
+    let auditor = Auditor::new(host.clone(), config.audit_plan(), hosted.clone());
+    let link = Link::new(api.clone(), performer.clone(), place, keeper, auditor.clone());
 
-    let http = http::serve(config.http.listen, host.clone(), link.clone());
+    let http = http::serve(config.http.listen, host.clone(), link.clone(), auditor.clone());
     tokio::spawn(async move {
         if let Err(error) = http.await {
             warn!(%error, "the door for probes and metrics is closed");
@@ -91,6 +101,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     tokio::spawn(files.keep_fresh(api, credentials, host.clone(), hosts(&config)));
     tokio::spawn(watch(host.clone()));
+    tokio::spawn(rounds::run(auditor, performer, hosted));
     tokio::spawn(link.run());
 
     wait_for_stop().await?;

@@ -1,13 +1,18 @@
 //! The agent's settings: defaults ◄ file (TOML) ◄ REEVE_AGENT_… (`__` between levels) ◄ --set key=value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Source};
+use reeve_domain::isolation::Rule;
 use reeve_domain::words::Cidr;
 use serde::{Deserialize, Serialize};
+
+use crate::mend::MENDABLE;
+use crate::senses::isolation::{Allowed, Plan};
 
 /// All settings, shaped like the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,7 @@ pub struct Config {
     pub postgres: Postgres,
     /// Schema channel → folder with versions.toml.
     pub schemas: BTreeMap<String, PathBuf>,
+    pub isolation: Isolation,
     pub http: Http,
     pub logs: Logs,
 }
@@ -63,6 +69,26 @@ pub enum Mode {
     Managed,
 }
 
+/// The isolation audit of the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Isolation {
+    /// Seconds from one round to the next.
+    pub every_s: u64,
+    /// Databases that a round looks into; the others come in the next ones.
+    pub databases_per_round: usize,
+    /// Tenants that a round probes; the others come in the next ones.
+    pub probes_per_round: usize,
+    /// Roles of the house that may be there; they are not looked at.
+    pub roles: Vec<String>,
+    /// Databases of the house that may be there.
+    pub databases: Vec<String>,
+    /// Extensions that tenants may have.
+    pub extensions: Vec<String>,
+    /// Rules whose findings are mended at once: F1, F6 to F11.
+    pub repair: Vec<String>,
+}
+
 /// The door for probes and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -85,6 +111,35 @@ pub enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+impl Default for Isolation {
+    fn default() -> Isolation {
+        let usual = [
+            "plpgsql",
+            "btree_gin",
+            "btree_gist",
+            "citext",
+            "fuzzystrmatch",
+            "hstore",
+            "intarray",
+            "ltree",
+            "pg_trgm",
+            "pgcrypto",
+            "tablefunc",
+            "unaccent",
+            "uuid-ossp",
+        ];
+        Isolation {
+            every_s: 60,
+            databases_per_round: 64,
+            probes_per_round: 1,
+            roles: Vec::new(),
+            databases: Vec::new(),
+            extensions: usual.map(str::to_owned).into(),
+            repair: Vec::new(),
+        }
+    }
 }
 
 impl Default for Http {
@@ -112,6 +167,7 @@ impl Default for Config {
             registry: Registry::default(),
             postgres: Postgres::default(),
             schemas: BTreeMap::new(),
+            isolation: Isolation::default(),
             http: Http::default(),
             logs: Logs::default(),
         }
@@ -219,7 +275,55 @@ impl Config {
         if self.postgres.port == 0 {
             return wrong("postgres.port", "must be 1 to 65535");
         }
+        if !(1..=60).contains(&self.isolation.every_s) {
+            return wrong(
+                "isolation.every_s",
+                "must be 1 to 60: what is found must be found within a minute",
+            );
+        }
+        if self.isolation.databases_per_round == 0 {
+            return wrong("isolation.databases_per_round", "must be at least 1");
+        }
+        self.rules()?;
         Ok(())
+    }
+
+    /// Rules whose findings are mended at once.
+    fn rules(&self) -> Result<BTreeSet<Rule>, Error> {
+        let read = self.isolation.repair.iter().map(|code| {
+            let rule = Rule::parse(code).filter(|rule| MENDABLE.contains(rule));
+            rule.ok_or_else(|| Error::Field {
+                field: "isolation.repair",
+                why: format!(
+                    "{code:?} is no rule that can be mended without a person: {}",
+                    MENDABLE.map(Rule::code).join(", ")
+                ),
+            })
+        });
+        read.collect()
+    }
+
+    /// How the instance is audited.
+    pub fn audit_plan(&self) -> Plan {
+        let isolation = self.isolation.clone();
+        Plan {
+            every: Duration::from_secs(isolation.every_s),
+            databases: isolation.databases_per_round,
+            probes: isolation.probes_per_round,
+            allowed: self.allowed(),
+            // Read once already, when the settings were.
+            repair: self.rules().unwrap_or_default(),
+        }
+    }
+
+    /// What the instance may hold besides what Reeve made.
+    pub fn allowed(&self) -> Allowed {
+        let isolation = self.isolation.clone();
+        Allowed {
+            roles: isolation.roles,
+            databases: isolation.databases,
+            extensions: isolation.extensions,
+        }
     }
 
     /// Who may connect to a tenant that lists nobody.
@@ -346,6 +450,23 @@ mod tests {
                 .to_string()
                 .starts_with("registry.nodes")
         );
+        let repair = |rules: &str| format!("{FILE}\n[isolation]\nrepair = {rules}");
+        assert!(
+            why(&repair("[\"F3\"]"))
+                .to_string()
+                .starts_with("isolation.repair")
+        );
+        assert_eq!(
+            layered(&repair("[\"F1\", \"F11\"]"), &[])
+                .unwrap()
+                .config
+                .audit_plan()
+                .repair
+                .len(),
+            2
+        );
+        let seldom = format!("{FILE}\n[isolation]\nevery_s = 61");
+        assert!(why(&seldom).to_string().starts_with("isolation.every_s"));
         assert!(matches!(why(&format!("colour = 1\n{FILE}")), Error::Read(_)));
         assert!(layered(FILE, &["nonsense"]).is_err());
     }

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -15,9 +16,10 @@ use prometheus_client::registry::Registry;
 
 use crate::host::Host;
 use crate::link::Link;
+use crate::senses::isolation::{Auditor, Round};
 
 /// Serves until the process ends.
-pub async fn serve(listen: SocketAddr, host: Host, link: Link) -> io::Result<()> {
+pub async fn serve(listen: SocketAddr, host: Host, link: Link, auditor: Auditor) -> io::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let (ready_host, ready_link) = (host.clone(), link.clone());
     let router = Router::new()
@@ -30,7 +32,8 @@ pub async fn serve(listen: SocketAddr, host: Host, link: Link) -> io::Result<()>
             "/metrics",
             get(move || {
                 let (metrics, host, link) = (metrics.clone(), host.clone(), link.clone());
-                async move { metrics.render(&host, &link).await }
+                let last = auditor.last();
+                async move { metrics.render(&host, &link, last).await }
             }),
         );
     let listener = tokio::net::TcpListener::bind(listen).await?;
@@ -63,6 +66,8 @@ struct Metrics {
     steps: Gauge<i64, AtomicI64>,
     reports: Gauge<i64, AtomicI64>,
     records: [Gauge<i64, AtomicI64>; 3],
+    audit: [Gauge<i64, AtomicI64>; 3],
+    audit_took: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -94,6 +99,23 @@ impl Metrics {
                 "Records that were not believed or could not be written since the agent started",
             ),
         ];
+        let audit = [
+            gauge(
+                "isolation_audit_last_timestamp_seconds",
+                "When the isolation audit last came to the end of a round; 0 before the first",
+            ),
+            gauge(
+                "isolation_audit_findings",
+                "What is open, as far as the agent has seen since it started",
+            ),
+            gauge("isolation_audit_databases", "Databases that it looked into"),
+        ];
+        let audit_took = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "isolation_audit_duration_seconds",
+            "How long the last round took",
+            audit_took.clone(),
+        );
         Metrics {
             registry,
             pg_up,
@@ -102,10 +124,12 @@ impl Metrics {
             steps,
             reports,
             records,
+            audit,
+            audit_took,
         }
     }
 
-    async fn render(&self, host: &Host, link: &Link) -> (StatusCode, String) {
+    async fn render(&self, host: &Host, link: &Link, last: Option<(Round, usize)>) -> (StatusCode, String) {
         let health = host.health().await;
         let (steps, reports) = link.load();
         self.pg_up.set(i64::from(health.up));
@@ -116,6 +140,19 @@ impl Metrics {
         let (held, kept, not_kept) = link.records();
         for (gauge, value) in self.records.iter().zip([held as u64, kept, not_kept]) {
             gauge.set(value as i64);
+        }
+        if let Some((last, open)) = last {
+            let at = SystemTime::now().checked_sub(last.ended.elapsed());
+            let since = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+            let values = [
+                since.unwrap_or_default().as_secs(),
+                open as u64,
+                last.scope.inside.len() as u64,
+            ];
+            for (gauge, value) in self.audit.iter().zip(values) {
+                gauge.set(value as i64);
+            }
+            self.audit_took.set(last.took.as_secs_f64());
         }
         match self.page() {
             Ok(page) => (StatusCode::OK, page),

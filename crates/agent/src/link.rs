@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use reeve_client::{AnsweredBy, Api};
+use reeve_proto::convert;
 use reeve_proto::convert::time::length;
-use reeve_proto::v1::session_request::{Beat, Hello, Message as Up};
+use reeve_proto::v1::session_request::{Beat, Findings, Hello, Message as Up};
 use reeve_proto::v1::session_response::Message as Down;
 use reeve_proto::v1::{
     Endpoint, HeldEpoch, MemberFacts, SessionRequest, SessionResponse, StepKey, StepOrder, StepReport,
@@ -21,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::perform::Performer;
 use crate::records::Keeper;
+use crate::senses::isolation::Auditor;
 
 const BEAT: Duration = Duration::from_secs(1);
 /// Without an acknowledged heartbeat for so long, the node is left.
@@ -46,6 +48,7 @@ pub struct Link {
     performer: Arc<Performer>,
     place: Place,
     records: Keeper,
+    auditor: Auditor,
     boot_id: String,
     /// Reports that no node has acknowledged.
     unsaid: Arc<Mutex<BTreeMap<Key, StepReport>>>,
@@ -63,12 +66,13 @@ fn key_of(key: &StepKey) -> Key {
 
 impl Link {
     /// Nothing is dialled yet.
-    pub fn new(api: Api, performer: Arc<Performer>, place: Place, records: Keeper) -> Link {
+    pub fn new(api: Api, performer: Arc<Performer>, place: Place, records: Keeper, auditor: Auditor) -> Link {
         Link {
             api,
             performer,
             place,
             records,
+            auditor,
             boot_id: uuid::Uuid::new_v4().to_string(),
             unsaid: Arc::default(),
             at_work: Arc::default(),
@@ -160,9 +164,13 @@ impl Link {
                     }
                     sequence += 1;
                     let message = Some(Up::Beat(self.beat(sequence).await));
-                    if up.try_send(SessionRequest { message }).is_err() || !self.say_reports(&up) {
+                    let said = up.try_send(SessionRequest { message }).is_ok();
+                    if !said || !self.say_reports(&up) || !self.say_findings(&up) {
                         return Ended::Silent;
                     }
+                },
+                () = self.auditor.news() => if !self.say_findings(&up) {
+                    return Ended::Silent;
                 },
                 () = self.finished.notified() => if !self.say_reports(&up) {
                     return Ended::Silent;
@@ -178,6 +186,19 @@ impl Link {
             let message = Some(Up::Report(report));
             up.try_send(SessionRequest { message }).is_ok()
         })
+    }
+
+    /// Sends what the oldest round found that is not acknowledged; false when the stream does not take it.
+    fn say_findings(&self, up: &mpsc::Sender<SessionRequest>) -> bool {
+        let Some(round) = self.auditor.untold() else {
+            return true;
+        };
+        let message = Some(Up::Findings(Findings {
+            round: round.number,
+            found: round.found.iter().map(convert::found).collect(),
+            scope: Some(convert::scope(&round.scope)),
+        }));
+        up.try_send(SessionRequest { message }).is_ok()
     }
 
     fn take(&self, message: Down) -> Option<Ended> {
@@ -200,6 +221,7 @@ impl Link {
             }
             Down::Order(order) => self.begin(order),
             Down::Records(batch) => self.records.take(batch.records),
+            Down::FindingsAck(ack) => self.auditor.acknowledged(ack.round),
             Down::ReportAck(ack) => {
                 if !ack.refused.is_empty() {
                     warn!(why = ack.refused, "the registry turned a report away");
@@ -270,6 +292,10 @@ impl Link {
             lag_bytes: 0,
             connections,
             open_steps: self.load().0 as u32,
+            last_audit: self
+                .auditor
+                .last()
+                .map(|(last, _)| convert::time::duration(last.ended.elapsed())),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Tenants go side by side, up to a limit; the steps of one tenant go strictly one after the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,17 +16,22 @@ use reeve_proto::v1::step_key::Direction;
 use reeve_proto::v1::step_report::Outcome as WireOutcome;
 use reeve_proto::v1::{StepKey, StepOrder, StepReport};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::fence::{Fence, Word};
-use crate::host::Host;
+use crate::hold::{self, Moment};
+use crate::host::ident::{Ending, Ident};
+use crate::host::{self, Host};
 use crate::identity::CredentialSource;
 use crate::journal::Journal;
+use crate::senses::isolation::Allowed;
 use crate::steps::{self, Context, Outcome, Slot, TenantSpec};
 
 /// Tenants worked on at once.
 const TENANTS_MAX: usize = 4;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// Carries orders out.
 pub struct Performer {
@@ -35,9 +40,37 @@ pub struct Performer {
     pub fence: Fence,
     pub schemas: BTreeMap<String, PathBuf>,
     pub credentials: Arc<dyn CredentialSource>,
+    pub allowed: Allowed,
     places: Semaphore,
     latest: Latest,
-    tenants: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>,
+    tenants: Mutex<HashMap<TenantId, Arc<Turns>>>,
+    /// Tenants that this life has had orders for.
+    ordered: Mutex<BTreeSet<TenantId>>,
+}
+
+/// The steps of one tenant, one after the other.
+struct Turns {
+    at_work: tokio::sync::Mutex<()>,
+    /// When a step last ended.
+    ended: Mutex<Instant>,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns {
+            at_work: tokio::sync::Mutex::default(),
+            ended: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+/// Notes when a step ends, however it does.
+struct Noting<'a>(&'a Turns);
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        *self.0.ended.lock() = Instant::now();
+    }
 }
 
 /// The latest try of each operation: one that was overtaken must not act any more.
@@ -121,6 +154,7 @@ impl Performer {
         fence: Fence,
         schemas: BTreeMap<String, PathBuf>,
         credentials: Arc<dyn CredentialSource>,
+        allowed: Allowed,
     ) -> Performer {
         let places = Semaphore::new(TENANTS_MAX);
         Performer {
@@ -129,9 +163,11 @@ impl Performer {
             fence,
             schemas,
             credentials,
+            allowed,
             places,
             latest: Latest::default(),
             tenants: Mutex::default(),
+            ordered: Mutex::default(),
         }
     }
 
@@ -161,7 +197,66 @@ impl Performer {
         let result = self.carry_out(order).await;
         let report = report(order, result);
         self.journal.record(&report)?;
+        hold::at(&order.name, key.direction() == Direction::Undo, Moment::Journaled).await;
         Ok(report)
+    }
+
+    /// Does something to a tenant while no step is at work on it.
+    pub async fn in_turn<T>(&self, tenant: &TenantId, work: impl Future<Output = T>) -> T {
+        let turns = self.tenants.lock().entry(tenant.clone()).or_default().clone();
+        let _turn = turns.at_work.lock().await;
+        let _noting = Noting(&turns);
+        work.await
+    }
+
+    /// Probes a tenant in its turn, with the login that it has; none while it has no door to knock at.
+    pub async fn probe(&self, tenant: &TenantId) -> Option<Result<(), host::Error>> {
+        let logins = self.host.logins();
+        let has = |ending| logins.contains_key(Ident::role(tenant, ending).as_str());
+        let active_slot = match (has(Ending::A), has(Ending::B)) {
+            (true, _) => Slot::A,
+            (false, true) => Slot::B,
+            (false, false) => return None,
+        };
+        self.host.doors_of(tenant)?;
+        let spec = TenantSpec {
+            id: tenant.clone(),
+            connection_limit: 0,
+            allowlist: Vec::new(),
+            channel: String::new(),
+            target_version: 0,
+            active_slot,
+            credential_version: 0,
+        };
+        let probe = async {
+            let fetched = self.credentials.fetch(tenant).await;
+            let credentials = fetched.map_err(|error| host::Error::retry("CREDENTIAL", error))?;
+            let context = Context {
+                host: &self.host,
+                tenant: &spec,
+                credentials: Some(&credentials),
+                schemas: &self.schemas,
+                allowed: &self.allowed,
+            };
+            steps::forward("probe", &context).await.map(drop)
+        };
+        let limited = tokio::time::timeout(PROBE_MAX, self.in_turn(tenant, probe));
+        let timed_out = |_| Err(host::Error::retry("TIMEOUT", "the probe did not come to its end"));
+        Some(limited.await.unwrap_or_else(timed_out))
+    }
+
+    /// Tenants that this life has had orders for.
+    pub fn ordered(&self) -> BTreeSet<TenantId> {
+        self.ordered.lock().clone()
+    }
+
+    /// Tenants that a step was at work on at any time since then.
+    pub fn touched_since(&self, since: Instant) -> BTreeSet<TenantId> {
+        let tenants = self.tenants.lock();
+        let touched = tenants
+            .iter()
+            .filter(|(_, turns)| turns.at_work.try_lock().is_err() || *turns.ended.lock() >= since);
+        touched.map(|(id, _)| id.clone()).collect()
     }
 
     async fn carry_out(&self, order: &StepOrder) -> Result<Outcome, Failure> {
@@ -172,8 +267,10 @@ impl Performer {
             .is_some_and(|k| k.direction() == Direction::Undo);
         wait_until_due(order).await;
 
+        self.ordered.lock().insert(tenant.id.clone());
         let queue = self.tenants.lock().entry(tenant.id.clone()).or_default().clone();
-        let _turn = queue.lock().await;
+        let _turn = queue.at_work.lock().await;
+        let _noting = Noting(&queue);
         // It may have waited while the operation turned back, or came to another try.
         if !order
             .key
@@ -189,13 +286,13 @@ impl Performer {
             return Err(Failure::retry("STOPPING", "the agent is stopping"));
         };
         let limit = order.timeout.as_ref().and_then(length).unwrap_or(TIMEOUT_DEFAULT);
-        match tokio::time::timeout(limit, self.step(order, &tenant, undo)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::retry(
-                "TIMEOUT",
-                format!("not done within {} s", limit.as_secs()),
-            )),
-        }
+        hold::at(&order.name, undo, Moment::Before).await;
+        let result = tokio::time::timeout(limit, self.step(order, &tenant, undo)).await;
+        hold::at(&order.name, undo, Moment::After).await;
+        result.unwrap_or_else(|_| {
+            let why = format!("not done within {} s", limit.as_secs());
+            Err(Failure::retry("TIMEOUT", why))
+        })
     }
 
     async fn step(&self, order: &StepOrder, tenant: &TenantSpec, undo: bool) -> Result<Outcome, Failure> {
@@ -213,6 +310,7 @@ impl Performer {
             tenant,
             credentials: credentials.as_ref(),
             schemas: &self.schemas,
+            allowed: &self.allowed,
         };
         let result = match undo {
             true => steps::undo(&order.name, &context).await,

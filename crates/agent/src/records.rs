@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use reeve_domain::TenantId;
 use reeve_domain::record::{FORMAT, Said, Subject};
 use reeve_proto::identity::record::{self, Export, Judge, Signed};
 use reeve_proto::v1::{HeldRecord, SignedRecord};
@@ -225,6 +226,16 @@ impl Keeper {
     pub fn begin(&self) -> Vec<HeldRecord> {
         self.counts.stopped.store(false, Ordering::SeqCst);
         self.store.held()
+    }
+
+    /// Tenants that a record is kept of, and whether it says that they are gone.
+    pub fn tenants(&self) -> Vec<(TenantId, bool)> {
+        let held = self.store.held.lock();
+        let ids = held.iter().filter_map(|(subject, held)| {
+            let id = TenantId::parse(subject.strip_prefix("tenant/")?).ok()?;
+            Some((id, held.gone))
+        });
+        ids.collect()
     }
 
     /// Records on disk, kept in this life, and not kept.

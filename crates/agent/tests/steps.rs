@@ -1,209 +1,12 @@
 //! Every step on a real PostgreSQL: forwards, back, twice, and against hostile tenants.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+mod bench;
 
-use reeve_agent::host::{Host, Knock, Said, Settings, TlsFiles, random_password};
-use reeve_agent::steps::{Context, Credentials, Outcome, Slot, TenantSpec, forward, undo};
-use reeve_domain::TenantId;
+use bench::{Bench, Case, FORWARD, settings};
+use reeve_agent::host::{Host, Knock, Said};
+use reeve_agent::steps::Outcome;
 use reeve_domain::words::Cidr;
-use reeve_proto::identity::{Issuer, KeyRequest, Kind, SpiffeId, Usage, ca};
 use sha2::{Digest, Sha256};
-use sqlx::Row;
-use tempfile::TempDir;
-
-const FORWARD: [&str; 6] = [
-    "create_roles",
-    "create_database",
-    "open_doors",
-    "migrate",
-    "seed",
-    "probe",
-];
-const BACK: [&str; 6] = [
-    "probe",
-    "seed",
-    "migrate",
-    "open_doors",
-    "create_database",
-    "create_roles",
-];
-
-struct Bench {
-    host: Host,
-    settings: Settings,
-    schemas: BTreeMap<String, PathBuf>,
-    folder: TempDir,
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn write_tls(folder: &Path) -> TlsFiles {
-    let now = SystemTime::now();
-    let root = ca::root("test", now).unwrap();
-    let issuing = ca::issuing(&root, "test", now).unwrap();
-    let issuer = Issuer::new(&issuing.cert_pem, &issuing.key_pem, &root.cert_pem).unwrap();
-    let request = KeyRequest::generate().unwrap();
-    let agent = SpiffeId::new("test", Kind::Agent("a".into())).unwrap();
-    let usage = Usage::Postgres {
-        hosts: vec!["127.0.0.1".into()],
-    };
-    let issued = issuer
-        .issue(&request.csr_pem, &agent, &usage, ca::AGENT_TTL, now)
-        .unwrap();
-    let files = TlsFiles {
-        cert: folder.join("pg.crt"),
-        key: folder.join("pg.key"),
-        ca: folder.join("root.crt"),
-    };
-    std::fs::write(&files.cert, issued.chain_pem).unwrap();
-    std::fs::write(&files.key, request.key_pem.as_bytes()).unwrap();
-    std::fs::write(&files.ca, &root.cert_pem).unwrap();
-    files
-}
-
-fn settings(folder: &Path) -> Settings {
-    Settings {
-        bin_dir: None,
-        data_dir: folder.join("pg"),
-        socket_dir: folder.join("s"),
-        listen: "127.0.0.1".into(),
-        port: free_port(),
-        run_as: None,
-        state_dir: folder.join("state"),
-        tls: write_tls(folder),
-        default_cidrs: vec![Cidr::parse("127.0.0.1/32").unwrap()],
-    }
-}
-
-impl Bench {
-    /// An instance of the test's own.
-    async fn new() -> Bench {
-        let folder = tempfile::tempdir().unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), mode).unwrap();
-        let settings = settings(folder.path());
-        let host = Host::start(settings.clone()).await.unwrap();
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
-        let schemas = ["ehr", "ehr-broken"]
-            .map(|c| (c.to_owned(), examples.join(c)))
-            .into();
-        Bench {
-            host,
-            settings,
-            schemas,
-            folder,
-        }
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        quit(&self.settings.data_dir);
-    }
-}
-
-/// Ends an instance at once, whatever became of the test.
-fn quit(data_dir: &Path) {
-    let Ok(text) = std::fs::read_to_string(data_dir.join("postmaster.pid")) else {
-        return;
-    };
-    let pid = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok())
-        .and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-    }
-}
-
-struct Case {
-    tenant: TenantSpec,
-    credentials: Credentials,
-    schemas: BTreeMap<String, PathBuf>,
-    host: Host,
-}
-
-impl Case {
-    fn new(bench: &Bench, channel: &str) -> Case {
-        let tenant = TenantSpec {
-            id: TenantId::from_random(rand::random()),
-            connection_limit: 5,
-            allowlist: vec![],
-            channel: channel.into(),
-            target_version: 0,
-            active_slot: Slot::A,
-            credential_version: 1,
-        };
-        let credentials = Credentials {
-            a: random_password(),
-            b: random_password(),
-        };
-        Case {
-            tenant,
-            credentials,
-            schemas: bench.schemas.clone(),
-            host: bench.host.clone(),
-        }
-    }
-
-    /// A channel of the test's own.
-    fn with_files(mut self, bench: &Bench, name: &str, files: &[(&str, &str)]) -> Case {
-        let folder = bench.folder.path().join(format!("{name}-{}", self.tenant.id));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut manifest = format!("channel = \"{name}\"\n");
-        for ((file, sql), number) in files.iter().zip(1..) {
-            std::fs::write(folder.join(file), sql).unwrap();
-            let sum = hex::encode(Sha256::digest(sql));
-            manifest += &format!(
-                "[[version]]\nnumber = {number}\nname = \"n\"\nfile = \"{file}\"\nsha256 = \"{sum}\"\n"
-            );
-        }
-        std::fs::write(folder.join("versions.toml"), manifest).unwrap();
-        self.schemas.insert(name.to_owned(), folder);
-        self.tenant.channel = name.to_owned();
-        self
-    }
-
-    fn context(&self) -> Context<'_> {
-        Context {
-            host: &self.host,
-            tenant: &self.tenant,
-            credentials: Some(&self.credentials),
-            schemas: &self.schemas,
-        }
-    }
-
-    async fn forward(&self, step: &str) -> Result<Outcome, reeve_agent::host::Error> {
-        forward(step, &self.context()).await
-    }
-
-    async fn undo_all(&self) {
-        for step in BACK {
-            undo(step, &self.context()).await.unwrap();
-        }
-        forward("prove_absence", &self.context()).await.unwrap();
-    }
-
-    async fn query(&self, sql: &'static str) -> Vec<String> {
-        use reeve_agent::host::ident::Ending;
-        let mut session = self
-            .host
-            .as_tenant(&self.tenant.id, Ending::A, &self.credentials.a)
-            .await
-            .unwrap();
-        let rows = sqlx::query(sql).fetch_all(&mut session).await.unwrap();
-        rows.iter().map(|row| row.get::<String, _>(0)).collect()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hospital_comes_and_goes_and_leaves_nothing() {
@@ -393,6 +196,77 @@ async fn a_hostile_migration_never_becomes_a_superuser() {
         assert!(!open, "{attack}");
         case.undo_all().await;
     }
+}
+
+/// Everything of a tenant's that PostgreSQL runs by itself: triggers, defaults, rules, and a trigger on the agent's book;
+/// and what takes the names of PostgreSQL's own.
+const TRAPS: &str = r"
+    CREATE SCHEMA traps;
+    CREATE TABLE traps.sprung (by_role text, said text);
+    CREATE FUNCTION traps.reach(what text) RETURNS text LANGUAGE plpgsql AS $$
+    DECLARE tries text[] := ARRAY['RESET ROLE', 'SET ROLE NONE', 'SET SESSION AUTHORIZATION DEFAULT',
+        'SET SESSION AUTHORIZATION ctl_agent', 'ALTER ROLE CURRENT_USER SUPERUSER', 'CREATE ROLE intruder SUPERUSER',
+        'GRANT ctl_owner TO CURRENT_USER', $q$COPY (SELECT 1) TO PROGRAM 'true'$q$];
+        one text;
+    BEGIN
+        FOREACH one IN ARRAY tries LOOP
+            BEGIN EXECUTE one; EXCEPTION WHEN OTHERS THEN NULL; END;
+        END LOOP;
+        INSERT INTO traps.sprung VALUES (session_user, what);
+        RETURN what;
+    END $$;
+    CREATE FUNCTION traps.fire() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM traps.reach(TG_TABLE_NAME); RETURN NEW; END $$;
+    CREATE TABLE traps.bait (id int, note text DEFAULT traps.reach('default'));
+    CREATE TRIGGER t BEFORE INSERT ON traps.bait FOR EACH ROW EXECUTE FUNCTION traps.fire();
+    CREATE RULE r AS ON INSERT TO traps.bait DO ALSO SELECT traps.reach('rule');
+    CREATE TRIGGER t AFTER INSERT ON _reeve.schema_migrations FOR EACH ROW EXECUTE FUNCTION traps.fire();
+    CREATE FUNCTION public.shadow(name, name) RETURNS boolean LANGUAGE sql AS $$ SELECT traps.reach('operator') IS NULL $$;
+    CREATE OPERATOR public.= (LEFTARG = name, RIGHTARG = name, FUNCTION = public.shadow);
+    CREATE VIEW public.pg_extension AS SELECT traps.reach('view')::name AS extname;
+    CREATE FUNCTION public.format(text, name) RETURNS text LANGUAGE sql AS $$ SELECT traps.reach('function') $$;
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_own_code_runs_only_as_the_tenant_whoever_looks_or_takes_it_out() {
+    let bench = Bench::new().await;
+    let files = [
+        ("V001__traps.sql", TRAPS),
+        ("V002__bait.sql", "INSERT INTO traps.bait (id) VALUES (1);"),
+    ];
+    let case = Case::new(&bench, "ehr").with_files(&bench, "traps", &files);
+    for step in ["create_roles", "create_database", "open_doors", "migrate"] {
+        case.forward(step).await.unwrap();
+    }
+    let mut session = case.host.control(case.tenant.id.as_str()).await.unwrap();
+    let mut sprung = async || -> Vec<(String, String)> {
+        let all = sqlx::query_as("SELECT DISTINCT by_role, said FROM traps.sprung ORDER BY 1, 2");
+        all.fetch_all(&mut session).await.unwrap()
+    };
+    let migrator = format!("{}_mig", case.tenant.id);
+    let by_migrator = ["bait", "default", "rule", "schema_migrations"];
+    let expected: Vec<_> = by_migrator.map(|said| (migrator.clone(), said.to_owned())).into();
+    assert_eq!(
+        sprung().await,
+        expected,
+        "the traps work, and spring for the tenant's own role"
+    );
+    // The audit and the probe look at it, and nothing springs for them.
+    for step in ["probe", "audit"] {
+        case.forward(step).await.unwrap();
+    }
+    assert_eq!(sprung().await, expected);
+    drop(session);
+    for step in ["close_doors", "drop_database", "drop_roles", "prove_absence"] {
+        case.forward(step).await.unwrap();
+    }
+    let mut session = case.host.control("postgres").await.unwrap();
+    let mighty: Vec<String> =
+        sqlx::query_scalar("SELECT rolname::text FROM pg_roles WHERE rolsuper OR rolname = 'intruder'")
+            .fetch_all(&mut session)
+            .await
+            .unwrap();
+    assert_eq!(mighty, ["ctl_agent"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

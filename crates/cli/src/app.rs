@@ -8,7 +8,9 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Form, Globals, Link, Session};
-use crate::{audit, bench, cluster, contexts, debug, demo, dev, group, op, resolve, tenant, version};
+use crate::{
+    audit, bench, cluster, contexts, debug, demo, dev, group, isolation, op, resolve, tenant, version,
+};
 
 const AFTER_HELP: &str = "Examples:
   reeve dev                                     a whole fleet on this machine
@@ -43,6 +45,8 @@ enum Noun {
     Op(op::Op),
     /// Groups of PostgreSQL instances
     Group(group::Group),
+    /// Whether each tenant's walls stand
+    Isolation(isolation::Isolation),
     /// The registry's own nodes, and who may join
     Cluster(cluster::Cluster),
     /// The record of every change
@@ -68,12 +72,27 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 8] = [
-    "tenant", "resolve", "op", "group", "cluster", "audit", "debug", "bench",
+const ASKING: [&str; 9] = [
+    "tenant",
+    "resolve",
+    "op",
+    "group",
+    "isolation",
+    "cluster",
+    "audit",
+    "debug",
+    "bench",
 ];
 
 /// What lists things that have names: `-o name` is for these.
-const LISTING: [&str; 5] = ["tenant ls", "op ls", "group ls", "cluster members", "context ls"];
+const LISTING: [&str; 6] = [
+    "tenant ls",
+    "op ls",
+    "group ls",
+    "isolation report",
+    "cluster members",
+    "context ls",
+];
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -146,6 +165,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Resolve(resolve) => resolve::run(resolve, session).await,
         Noun::Op(op) => op::run(op, session).await,
         Noun::Group(group) => group::run(group, session).await,
+        Noun::Isolation(isolation) => isolation::run(isolation, session).await,
         Noun::Cluster(cluster) => cluster::run(cluster, session).await,
         Noun::Audit(audit) => audit::run(audit, session).await,
         Noun::Debug(verb) => debug::run(verb, session).await,
@@ -196,6 +216,7 @@ mod tests {
             "tenant ls",
             "tenant get",
             "tenant status",
+            "tenant allowlist",
             "tenant delete",
             "resolve",
             "op ls",
@@ -203,7 +224,10 @@ mod tests {
             "op watch",
             "op wait",
             "op cancel",
+            "op retry",
             "group ls",
+            "isolation report",
+            "isolation scan",
             "cluster init",
             "cluster status",
             "cluster members",

@@ -25,6 +25,7 @@ pub mod dev;
 pub mod fail;
 mod files;
 mod group;
+mod isolation;
 mod op;
 mod resolve;
 mod session;

@@ -35,7 +35,12 @@ enum Verb {
     Wait(Named),
     /// Undo what an operation has done so far
     #[command(after_help = "Examples:\n  reeve op cancel op_0123456789abcdef --reason 'wrong region'")]
-    Cancel(CancelArgs),
+    Cancel(ChangeArgs),
+    /// Try a stuck operation again, from the step that it stands at
+    #[command(
+        after_help = "Examples:\n  reeve op retry op_0123456789abcdef --reason 'the disk has room again'"
+    )]
+    Retry(ChangeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +63,7 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-struct CancelArgs {
+struct ChangeArgs {
     /// The operation's id
     operation: String,
     /// Why; stands in the audit log
@@ -102,6 +107,7 @@ pub async fn run(op: Op, session: &Session) -> Result<(), Failure> {
             wait::verdict(&ended, Goal::Done)
         }
         Verb::Cancel(args) => cancel(args, session).await,
+        Verb::Retry(args) => retry(args, session).await,
     }
 }
 
@@ -164,7 +170,7 @@ pub async fn get(session: &Session, id: &str) -> Result<v1::Operation, Failure> 
     operation.ok_or_else(|| Failure::error(format!("{id} was not shown"), "the registry's answer is empty"))
 }
 
-async fn cancel(args: CancelArgs, session: &Session) -> Result<(), Failure> {
+async fn cancel(args: ChangeArgs, session: &Session) -> Result<(), Failure> {
     let asked = v1::CancelOperationRequest {
         request_id: session.request_id(),
         operation: args.operation,
@@ -176,4 +182,25 @@ async fn cancel(args: CancelArgs, session: &Session) -> Result<(), Failure> {
         .cancel_operation(session.ask(asked))
         .await?;
     wait::answer(session, answer.into_inner().operation, &args.wait, Goal::Undone).await
+}
+
+async fn retry(args: ChangeArgs, session: &Session) -> Result<(), Failure> {
+    let asked = v1::RetryOperationRequest {
+        request_id: session.request_id(),
+        operation: args.operation,
+        reason: args.reason,
+    };
+    let answer = session
+        .api()?
+        .operations()
+        .retry_operation(session.ask(asked))
+        .await?
+        .into_inner();
+    // What was being undone is undone at its best, and what was being done is done.
+    let turned_back = answer
+        .operation
+        .as_ref()
+        .is_some_and(|o| o.state() == operation::State::Undoing);
+    let goal = if turned_back { Goal::Undone } else { Goal::Done };
+    wait::answer(session, answer.operation, &args.wait, goal).await
 }

@@ -5,8 +5,9 @@ use reeve_proto::{
     v1::{
         access_service_client::AccessServiceClient, agent_service_client::AgentServiceClient,
         audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient,
-        group_service_client::GroupServiceClient, operation_service_client::OperationServiceClient,
-        resolver_service_client::ResolverServiceClient, tenant_service_client::TenantServiceClient,
+        database_service_client::DatabaseServiceClient, group_service_client::GroupServiceClient,
+        operation_service_client::OperationServiceClient, resolver_service_client::ResolverServiceClient,
+        tenant_service_client::TenantServiceClient,
     },
 };
 
@@ -63,6 +64,7 @@ services! {
     agents: AgentServiceClient,
     audit: AuditServiceClient,
     cluster: ClusterServiceClient,
+    databases: DatabaseServiceClient,
     groups: GroupServiceClient,
     operations: OperationServiceClient,
     resolver: ResolverServiceClient,

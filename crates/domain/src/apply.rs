@@ -12,6 +12,7 @@ use crate::entry::{Actor, Entry};
 use crate::event::Event;
 use crate::group;
 use crate::ids::{Revision, Stamp, TenantId};
+use crate::isolation;
 use crate::operation::{self, Operation};
 use crate::policy::{Role, Scope};
 use crate::refusal::Refusal;
@@ -201,6 +202,22 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
         Command::CancelOperation(order) => operation::cancel(state, at, order).map(plain),
         Command::Witness(witness) => Ok(self::witness(state, witness)),
         Command::RaiseVersion(order) => version::raise(state, &order).map(plain),
+        Command::RetryOperation(order) => operation::retry(state, at, order).map(plain),
+        Command::ReportFindings(order) => isolation::report(state, at, order).map(plain),
+        Command::SetAllowlist(order) => {
+            let answer = Answer::Operation {
+                operation: order.operation.clone(),
+                tenant: order.tenant.clone(),
+            };
+            Ok((operation::allow(state, at, actor, order)?, answer))
+        }
+        Command::ScanTenant(order) => {
+            let answer = Answer::Operation {
+                operation: order.operation.clone(),
+                tenant: order.tenant.clone(),
+            };
+            Ok((operation::scan(state, at, actor, order)?, answer))
+        }
         #[cfg(feature = "mutants")]
         Command::Rehearse(region) => {
             let name = region.name.clone();
@@ -215,7 +232,7 @@ fn found(state: &mut State, at: Stamp, order: Found) -> Result<Change, Refusal> 
     }
     state.cluster.name = order.cluster.to_string();
     state.cluster.id = order.cluster_id;
-    state.cluster.version = version::FOUNDING;
+    state.cluster.version = order.version;
     state.cluster.root_ca_pem = order.root_ca_pem;
     state.cluster.issuing_chain_pem = order.issuing_chain_pem;
     state.cluster.issuing_key = Some(order.issuing_key);
@@ -354,6 +371,13 @@ fn action_of(command: &Command) -> (String, String) {
         Command::CancelOperation(order) => ("operation.cancel", order.reason.clone()),
         Command::Witness(witness) => (witness.action.as_str(), witness.detail.clone()),
         Command::RaiseVersion(order) => ("cluster.raise_version", format!("to {}", order.to)),
+        Command::ReportFindings(order) => ("isolation.report", order.told()),
+        Command::ScanTenant(_) => ("isolation.scan", String::new()),
+        Command::SetAllowlist(order) => {
+            let list: Vec<String> = order.allowlist.iter().map(ToString::to_string).collect();
+            ("tenant.allow", list.join(" "))
+        }
+        Command::RetryOperation(order) => ("operation.retry", order.reason.clone()),
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => ("rehearse", String::new()),
     };

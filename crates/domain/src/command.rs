@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::access::{MintToken, RedeemToken, Redeemed};
 use crate::group::{Region, ReportMember};
 use crate::ids::{NodeId, OperationId, TenantId, TokenId};
-use crate::operation::{Cancel, Report, Timeout};
+use crate::isolation::ReportFindings;
+use crate::operation::{Allow, Cancel, Report, Retry, Scan, Timeout};
 use crate::secret::Sealed;
 use crate::tenant::{Create, Delete, Update};
-use crate::version::RaiseVersion;
+use crate::version::{self, RaiseVersion};
 use crate::words::Name;
 
 /// One command. A new feature is a new variant and a new function beside its noun.
@@ -54,6 +55,10 @@ pub enum Command {
     Witness(Witness),
     /// From now on the commands of a later version may be proposed.
     RaiseVersion(RaiseVersion),
+    ReportFindings(ReportFindings),
+    ScanTenant(Scan),
+    RetryOperation(Retry),
+    SetAllowlist(Allow),
     /// What a later release might bring: a command that only rehearsals of an upgrade know.
     #[cfg(feature = "mutants")]
     Rehearse(Region),
@@ -75,6 +80,17 @@ pub struct Found {
     pub node: NodeId,
     pub api_address: String,
     pub peer_address: String,
+    /// The version that the cluster begins with: the founding program's own. Programs that knew one only named none.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    pub version: u32,
+}
+
+fn first_version() -> u32 {
+    version::FIRST
+}
+
+fn is_first_version(version: &u32) -> bool {
+    *version == version::FIRST
 }
 
 /// Something that must be written down before it happens.

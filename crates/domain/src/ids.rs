@@ -143,6 +143,12 @@ hex_id!(
     16
 );
 hex_id!(
+    /// A finding: of the same thing on the same instance always the same.
+    FindingId,
+    "f_",
+    16
+);
+hex_id!(
     /// A join token's public half.
     TokenId,
     "",

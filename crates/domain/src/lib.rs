@@ -15,6 +15,7 @@ pub mod entry;
 pub mod event;
 pub mod group;
 pub mod ids;
+pub mod isolation;
 pub mod operation;
 pub mod plan;
 pub mod policy;

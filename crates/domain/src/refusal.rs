@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OperationId, TenantId};
+use crate::ids::{FindingId, OperationId, TenantId};
 use crate::version::Versions;
 use crate::words::{Claim, Name};
 
@@ -133,6 +133,18 @@ pub enum Refusal {
         known: Versions,
         /// The version of this cluster.
         is: u32,
+    },
+    /// Something that an audit found stands between the tenant and its services.
+    #[error(
+        "tenant {tenant} is not isolated: {finding} ({what}); mend it, then `reeve isolation scan` it and ask again"
+    )]
+    NotIsolated {
+        /// Whose wall is broken.
+        tenant: TenantId,
+        /// What was found.
+        finding: FindingId,
+        /// Its rule and subject.
+        what: String,
     },
     /// The policy changed between asking and deciding.
     #[error("the policy has changed; ask again")]

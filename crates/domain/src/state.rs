@@ -9,7 +9,8 @@ use crate::access::{JoinToken, Principal};
 use crate::audit::Head;
 use crate::digest::{self, Hash};
 use crate::group::{Group, Region};
-use crate::ids::{NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
+use crate::ids::{FindingId, NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
+use crate::isolation::Finding;
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 use crate::request::Requests;
@@ -51,6 +52,9 @@ pub struct State {
     /// Revisions that never were. Left out while there are none: every State before the first restore is as it was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaps: Vec<Leap>,
+    /// What audits found, open and lately closed. Left out while there is none, as before there were any.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub findings: OrdMap<FindingId, Finding>,
 }
 
 /// The cluster itself.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Memo;
 use crate::group;
 use crate::ids::{OperationId, PlacementNumber, Revision, Stamp, TenantId};
+use crate::isolation;
 use crate::operation::{self, Kind};
 use crate::refusal::Refusal;
 use crate::restore::Dispute;
@@ -175,14 +176,14 @@ impl Tenant {
         format!("{}.{}", self.id, self.modified)
     }
 
-    fn check_etag(&self, etag: &str) -> Result<(), Refusal> {
+    pub(crate) fn check_etag(&self, etag: &str) -> Result<(), Refusal> {
         if !etag.is_empty() && etag != self.etag() {
             return Err(Refusal::EtagMismatch(self.etag()));
         }
         Ok(())
     }
 
-    fn check_free(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_free(&self) -> Result<(), Refusal> {
         match &self.operation {
             Some(operation) => Err(Refusal::OperationInProgress {
                 tenant: self.id.clone(),
@@ -192,7 +193,7 @@ impl Tenant {
         }
     }
 
-    fn wrong_state(&self, next: &str) -> Refusal {
+    pub(crate) fn wrong_state(&self, next: &str) -> Refusal {
         Refusal::WrongState {
             tenant: self.slug.to_string(),
             state: self.status.word().to_owned(),
@@ -290,7 +291,7 @@ pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Resul
         dispute: None,
         digest: Memo::default(),
     };
-    let steps = operation::steps(Kind::Onboard, &agent);
+    let steps = operation::steps(Kind::Onboard, &agent, state.cluster.version);
     let operation = operation::begin(
         order.operation,
         Kind::Onboard,
@@ -402,12 +403,20 @@ pub fn resume(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result
     if let Some(taken) = lost.iter().find(|claim| state.claims.contains_key(*claim)) {
         return Err(Refusal::ClaimTaken(taken.clone()));
     }
+    let barred = isolation::bar(state, id).map(|finding| Refusal::NotIsolated {
+        tenant: id.clone(),
+        finding: finding.id.clone(),
+        what: format!("{}: {}", finding.rule, finding.subject),
+    });
     let change = state.edit_tenant(id, at, |tenant| {
         tenant.check_etag(etag)?;
         tenant.check_free()?;
         let is_disputed = tenant.dispute.take().is_some();
         if tenant.status != Status::Suspended && !(is_disputed && tenant.status == Status::Active) {
             return Err(tenant.wrong_state("only a suspended tenant can be resumed"));
+        }
+        if let Some(refusal) = barred {
+            return Err(refusal);
         }
         tenant.status = Status::Active;
         tenant.claims.extend(lost.iter().cloned());
@@ -451,7 +460,7 @@ pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Resul
     })?;
     let tenant = state.tenant(&order.tenant)?.clone();
     let group = state.group(&tenant.placement.group)?;
-    let steps = operation::steps(Kind::Offboard, &group.primary);
+    let steps = operation::steps(Kind::Offboard, &group.primary, state.cluster.version);
     let operation = operation::begin(
         order.operation,
         Kind::Offboard,

@@ -27,7 +27,7 @@ pub struct Versions {
 
 impl Versions {
     /// What this program knows.
-    pub const KNOWN: Versions = Versions { min: 1, max: 1 };
+    pub const KNOWN: Versions = Versions { min: 1, max: 2 };
 
     /// Whether a cluster at this version may be taken part in.
     pub fn holds(self, version: u32) -> bool {
@@ -45,8 +45,10 @@ impl fmt::Display for Versions {
     }
 }
 
-/// The version that a cluster begins with. Old logs are replayed with it: it stays what it is.
-pub const FOUNDING: u32 = 1;
+/// The version of a cluster whose founding names none.
+pub const FIRST: u32 = 1;
+/// Since here agents tell what their audits find, and a finding keeps a tenant out.
+pub const ISOLATION: u32 = 2;
 
 /// Layouts of a log entry, and since which version each is written.
 const ENTRY_FORMATS: [(u32, u16); 1] = [(1, 1)];
@@ -67,8 +69,8 @@ pub fn reads_entry(known: Versions, format: u16) -> bool {
 /// Since which version a command may be proposed. One that uses a later field needs that field's version.
 pub fn since(command: &Command) -> u32 {
     match command {
-        Command::Found(_)
-        | Command::CreateRegion(_)
+        Command::Found(order) => order.version,
+        Command::CreateRegion(_)
         | Command::MintToken(_)
         | Command::RedeemToken(_)
         | Command::RevokePrincipal { .. }
@@ -87,8 +89,12 @@ pub fn since(command: &Command) -> u32 {
         | Command::Witness(_)
         // Every node must read the raise itself, whatever it raises to: it is as old as the founding.
         | Command::RaiseVersion(_) => 1,
+        Command::ReportFindings(_)
+        | Command::ScanTenant(_)
+        | Command::RetryOperation(_)
+        | Command::SetAllowlist(_) => ISOLATION,
         #[cfg(feature = "mutants")]
-        Command::Rehearse(_) => 2,
+        Command::Rehearse(_) => Versions::KNOWN.max + 1,
     }
 }
 
@@ -114,6 +120,10 @@ pub fn name(command: &Command) -> &'static str {
         Command::CancelOperation(_) => "CancelOperation",
         Command::Witness(_) => "Witness",
         Command::RaiseVersion(_) => "RaiseVersion",
+        Command::ReportFindings(_) => "ReportFindings",
+        Command::ScanTenant(_) => "ScanTenant",
+        Command::RetryOperation(_) => "RetryOperation",
+        Command::SetAllowlist(_) => "SetAllowlist",
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => "Rehearse",
     }

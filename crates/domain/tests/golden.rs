@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_domain::access::{Expect, MintToken, NodeAddresses, RedeemToken};
 use reeve_domain::audit::Seed;
-use reeve_domain::command::{Found, Witness};
+use reeve_domain::command::{Found as Founding, Witness};
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
-use reeve_domain::ids::TokenId;
-use reeve_domain::operation::{Cancel, Direction, Outcome, Report, Timeout};
+use reeve_domain::ids::{FindingId, TokenId};
+use reeve_domain::isolation::{Found, ReportFindings, Rule};
+use reeve_domain::operation::{Allow, Cancel, Direction, Outcome, Report, Retry, Scan, Timeout};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
 use reeve_domain::tenant::{Delete, Setting, Update};
@@ -50,7 +51,7 @@ fn commands() -> Vec<Command> {
         system_identifier: "7301".into(),
     };
     vec![
-        Command::Found(Found {
+        Command::Found(Founding {
             cluster: name("hospital"),
             cluster_id: "c-1".into(),
             root_ca_pem: "root".into(),
@@ -65,6 +66,7 @@ fn commands() -> Vec<Command> {
             node: NodeId(1),
             api_address: "127.0.0.1:7400".into(),
             peer_address: "127.0.0.1:7401".into(),
+            version: version::FIRST,
         }),
         Command::CreateRegion(Region {
             name: name("eu"),
@@ -160,7 +162,40 @@ fn commands() -> Vec<Command> {
                 (NodeId(3), Versions { min: 1, max: 3 }),
             ]),
         }),
+        Command::ReportFindings(ReportFindings {
+            agent: name("vn-1"),
+            opened: vec![Found {
+                rule: Rule::Grant,
+                tenant: Some(TenantId::from_random(1)),
+                subject: "database t_000000000001: CONNECT to t_000000000002_a".into(),
+                detail: "granted by somebody".into(),
+            }],
+            closed: vec![FindingId::from_random(3)],
+        }),
+        Command::RetryOperation(Retry {
+            operation: OperationId::from_random(2),
+            reason: "the disk has room again".into(),
+        }),
+        Command::SetAllowlist(Allow {
+            tenant: TenantId::from_random(1),
+            operation: OperationId::from_random(2),
+            etag: "t_000000000001.7".into(),
+            allowlist: vec![Cidr::parse("10.1.0.0/16").unwrap()],
+        }),
+        Command::ScanTenant(Scan {
+            tenant: TenantId::from_random(1),
+            operation: OperationId::from_random(2),
+        }),
     ]
+}
+
+/// What came to commands that were there before.
+fn grown() -> Vec<(&'static str, Command)> {
+    let found = commands().into_iter().find_map(|command| match command {
+        Command::Found(found) => Some(Command::Found(Founding { version: 2, ..found })),
+        _ => None,
+    });
+    vec![("Found.version", found.unwrap())]
 }
 
 fn entry(command: Command) -> Entry {
@@ -202,6 +237,9 @@ fn every_released_command_is_read_as_it_was_written() {
     assert_eq!(words, known, "a command without its golden file");
     let files = std::fs::read_dir(gold::folder().join("v1")).unwrap().count();
     assert_eq!(files, words.len(), "a golden file without its command");
+    for (what, command) in grown() {
+        gold::check(&format!("grown/{what}"), &entry(command));
+    }
 }
 
 /// Everything that may stand in an entry, with the cluster version since which it may: a new field or variant gets a
@@ -215,7 +253,10 @@ fn every_field_and_variant_says_since_which_version_it_may_be_written() {
         known.insert(what.to_owned(), since.parse().unwrap());
     }
     let mut written: BTreeMap<String, u32> = BTreeMap::new();
-    for command in commands() {
+    for command in commands()
+        .into_iter()
+        .chain(grown().into_iter().map(|(_, command)| command))
+    {
         let since = version::since(&command);
         for path in gold::paths(&entry(command)) {
             let least = written.entry(path).or_insert(since);
@@ -282,6 +323,8 @@ fn variants() -> Vec<String> {
         of::<reeve_domain::tenant::AccessMode>("AccessMode"),
         of::<reeve_domain::tenant::Slot>("Slot"),
         of::<reeve_domain::tenant::Status>("tenant::Status"),
+        of::<Rule>("Rule"),
+        of::<reeve_domain::operation::Wanted>("Wanted"),
     ]
     .concat()
 }

@@ -6,12 +6,13 @@ mod world;
 
 use reeve_domain::access::{Expect, NodeAddresses, RedeemToken, Redeemed};
 use reeve_domain::group::{Endpoint, Region};
-use reeve_domain::ids::{PlacementNumber, TokenId};
-use reeve_domain::operation::Outcome;
+use reeve_domain::ids::{FindingId, PlacementNumber, TokenId};
+use reeve_domain::isolation::{Found, Rule};
+use reeve_domain::operation::{Allow, Outcome};
 use reeve_domain::policy::Role;
 use reeve_domain::restore::Leap;
 use reeve_domain::tenant::Status;
-use reeve_domain::words::{Claim, Slug};
+use reeve_domain::words::{Cidr, Claim, Slug};
 use reeve_domain::{
     Actor, Answer, Command, Epoch, Event, NodeId, OperationId, Refusal, Resolution, Revision, State,
     TenantId, Versions,
@@ -80,6 +81,20 @@ fn busy() -> State {
     world.say_as(Actor::Joiner, Command::RedeemToken(order));
     world.mint("00000000000c", Role::Service, "portal", None);
     world.witness(&tenant);
+    let grant = |serial: u64| Found {
+        rule: Rule::Grant,
+        tenant: Some(tenant.clone()),
+        subject: format!("database {tenant}: CONNECT to role {serial}"),
+        detail: String::new(),
+    };
+    world.find("vn-1", vec![grant(8), grant(9)]);
+    world.find("vn-1", vec![grant(9)]);
+    world.say(Command::SetAllowlist(Allow {
+        tenant: tenant.clone(),
+        operation: OperationId::from_random(6),
+        etag: String::new(),
+        allowlist: vec![Cidr::parse("10.1.0.0/16").unwrap()],
+    }));
     world.state.leaps.push(Leap {
         from: Revision(2),
         to: Revision(3),
@@ -90,7 +105,8 @@ fn busy() -> State {
 /// A new noun of State is written down here, too.
 #[test]
 fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
-    let (now, state) = (busy(), gold::kept("state.v1/busy", &busy()));
+    gold::kept("state.v1/busy", &busy());
+    let (now, state) = (busy(), gold::kept("state.v2/busy", &busy()));
     let new: Vec<String> = gold::paths(&now)
         .difference(&gold::paths(&state))
         .cloned()
@@ -120,6 +136,7 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         requests,
         heads,
         leaps,
+        findings,
     } = &state;
     let counts = [
         nodes.len(),
@@ -136,6 +153,7 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         tokens.len(),
         heads.len(),
         leaps.len(),
+        findings.len(),
     ];
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     assert!(revision.0 > 0 && clock.0 > 0 && *policy_rev > 0 && next_node.0 > 1 && cluster.version > 0);
@@ -260,6 +278,11 @@ fn every_refusal_is_read_as_it_was_written() {
                 is: 2,
             },
             Refusal::PolicyChanged,
+            Refusal::NotIsolated {
+                tenant: TenantId::from_random(1),
+                finding: FindingId::from_random(3),
+                what: text(),
+            },
         ],
     );
 }

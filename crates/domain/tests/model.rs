@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use reeve_domain::audit::Verifier;
-use reeve_domain::operation::Outcome;
+use reeve_domain::isolation::{Found, Rule};
+use reeve_domain::operation::{Allow, Outcome, Retry, Scan};
 use reeve_domain::resolve;
 use reeve_domain::words::{Claim, Slug};
 use reeve_domain::{Command, Entry, OperationId, State, TenantId, apply};
@@ -21,6 +22,10 @@ enum Act {
     Report { nth: usize, outcome: u8 },
     Repeat { back: usize },
     Cancel { nth: usize },
+    Retry { nth: usize },
+    Scan { slug: usize },
+    Allow { slug: usize },
+    Audit { found: bool },
     Delete { slug: usize },
     Suspend { slug: usize },
     Resume { slug: usize },
@@ -37,6 +42,10 @@ fn act() -> impl Strategy<Value = Act> {
         14 => (0..6usize, 0..8u8).prop_map(|(nth, outcome)| Act::Report { nth, outcome }),
         3 => (0..20usize).prop_map(|back| Act::Repeat { back }),
         1 => (0..6usize).prop_map(|nth| Act::Cancel { nth }),
+        1 => (0..6usize).prop_map(|nth| Act::Retry { nth }),
+        1 => slug.clone().prop_map(|slug| Act::Scan { slug }),
+        1 => slug.clone().prop_map(|slug| Act::Allow { slug }),
+        1 => any::<bool>().prop_map(|found| Act::Audit { found }),
         2 => slug.clone().prop_map(|slug| Act::Delete { slug }),
         1 => slug.clone().prop_map(|slug| Act::Suspend { slug }),
         1 => slug.prop_map(|slug| Act::Resume { slug }),
@@ -49,7 +58,7 @@ fn act() -> impl Strategy<Value = Act> {
 /// What the model knows of one tenant: how far its operation is, and which way it goes.
 #[derive(Clone, Debug, PartialEq)]
 enum Life {
-    /// Steps done of six.
+    /// Steps done of seven.
     Coming(u32),
     /// Steps left to undo, absence proof included.
     Going(u32),
@@ -57,8 +66,12 @@ enum Life {
     Suspended,
     /// Offboarding: steps done of four.
     Leaving(u32),
-    /// Waits for a person, with the steps that were left to undo; none when it was leaving.
-    Stuck(Option<u32>),
+    /// Waits for a person, on its way to where it was going.
+    Stuck(Box<Life>),
+    /// Its walls are looked at: looks done of two. It lives on meanwhile.
+    Scanned(Box<Life>, u32),
+    /// Its doors are changed, or changed back; it lives on meanwhile.
+    Allowed(Box<Life>, bool),
 }
 
 /// The honest model: a list of tenants by slug, and nothing clever.
@@ -67,6 +80,8 @@ struct Model {
     tenants: BTreeMap<String, Life>,
     operations: BTreeMap<OperationId, String>,
     fenced: [bool; 2],
+    /// Whether a critical finding of the instance of "vn" is open.
+    barred: bool,
     asked: BTreeMap<u8, u8>,
 }
 
@@ -78,7 +93,9 @@ impl Model {
 
     fn succeed(&mut self, slug: &str) {
         let next = match self.tenants.get(slug) {
-            Some(Life::Coming(5)) => Some(Life::Active),
+            Some(Life::Coming(6)) => Some(Life::Active),
+            Some(Life::Scanned(life, 1) | Life::Allowed(life, _)) => Some(Life::clone(life)),
+            Some(Life::Scanned(life, n)) => Some(Life::Scanned(life.clone(), n + 1)),
             Some(Life::Coming(n)) => Some(Life::Coming(n + 1)),
             Some(Life::Going(1)) | Some(Life::Leaving(3)) => None,
             Some(Life::Going(n)) => Some(Life::Going(n - 1)),
@@ -94,9 +111,11 @@ impl Model {
     fn fail(&mut self, slug: &str) {
         let next = match self.tenants.get(slug) {
             Some(Life::Coming(n)) => Life::Going(Model::to_undo(*n)),
-            Some(Life::Going(n)) => Life::Stuck(Some(*n)),
-            Some(Life::Leaving(_)) => Life::Stuck(None),
-            other => other.cloned().unwrap_or(Life::Stuck(None)),
+            Some(life @ (Life::Going(_) | Life::Leaving(_))) => Life::Stuck(Box::new(life.clone())),
+            Some(Life::Scanned(life, _)) => Life::clone(life),
+            Some(Life::Allowed(life, false)) => Life::Allowed(life.clone(), true),
+            Some(life @ Life::Allowed(_, true)) => Life::Stuck(Box::new(life.clone())),
+            other => panic!("nothing of {other:?} can fail"),
         };
         self.tenants.insert(slug.to_owned(), next);
     }
@@ -191,12 +210,79 @@ fn step(world: &mut World, model: &mut Model, act: &Act, serial: u64) {
             let next = match model.tenants.get(&slug) {
                 Some(Life::Coming(at)) => Life::Going(Model::to_undo(*at)),
                 // Absence could not be proved: everything is undone once more before it is proved again.
-                Some(Life::Stuck(Some(1))) => Life::Going(4),
-                Some(Life::Stuck(Some(left))) => Life::Going(*left),
+                Some(Life::Stuck(was)) if **was == Life::Going(1) => Life::Going(4),
+                Some(Life::Stuck(was)) if !matches!(**was, Life::Leaving(_)) => Life::clone(was),
+                Some(Life::Allowed(life, false)) => Life::Allowed(life.clone(), true),
+                Some(Life::Scanned(life, _)) => Life::clone(life),
                 _ => return,
             };
             assert!(said.outcome.is_ok());
             model.tenants.insert(slug, next);
+        }
+        Act::Retry { nth } => {
+            let Some(operation) = pick(nth) else { return };
+            let slug = model.operations[&operation].clone();
+            let said = world.say(Command::RetryOperation(Retry {
+                operation,
+                reason: String::new(),
+            }));
+            let next = match model.tenants.get(&slug) {
+                Some(Life::Stuck(was)) if **was == Life::Going(1) => Some(Life::Going(4)),
+                Some(Life::Stuck(was)) => Some(Life::clone(was)),
+                _ => None,
+            };
+            assert_eq!(said.outcome.is_ok(), next.is_some(), "{:?}", said.outcome);
+            model.tenants.extend(next.map(|life| (slug, life)));
+        }
+        Act::Scan { slug } => {
+            let slug = SLUGS[*slug];
+            let tenant = world
+                .state
+                .find_tenant(slug)
+                .map_or(TenantId::from_random(0), |t| t.id.clone());
+            let operation = OperationId::from_random(serial);
+            let said = world.say(Command::ScanTenant(Scan {
+                tenant,
+                operation: operation.clone(),
+            }));
+            let life = model.tenants.get(slug).cloned();
+            let free = life.filter(|life| matches!(life, Life::Active | Life::Suspended));
+            assert_eq!(said.outcome.is_ok(), free.is_some(), "{:?}", said.outcome);
+            if let Some(life) = free {
+                let scanned = Life::Scanned(Box::new(life), 0);
+                model.tenants.insert(slug.to_owned(), scanned);
+                model.operations.insert(operation, slug.to_owned());
+            }
+        }
+        Act::Allow { slug } => {
+            let slug = SLUGS[*slug];
+            let known = world.state.find_tenant(slug).map(|t| t.id.clone());
+            let operation = OperationId::from_random(serial);
+            let said = world.say(Command::SetAllowlist(Allow {
+                tenant: known.unwrap_or_else(|_| TenantId::from_random(0)),
+                operation: operation.clone(),
+                etag: String::new(),
+                allowlist: vec![],
+            }));
+            let life = model.tenants.get(slug).cloned();
+            let free = life.filter(|life| matches!(life, Life::Active | Life::Suspended));
+            assert_eq!(said.outcome.is_ok(), free.is_some(), "{:?}", said.outcome);
+            if let Some(life) = free {
+                let allowed = Life::Allowed(Box::new(life), false);
+                model.tenants.insert(slug.to_owned(), allowed);
+                model.operations.insert(operation, slug.to_owned());
+            }
+        }
+        Act::Audit { found } => {
+            let open = Found {
+                rule: Rule::Hba,
+                tenant: None,
+                subject: "an open door".into(),
+                detail: String::new(),
+            };
+            let told = world.find("vn-1", found.then_some(open).into_iter().collect());
+            assert_eq!(told.is_some(), model.barred != *found);
+            model.barred = *found;
         }
         Act::Delete { slug } => {
             let slug = SLUGS[*slug];
@@ -243,10 +329,20 @@ fn set(world: &mut World, model: &mut Model, slug: &str, from: Life, to: Life) {
         Life::Suspended => Command::SuspendTenant { tenant, etag },
         _ => Command::ResumeTenant { tenant, etag },
     });
-    let expected = model.tenants.get(slug) == Some(&from);
+    let placed = &world.state.find_tenant(slug).unwrap().placement.group;
+    let barred = to == Life::Active && model.barred && placed == &name("vn-1");
+    let expected = model.tenants.get(slug) == Some(&from) && !barred;
     assert_eq!(said.outcome.is_ok(), expected, "{:?}", said.outcome);
     if expected {
         model.tenants.insert(slug.to_owned(), to);
+    }
+}
+
+fn is_active(life: &Life) -> bool {
+    match life {
+        Life::Scanned(life, _) | Life::Allowed(life, _) => **life == Life::Active,
+        Life::Stuck(was) if matches!(**was, Life::Allowed(..)) => is_active(was),
+        life => *life == Life::Active,
     }
 }
 
@@ -268,7 +364,7 @@ fn compare(world: &World, model: &Model) {
         let region = usize::from(answer.group == name("eu-1"));
         assert_eq!(
             answer.serves(),
-            *life == Life::Active && !model.fenced[region],
+            is_active(life) && !model.fenced[region],
             "{slug} {life:?}"
         );
         let tenant = state.tenant(&answer.tenant).unwrap();

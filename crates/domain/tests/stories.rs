@@ -6,13 +6,13 @@ use std::fmt::Write;
 use std::path::Path;
 
 use reeve_domain::access::Expect;
-use reeve_domain::operation::{Operation, Outcome};
+use reeve_domain::operation::{Allow, Operation, Outcome, Retry, Wanted};
 use reeve_domain::plan::operations::{Verdict, judge, orders_for};
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
 use reeve_domain::resolve;
-use reeve_domain::words::{Claim, Domain, Slug};
-use reeve_domain::{Applied, Command, Event, Stamp};
+use reeve_domain::words::{Cidr, Claim, Domain, Slug};
+use reeve_domain::{Applied, Command, Event, Stamp, TenantId};
 use world::{World, name};
 
 #[test]
@@ -79,6 +79,7 @@ impl Teller {
                     seen: Stamp(world.now),
                     lag_bytes: 0,
                     connections: 1,
+                    audited: None,
                 };
                 self.sightings.agents.insert(name(words[1]), sighting);
                 return;
@@ -98,6 +99,18 @@ impl Teller {
                 )
             }
             "delete" => world.delete(serial(1), words[2], option("confirm").unwrap_or(words[2])),
+            "allow" => {
+                let known = world.state.find_tenant(words[2]).map(|t| t.id.clone());
+                world.say(Command::SetAllowlist(Allow {
+                    tenant: known.unwrap_or_else(|_| TenantId::from_random(0)),
+                    operation: world.operation(serial(1)),
+                    etag: option("etag").unwrap_or("").to_owned(),
+                    allowlist: words[3]
+                        .split(',')
+                        .map(|cidr| Cidr::parse(cidr).unwrap())
+                        .collect(),
+                }))
+            }
             "suspend" | "resume" => {
                 let tenant = world.state.find_tenant(words[1]).unwrap().id.clone();
                 let etag = option("etag").unwrap_or("").to_owned();
@@ -144,6 +157,10 @@ impl Teller {
             }
             "timeout" => world.timeout(&world.operation(serial(1))).unwrap(),
             "cancel" => world.cancel(&world.operation(serial(1))),
+            "retry" => world.say(Command::RetryOperation(Retry {
+                operation: world.operation(serial(1)),
+                reason: "looked at".into(),
+            })),
             "fence" => world.say(Command::FenceGroup {
                 group: name(words[1]),
             }),
@@ -175,6 +192,7 @@ impl Teller {
             "resolve" => return self.resolve(words[1]),
             "judge" => return self.judge(serial(1)),
             "orders" => return self.orders(words[1]),
+            "allowlist" => return self.allowlist(words[1]),
             other => panic!("no such word in a story: {other}"),
         };
         self.say(line, &applied);
@@ -256,19 +274,33 @@ impl Teller {
         writeln!(self.out, "  {said}").unwrap();
     }
 
+    fn allowlist(&mut self, slug: &str) {
+        let tenant = self.world.state.find_tenant(slug).unwrap();
+        writeln!(self.out, "  {slug} lets in: {}", join(&tenant.allowlist)).unwrap();
+    }
+
     fn orders(&mut self, agent: &str) {
         for order in orders_for(&self.world.state, &name(agent)) {
             writeln!(
                 self.out,
-                "  order {} {:?} attempt {} epoch {}",
+                "  order {} {:?} attempt {} epoch {}{}",
                 order.goal.word(),
                 order.direction,
                 order.attempt,
-                order.epoch
+                order.epoch,
+                order
+                    .wanted
+                    .map(|Wanted::Allowlist(list)| format!(" wants {}", join(&list)))
+                    .unwrap_or_default()
             )
             .unwrap();
         }
     }
+}
+
+fn join(list: &[Cidr]) -> String {
+    let words: Vec<String> = list.iter().map(ToString::to_string).collect();
+    words.join(" ")
 }
 
 fn role(word: &str) -> Role {

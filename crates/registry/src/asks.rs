@@ -102,6 +102,9 @@ pub struct Seen {
     seen: Stamp,
     lag_bytes: u64,
     connections: u32,
+    /// A node that knows cluster version 1 only cannot read it, and hears of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audited: Option<Stamp>,
 }
 
 /// A question was not answered.
@@ -229,6 +232,7 @@ fn seen(sightings: &Sightings) -> Vec<Seen> {
         seen: sighting.seen,
         lag_bytes: sighting.lag_bytes,
         connections: sighting.connections,
+        audited: sighting.audited,
     });
     all.collect()
 }
@@ -241,6 +245,7 @@ impl FromIterator<Seen> for SightingsOf {
                 seen,
                 lag_bytes,
                 connections,
+                audited,
             } = seen;
             (
                 agent,
@@ -248,6 +253,7 @@ impl FromIterator<Seen> for SightingsOf {
                     seen,
                     lag_bytes,
                     connections,
+                    audited,
                 },
             )
         });
@@ -284,6 +290,7 @@ mod tests {
             agent: agent.clone(),
             lag_bytes: 7,
             connections: 3,
+            last_audit_ms: None,
         };
         let questions = [
             Question::Issue(serde_json::from_str(order).unwrap()),
@@ -302,6 +309,7 @@ mod tests {
             seen: Stamp(9),
             lag_bytes: 7,
             connections: 3,
+            audited: None,
         };
         let replies = [
             Reply::Issued("chain".to_owned()),
@@ -313,6 +321,11 @@ mod tests {
         ];
         keep("question.v1", &questions);
         keep("reply.v1", &replies);
+        // What came with cluster version 2.
+        let beat = r#"{"agent":"vn-1","lag_bytes":7,"connections":3,"last_audit_ms":1500}"#;
+        gold::kept("message.v2/beat", &serde_json::from_str::<Beat>(beat).unwrap());
+        let seen = r#"{"agent":"vn-1","seen":9,"lag_bytes":7,"connections":3,"audited":8}"#;
+        gold::kept("message.v2/seen", &serde_json::from_str::<Seen>(seen).unwrap());
         gold::kept("message.v1/archive_range", &Range { from: Revision(9) });
     }
 

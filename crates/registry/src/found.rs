@@ -166,6 +166,7 @@ fn command(root: &dyn KeyProvider, from: Bootstrap) -> anyhow::Result<Found> {
         node: NodeId(from.node_id),
         api_address: from.api_address,
         peer_address: from.peer_address,
+        version: crate::release::known().max,
     })
 }
 

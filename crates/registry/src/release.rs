@@ -1,7 +1,7 @@
 //! Which release this program is: its own version, and the cluster versions that it knows.
 //!
-//! A build with the feature `mutants` may stand in for another release: `REEVE_PRETEND_VERSION=2` makes it one that
-//! knows the versions 1 to 2. What is different then is the set of versions, and with it the commands that it can read
+//! A build with the feature `mutants` may stand in for another release: `REEVE_PRETEND_VERSION=9` makes it one that
+//! knows the versions 1 to 9. What is different then is the set of versions, and with it the commands that it can read
 //! and propose; everything else is this program.
 
 use reeve_domain::Versions;
@@ -75,7 +75,9 @@ pub const NEXT: &str =
 pub(crate) fn rehearsed(command: reeve_domain::Command) -> reeve_domain::Command {
     use reeve_domain::Command;
     match command {
-        Command::CreateRegion(region) if known().max > 1 && region.name.as_str().starts_with("next-") => {
+        Command::CreateRegion(region)
+            if known().max > Versions::KNOWN.max && region.name.as_str().starts_with("next-") =>
+        {
             Command::Rehearse(region)
         }
         command => command,
@@ -94,7 +96,8 @@ mod tests {
         assert_eq!(check(Versions::KNOWN.max), Ok(()));
         let why = check(Versions::KNOWN.max + 1).unwrap_err();
         assert!(
-            why.contains("at version 2") && why.contains(env!("CARGO_PKG_VERSION")),
+            why.contains(&format!("at version {}", Versions::KNOWN.max + 1))
+                && why.contains(env!("CARGO_PKG_VERSION")),
             "{why}"
         );
         assert!(why.contains("install the program"), "{why}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reeve_domain::group::{Endpoint, Facts};
 use reeve_domain::ids::Epoch;
-use reeve_domain::operation::{Direction, Outcome, Report};
+use reeve_domain::operation::{Direction, Outcome, Report, Wanted};
 use reeve_domain::plan::operations::Order;
 use reeve_domain::words::Name;
 use reeve_domain::{OperationId, Tenant};
@@ -34,9 +34,18 @@ pub fn order(from: &Order, tenant: &Tenant) -> v1::StepOrder {
         group: from.group.to_string(),
         epoch: from.epoch.0,
         timeout: Some(time::duration(Duration::from_millis(from.timeout_ms))),
-        tenant: Some(spec(tenant)),
+        tenant: Some(wanted_spec(tenant, from.wanted.as_ref())),
         not_before: Some(time::timestamp(from.not_before)),
     }
+}
+
+/// What an agent must know of a tenant as it is to be.
+fn wanted_spec(tenant: &Tenant, wanted: Option<&Wanted>) -> v1::TenantSpec {
+    let mut spec = spec(tenant);
+    if let Some(Wanted::Allowlist(list)) = wanted {
+        spec.allowlist_cidrs = list.iter().map(ToString::to_string).collect();
+    }
+    spec
 }
 
 /// What an agent must know of a tenant.

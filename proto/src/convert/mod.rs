@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod claim;
 mod group;
+mod isolation;
 mod operation;
 mod resolution;
 mod tenant;
@@ -15,10 +16,12 @@ pub use agent::{facts, facts_from_wire, key, order, report, spec};
 pub use audit::{record, record_from_wire};
 pub use claim::{claim, claim_from_wire};
 pub use group::{endpoint, group, member_state, region};
+pub use isolation::{audited, finding, found, found_from_wire, scope, scope_from_wire};
 pub use operation::{operation, operation_status_from_wire};
 pub use resolution::{resolution, state as tenant_state};
 pub use tenant::{
-    Wanted, class_from_wire, settings, settings_from_wire, status_from_wire, tenant, wanted_from_wire,
+    Wanted, allowlist_from_wire, class_from_wire, settings, settings_from_wire, status_from_wire, tenant,
+    wanted_from_wire,
 };
 
 use reeve_domain::Revision;

@@ -13,6 +13,8 @@ pub fn operation(from: &Operation, waits_for: String) -> v1::Operation {
     let kind = match from.kind {
         Kind::Onboard => v1::operation::Kind::Onboard,
         Kind::Offboard => v1::operation::Kind::Offboard,
+        Kind::Scan => v1::operation::Kind::Scan,
+        Kind::Allow => v1::operation::Kind::Allow,
     };
     v1::Operation {
         id: from.id.to_string(),

@@ -117,6 +117,15 @@ pub struct Wanted {
 /// Connections of a tenant that does not say.
 const CONNECTIONS_DEFAULT: u32 = 50;
 
+/// Reads address ranges.
+pub fn allowlist_from_wire(wire: &[String]) -> Result<Vec<Cidr>, BadField> {
+    let read = wire.iter().enumerate().map(|(i, cidr)| {
+        let bad = |error| BadField::new(format!("allowlist_cidrs[{i}]"), error);
+        Cidr::parse(cidr).map_err(bad)
+    });
+    read.collect()
+}
+
 /// Reads what a caller wants.
 pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadField> {
     let slug = Slug::parse(&wire.slug).map_err(|e| BadField::new("slug", e))?;
@@ -142,10 +151,7 @@ pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadFie
         .as_ref()
         .ok_or_else(|| BadField::new("schema.channel", "is required"))?;
     let channel = Name::parse(&schema.channel).map_err(|e| BadField::new("schema.channel", e))?;
-    let mut allowlist = Vec::new();
-    for (i, cidr) in wire.allowlist_cidrs.iter().enumerate() {
-        allowlist.push(Cidr::parse(cidr).map_err(|e| BadField::new(format!("allowlist_cidrs[{i}]"), e))?);
-    }
+    let allowlist = allowlist_from_wire(&wire.allowlist_cidrs)?;
     for (key, value) in &wire.labels {
         if key.is_empty() || key.len() > 63 || value.len() > 255 {
             return Err(BadField::new(

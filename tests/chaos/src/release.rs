@@ -1,5 +1,5 @@
 //! Nodes of two releases, which are one program: `REEVE_PRETEND_VERSION` says which cluster versions it knows, and with
-//! them whether it can read and propose the one command that came with version 2 (a region whose name begins with
+//! them whether it can read and propose the one command that comes with the next version (a region whose name begins with
 //! `next-` is made with it). Everything else about another release is not simulated.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use reeve_client::v1::{
     ErrorReason, GetClusterRequest, GetClusterResponse, ReadLevel, TailRecordsRequest, read_level,
 };
 use reeve_client::{Api, reason};
+use reeve_domain::Versions;
 use reeve_local::{Builder, Fleet, Node, until};
 use tokio::task::JoinSet;
 
@@ -19,8 +20,8 @@ use crate::world::registry;
 
 /// The variable that says which release a node is.
 pub const RELEASE: &str = "REEVE_PRETEND_VERSION";
-pub const OLD: &str = "1";
-pub const NEW: &str = "2";
+pub const OLD: u32 = Versions::KNOWN.max;
+pub const NEW: u32 = OLD + 1;
 
 /// What every program here says of itself.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -32,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Three nodes of the old release.
 pub fn old() -> Builder {
-    registry().node_env(RELEASE, OLD)
+    registry().node_env(RELEASE, &OLD.to_string())
 }
 
 /// The registry as one node knows it.
@@ -46,22 +47,22 @@ pub async fn cluster(node: &Node) -> Result<GetClusterResponse> {
 }
 
 /// Stops a node in peace and starts it as another release.
-pub async fn change(fleet: &Fleet, id: u64, release: &str) -> Result<()> {
+pub async fn change(fleet: &Fleet, id: u64, release: u32) -> Result<()> {
     let node = fleet.node(id)?;
     node.stop().await?;
-    node.set_env(RELEASE, release);
+    node.set_env(RELEASE, &release.to_string());
     node.start()?;
     fleet.wait_whole().await
 }
 
-/// Until every node is at version 2.
+/// Until every node is at the new version.
 pub async fn raised(fleet: &Fleet) -> Result<()> {
-    until("version 2 on every node", PATIENCE, async || {
+    until("the new version on every node", PATIENCE, async || {
         let mut versions = Vec::new();
         for node in fleet.nodes() {
             versions.push(cluster(node).await?.cluster_version);
         }
-        Ok(versions.iter().all(|version| *version == 2).then_some(()))
+        Ok(versions.iter().all(|version| *version == NEW).then_some(()))
     })
     .await
 }
@@ -124,7 +125,7 @@ pub fn watch(fleet: &Fleet, old_left: &Arc<AtomicUsize>, is_over: &Arc<AtomicBoo
                 // The last look begins when all is over.
                 let is_last = is_over.load(Ordering::SeqCst);
                 let version = cluster(&node).await.map_or(0, |seen| seen.cluster_version);
-                rose_early |= version > 1 && old_left.load(Ordering::SeqCst) > 0;
+                rose_early |= version > OLD && old_left.load(Ordering::SeqCst) > 0;
                 if is_last {
                     return rose_early;
                 }

@@ -23,6 +23,10 @@ const REGISTERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN: Duration = Duration::from_millis(500);
 
+fn at_new() -> String {
+    format!("this cluster is at version {NEW}")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_node_by_node_costs_nothing_and_what_is_new_waits_for_the_last() -> Result<()> {
     let fleet = old().start().await?;
@@ -80,7 +84,7 @@ async fn until_the_version_rises_the_way_back_is_open() -> Result<()> {
     let steady = Steady::begin(&fleet)?;
     for (id, release) in [(1, NEW), (2, NEW), (2, OLD), (1, OLD)] {
         change(&fleet, id, release).await?;
-        ensure!(cluster(fleet.node(id)?).await?.cluster_version == 1);
+        ensure!(cluster(fleet.node(id)?).await?.cluster_version == OLD);
     }
     steady.end(&fleet).await?;
     same_everywhere(&fleet).await?;
@@ -90,13 +94,14 @@ async fn until_the_version_rises_the_way_back_is_open() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn once_the_version_rose_an_old_program_stays_out() -> Result<()> {
-    let fleet = registry().node_env(RELEASE, NEW).start().await?;
+    let fleet = registry().node_env(RELEASE, &NEW.to_string()).start().await?;
     raised(&fleet).await?;
     create_region(fleet.api(), "next-one").await?;
     let node = fleet.node(2)?;
     node.stop().await?;
-    node.set_env(RELEASE, OLD);
-    let why = ["this cluster is at version 2", PROGRAM, "install the program"];
+    node.set_env(RELEASE, &OLD.to_string());
+    let at_new = at_new();
+    let why = [at_new.as_str(), PROGRAM, "install the program"];
     // Twice: it says the same each time, and nothing of its folder is the worse for it.
     for _ in 0..2 {
         node.start()?;
@@ -106,7 +111,7 @@ async fn once_the_version_rose_an_old_program_stays_out() -> Result<()> {
 
     let token = fleet.token(Role::Node, "", "", &[]).await?;
     let own = KeyRequest::generate()?;
-    let (addresses, too_old) = (fleet.addresses(), reeve_domain::Versions { min: 1, max: 1 });
+    let (addresses, too_old) = (fleet.addresses(), reeve_domain::Versions { min: 1, max: OLD });
     let joined =
         reeve_client::join::join_node(&addresses, &token, &own, "127.0.0.1:1", "127.0.0.1:2", too_old);
     let refused: Error = joined.await.err().context("an old program was let in")?;
@@ -129,7 +134,7 @@ async fn an_old_program_is_told_by_a_snapshot_too() -> Result<()> {
         trailing_entries = 5
     };
     let fleet = registry()
-        .node_env(RELEASE, NEW)
+        .node_env(RELEASE, &NEW.to_string())
         .node_settings(settings)
         .start()
         .await?;
@@ -145,9 +150,9 @@ async fn an_old_program_is_told_by_a_snapshot_too() -> Result<()> {
     })
     .await?;
     node.stop().await?;
-    node.set_env(RELEASE, OLD);
+    node.set_env(RELEASE, &OLD.to_string());
     node.start()?;
-    gives_up(node, &["this cluster is at version 2", "install the program"]).await?;
+    gives_up(node, &[&at_new(), "install the program"]).await?;
     ensure!(
         !std::fs::read_dir(&snapshots)?.any(|file| file.is_ok_and(|file| file.path().extension().is_some())),
         "a good snapshot was set aside"
@@ -198,15 +203,11 @@ async fn a_version_that_rises_before_all_can_follow_is_found() -> Result<()> {
         leader.api().cluster().transfer_leader(order).await?;
     }
     for id in [2, 3] {
-        gives_up(
-            fleet.node(id)?,
-            &["this cluster is at version 2", "install the program"],
-        )
-        .await?;
+        gives_up(fleet.node(id)?, &[&at_new(), "install the program"]).await?;
     }
     until("the version to rise", PATIENCE, async || {
         let version = cluster(fleet.node(1)?).await?.cluster_version;
-        Ok((version == 2).then_some(()))
+        Ok((version == NEW).then_some(()))
     })
     .await?;
     is_over.store(true, Ordering::SeqCst);
@@ -255,7 +256,7 @@ async fn a_node_that_meets_an_unknown_command_stops_and_goes_on_once_it_is_upgra
     old.start()?;
     gives_up(old, &why).await?;
 
-    old.set_env(RELEASE, NEW);
+    old.set_env(RELEASE, &NEW.to_string());
     old.start()?;
     fleet.wait_whole().await?;
     raised(&fleet).await?;

@@ -4,6 +4,32 @@ use super::{Error, Host, ident};
 
 const SUPERUSER: &str = "ctl_agent";
 
+/// What `conf` writes, and what it leaves out, in the words that `pg_settings` has for it.
+const SHOWN: [(&str, &str); 22] = [
+    ("ssl", "on"),
+    ("ssl_min_protocol_version", "TLSv1.2"),
+    ("ssl_cert_file", "reeve_server.crt"),
+    ("ssl_key_file", "reeve_server.key"),
+    ("ssl_ca_file", "reeve_root.crt"),
+    ("password_encryption", "scram-sha-256"),
+    ("fsync", "on"),
+    ("full_page_writes", "on"),
+    ("logging_collector", "on"),
+    ("log_destination", "jsonlog"),
+    ("log_error_verbosity", "verbose"),
+    ("log_connections", "on"),
+    ("log_disconnections", "on"),
+    ("log_statement", "none"),
+    ("log_parameter_max_length", "0"),
+    ("log_parameter_max_length_on_error", "0"),
+    ("log_min_error_statement", "panic"),
+    ("log_min_duration_statement", "-1"),
+    ("shared_preload_libraries", ""),
+    ("session_preload_libraries", ""),
+    ("local_preload_libraries", ""),
+    ("allow_system_table_mods", "off"),
+];
+
 impl Host {
     /// Writes the configuration and the TLS files where the instance may read them.
     pub(super) fn configure(&self) -> Result<(), Error> {
@@ -11,12 +37,10 @@ impl Host {
         owner.folder(&settings.socket_dir, 0o755)?;
         self.place_tls()?;
         owner.file(&settings.data_dir.join("postgresql.conf"), self.conf().as_bytes())?;
-        let map: String = owner
-            .peers()?
-            .iter()
-            .map(|user| format!("ctl {user} {SUPERUSER}\n"))
-            .collect();
-        owner.file(&settings.data_dir.join("pg_ident.conf"), map.as_bytes())?;
+        owner.file(
+            &settings.data_dir.join("pg_ident.conf"),
+            self.idents()?.as_bytes(),
+        )?;
         owner.file(
             &settings.data_dir.join("pg_hba.conf"),
             self.inner.doors.render(settings).as_bytes(),
@@ -39,7 +63,28 @@ impl Host {
         Ok(())
     }
 
-    fn conf(&self) -> String {
+    /// Which OS users may come in over the socket as the superuser.
+    pub(super) fn idents(&self) -> Result<String, Error> {
+        let line = |user: &String| format!("ctl {user} {SUPERUSER}\n");
+        Ok(self.inner.owner.peers()?.iter().map(line).collect())
+    }
+
+    /// Settings that walls rest on, as a running server shows them.
+    pub fn wanted_settings(&self) -> Vec<(&'static str, String)> {
+        let settings = &self.inner.settings;
+        let file = |name: &str| settings.data_dir.join(name).display().to_string();
+        let mut wanted = vec![
+            ("config_file", file("postgresql.conf")),
+            ("hba_file", file("pg_hba.conf")),
+            ("ident_file", file("pg_ident.conf")),
+            ("listen_addresses", settings.listen.clone()),
+            ("port", settings.port.to_string()),
+        ];
+        wanted.extend(SHOWN.map(|(name, value)| (name, value.to_owned())));
+        wanted
+    }
+
+    pub(super) fn conf(&self) -> String {
         let settings = &self.inner.settings;
         let text = |value: &str| ident::literal(value);
         let path = |value: &std::path::Path| ident::literal(&value.display().to_string());

@@ -77,6 +77,12 @@ fn passes(code: &str) -> bool {
         || code == "55006"
 }
 
+/// The SQLSTATE with which PostgreSQL refused; none when it did not get so far.
+pub fn sqlstate_of(error: &sqlx::Error) -> Option<String> {
+    let refused = error.as_database_error()?;
+    refused.code().map(|code| code.into_owned())
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Error {
         let sqlx::Error::Database(refused) = &error else {

@@ -25,7 +25,7 @@ impl Ident {
 
     /// Quoted, for statements.
     pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0.replace('"', "\"\""))
+        quoted(&self.0)
     }
 }
 
@@ -52,6 +52,11 @@ impl Ending {
     }
 }
 
+/// Any name that a catalog holds, quoted: roles and databases that others made are called as they like.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// A text as a literal. Backslashes are ordinary: standard_conforming_strings is on.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\0', "").replace('\'', "''"))
@@ -76,6 +81,7 @@ mod tests {
         let tenant = TenantId::from_random(1);
         assert_eq!(Ident::of(&tenant).quoted(), "\"t_000000000001\"");
         assert_eq!(Ident::role(&tenant, Ending::Mig).as_str(), "t_000000000001_mig");
+        assert_eq!(quoted("a\"; DROP ROLE x; --"), "\"a\"\"; DROP ROLE x; --\"");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\0'; DROP"), "'a''; DROP'");
         for odd in [

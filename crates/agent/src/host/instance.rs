@@ -131,6 +131,14 @@ impl Host {
         (lives && name.ends_with("(postgres")).then_some(pid)
     }
 
+    /// Has the postmaster read its files again.
+    pub(super) fn signal_reload(&self) -> Result<(), Error> {
+        match self.postmaster() {
+            Some(pid) => Ok(kill_process(pid, Signal::HUP).map_err(std::io::Error::from)?),
+            None => Err(Error::retry("HBA", "PostgreSQL is down")),
+        }
+    }
+
     /// Waits until it answers. One that ends at once is started again: what a killed postmaster left behind holds
     /// its memory for a moment.
     async fn wait_until_up(&self) -> Result<(), Error> {

@@ -13,6 +13,7 @@ pub mod hba;
 pub mod ident;
 mod instance;
 mod knock;
+mod logins;
 mod place;
 mod scram;
 mod session;
@@ -25,12 +26,15 @@ use reeve_domain::words::Cidr;
 use sqlx::Row;
 use tokio::process::Child;
 
-pub use error::Error;
+pub use error::{Error, sqlstate_of};
 pub use knock::{Knock, Said};
 pub use scram::{random_password, verifier};
 pub use session::Statement;
 
 use place::Owner;
+
+/// The database that is there to be left alone.
+pub const CANARY: &str = "ctl_canary";
 
 /// Where the instance is, and how it runs.
 #[derive(Clone, Debug)]
@@ -99,6 +103,7 @@ struct Inner {
     /// The process this life started; an adopted one is not our child.
     child: Mutex<Option<Child>>,
     doors: doors::Doors,
+    logins: logins::Logins,
     /// Starting and stopping, one at a time.
     turn: tokio::sync::Mutex<()>,
     stopping: std::sync::atomic::AtomicBool,
@@ -112,6 +117,7 @@ impl Host {
         let owner = Owner::find(settings.run_as.as_deref())?;
         let bin_dir = instance::find_bin_dir(settings.bin_dir.as_deref())?;
         let doors = doors::Doors::open(&settings.state_dir)?;
+        let logins = logins::Logins::open(&settings.state_dir)?;
         let host = Host {
             inner: Arc::new(Inner {
                 settings,
@@ -119,6 +125,7 @@ impl Host {
                 bin_dir,
                 child: Mutex::new(None),
                 doors,
+                logins,
                 turn: tokio::sync::Mutex::new(()),
                 stopping: std::sync::atomic::AtomicBool::new(false),
                 facts: Mutex::new(None),
@@ -130,6 +137,7 @@ impl Host {
         host.end_former_sessions().await?;
         host.make_control_roles().await?;
         host.renew_doors().await?;
+        host.adopt_logins().await?;
         Ok(host)
     }
 
@@ -196,6 +204,22 @@ impl Host {
         sqlx::raw_sql("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
             .execute(&mut session)
             .await?;
-        Ok(())
+        self.make_canary(&mut session).await
+    }
+
+    /// A database in which nobody ever has anything to do: whoever comes in is found, and every probe knocks at it.
+    async fn make_canary(&self, session: &mut sqlx::PgConnection) -> Result<(), Error> {
+        let known: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname = $1")
+            .bind(CANARY)
+            .fetch_one(&mut *session)
+            .await?;
+        if known == 0 {
+            self.alone(format!(
+                "CREATE DATABASE {CANARY} OWNER ctl_owner TEMPLATE template0 CONNECTION LIMIT 2"
+            ))
+            .await?;
+        }
+        let closed = format!("REVOKE ALL ON DATABASE {CANARY} FROM PUBLIC");
+        self.in_one_transaction("postgres", &[closed]).await
     }
 }

@@ -28,6 +28,8 @@ impl Host {
             .options([
                 ("statement_timeout", "50s"),
                 ("client_connection_check_interval", "1s"),
+                // What a tenant made in its own schemas takes no name of PostgreSQL's here.
+                ("search_path", "pg_catalog,pg_temp"),
             ])
             .ssl_mode(PgSslMode::Disable);
         connect(&options).await
@@ -63,6 +65,14 @@ impl Host {
             .password(password)
             .database(Ident::of(tenant).as_str())
             .application_name("reeve-probe")
+            // What the tenant made or set for its roles has no say in what is found out about it.
+            .options([
+                ("search_path", "pg_catalog,pg_temp"),
+                ("role", "none"),
+                ("default_transaction_read_only", "off"),
+                ("statement_timeout", "5s"),
+                ("lock_timeout", "2s"),
+            ])
             .ssl_mode(PgSslMode::VerifyFull)
             .ssl_root_cert(&settings.tls.ca);
         connect(&options).await

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reeve_domain::TenantId;
 
-use super::{Context, Outcome, Proof, Result_};
+use super::{Context, Outcome, Proof, Result_, TenantSpec};
 use crate::host::ident::{Ending, Ident};
 use crate::host::{Error, Host, Statement};
 
@@ -25,12 +25,57 @@ pub(super) async fn open(context: &Context<'_>) -> Result_ {
     })
 }
 
+/// Makes the doors what they shall be, and ends the sessions that do not fit through them any more.
+pub(super) async fn change(context: &Context<'_>) -> Result_ {
+    let (host, tenant) = (context.host, context.tenant);
+    host.set_doors(&tenant.id, Some(tenant.allowlist.clone())).await?;
+    let ended = end_strangers(host, tenant).await?;
+    let from = match tenant.allowlist.as_slice() {
+        [] => "the fleet's default".to_owned(),
+        list => format!("{} ranges", list.len()),
+    };
+    Ok(Outcome::Done(Proof::of(format!(
+        "doors: open to {from}, in force; {ended} sessions from elsewhere ended"
+    ))))
+}
+
+/// Ends the sessions of the tenant's logins that come from where nobody may come from now.
+async fn end_strangers(host: &Host, tenant: &TenantSpec) -> Result<u64, Error> {
+    let logins = [Ending::A, Ending::B].map(|e| Ident::role(&tenant.id, e).as_str().to_owned());
+    let from: Vec<String> = host
+        .lets_in(&tenant.allowlist)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut session = host.control("postgres").await?;
+    let (mut ended, mut clear) = (0, 0);
+    for _ in 0..END_MAX {
+        let found = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename::text = ANY ($1) \
+             AND client_addr IS NOT NULL AND NOT client_addr <<= ANY ($2::text[]::inet[])",
+        )
+        .bind(&logins[..])
+        .bind(&from)
+        .fetch_all(&mut session)
+        .await?
+        .len() as u64;
+        ended += found;
+        clear = if found == 0 { clear + 1 } else { 0 };
+        if clear == 2 {
+            return Ok(ended);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Error::retry("SESSIONS", "sessions from elsewhere do not end"))
+}
+
 /// Closes the doors, takes the logins away, and ends every session.
 pub(super) async fn close(context: &Context<'_>) -> Result_ {
     let (host, tenant) = (context.host, context.tenant);
     let were_open = host.doors_of(&tenant.id).is_some();
     // Whatever the doors say, nobody stays inside and no login stays.
     let shut = host.set_doors(&tenant.id, None).await;
+    host.want_no_login(&tenant.id)?;
     // Before the logins are altered: a session that holds its own role's row locked would hold this up for ever.
     let mut ended = end_sessions(host, &tenant.id).await?;
     let roles = super::roles::existing(host, &tenant.id).await?;

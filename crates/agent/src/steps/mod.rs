@@ -1,18 +1,22 @@
 //! Steps: each names a goal, looks whether it holds, makes it true, and says what it proved.
 //!
 //! ```text
-//! create_roles ─► create_database ─► open_doors ─► migrate ─► seed ─► probe          (forwards)
+//! create_roles ─► create_database ─► open_doors ─► migrate ─► seed ─► probe ─► audit   (forwards)
 //! drop_roles   ◄─ drop_database   ◄─ close_doors ◄─ a failure at any of them           (back), then prove_absence
 //! ```
 //! Safe to say again after any crash.
 
 mod absence;
+mod audit;
 mod database;
 mod doors;
 mod manifest;
 mod migrate;
 mod probe;
+mod reach;
 mod roles;
+
+pub(crate) use roles::acts_as_owner;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +26,7 @@ use reeve_domain::words::Cidr;
 use zeroize::Zeroizing;
 
 use crate::host::{self, Host};
+use crate::senses::isolation::Allowed;
 
 /// What a step must know of its tenant.
 #[derive(Clone, Debug)]
@@ -64,6 +69,8 @@ pub struct Context<'a> {
     pub tenant: &'a TenantSpec,
     pub credentials: Option<&'a Credentials>,
     pub schemas: &'a BTreeMap<String, PathBuf>,
+    /// What the instance may hold besides what Reeve made.
+    pub allowed: &'a Allowed,
 }
 
 impl Context<'_> {
@@ -113,6 +120,8 @@ pub async fn forward(name: &str, context: &Context<'_>) -> Result_ {
         "migrate" => migrate::migrate(context).await,
         "seed" => migrate::seed(context).await,
         "probe" => probe::probe(context).await,
+        "audit" => audit::audit(context).await,
+        "change_doors" => doors::change(context).await,
         "close_doors" => doors::close(context).await,
         "drop_database" => database::drop(context).await,
         "drop_roles" => roles::drop(context).await,
@@ -130,7 +139,11 @@ pub async fn undo(name: &str, context: &Context<'_>) -> Result_ {
         "create_roles" => roles::drop(context).await,
         "create_database" => database::drop(context).await,
         "open_doors" => doors::close(context).await,
-        "migrate" | "seed" | "probe" => Ok(Outcome::AlreadyTrue(Proof::of("it leaves nothing of its own"))),
+        // The order says what the tenant's own list is still.
+        "change_doors" => doors::change(context).await,
+        "migrate" | "seed" | "probe" | "audit" => {
+            Ok(Outcome::AlreadyTrue(Proof::of("it leaves nothing of its own")))
+        }
         "prove_absence" => absence::prove(context).await,
         _ => Err(host::Error::permanent(
             "UNKNOWN_STEP",

@@ -2,11 +2,11 @@
 //!
 //! A refusal counts only between two successes: otherwise a dead door would look like a closed one.
 
-use sqlx::{Connection, Row};
+use sqlx::{Connection, PgConnection, Row};
 
-use super::{Context, Outcome, Proof, Result_, Slot};
+use super::{Context, Outcome, Proof, Result_, Slot, reach};
 use crate::host::ident::Ending;
-use crate::host::{Error, Knock, Said};
+use crate::host::{CANARY, Error, Knock, Said};
 
 /// Refusals by rule or by right.
 const REFUSED: [&str; 2] = ["28000", "42501"];
@@ -15,6 +15,7 @@ const REFUSED: [&str; 2] = ["28000", "42501"];
 pub(super) async fn probe(context: &Context<'_>) -> Result_ {
     let mut proof = Proof::default();
     proof.lines.push(inside(context).await?);
+    proof.lines.push(reach(context).await?);
     let settings = context.host.settings();
     let own = || Knock::at(settings, &context.tenant.id);
     let mut tries = vec![
@@ -29,6 +30,13 @@ pub(super) async fn probe(context: &Context<'_>) -> Result_ {
             "database template1",
             Knock {
                 database: "template1".to_owned(),
+                ..own()
+            },
+        ),
+        (
+            "the canary's database",
+            Knock {
+                database: CANARY.to_owned(),
                 ..own()
             },
         ),
@@ -91,20 +99,34 @@ pub(super) async fn probe(context: &Context<'_>) -> Result_ {
     Ok(Outcome::Done(proof))
 }
 
-/// The positive control: the tenant's login works, over TLS, as itself, in its own database.
-async fn inside(context: &Context<'_>) -> Result<String, Error> {
+/// From inside nothing leads out.
+async fn reach(context: &Context<'_>) -> Result<String, Error> {
+    let mut session = login(context).await?;
+    let refused = reach::try_all(&mut session, context.tenant.id.as_str()).await?;
+    let _ = session.close().await;
+    Ok(format!("refused (42501): {refused} ways out from inside"))
+}
+
+/// In as the tenant, with the login that is in use.
+async fn login(context: &Context<'_>) -> Result<PgConnection, Error> {
     let tenant = context.tenant;
     let login = match tenant.active_slot {
         Slot::A => Ending::A,
         Slot::B => Ending::B,
     };
     let password = context.credentials()?.of(tenant.active_slot);
-    let mut session = context.host.as_tenant(&tenant.id, login, password).await?;
+    context.host.as_tenant(&tenant.id, login, password).await
+}
+
+/// The positive control: the tenant's login works, over TLS, as itself, in its own database.
+async fn inside(context: &Context<'_>) -> Result<String, Error> {
+    let tenant = context.tenant;
+    let mut session = login(context).await?;
     let row = sqlx::query(
         "SELECT current_database()::text, (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), \
          (SELECT version::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()), \
          (SELECT bool_or(rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls) \
-          FROM pg_roles WHERE rolname = current_user)",
+          FROM pg_roles WHERE rolname IN (current_user, session_user))",
     )
     .fetch_one(&mut session)
     .await?;

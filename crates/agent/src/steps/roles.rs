@@ -33,24 +33,23 @@ pub(super) async fn create(context: &Context<'_>) -> Result_ {
         format!("CREATE ROLE {a} NOLOGIN INHERIT {PLAIN} CONNECTION LIMIT {limit} IN ROLE {group}"),
         format!("CREATE ROLE {b} NOLOGIN INHERIT {PLAIN} CONNECTION LIMIT {limit} IN ROLE {group}"),
         format!("CREATE ROLE {mig} NOLOGIN INHERIT {PLAIN} CONNECTION LIMIT 2 IN ROLE {group}, {ddl}"),
-        format!(
-            "ALTER ROLE {mig} SET role = {}",
-            literal(Ident::role(&tenant.id, Ending::Ddl).as_str())
-        ),
+        acts_as_owner(&tenant.id),
     ];
-    let (active, password) = match tenant.active_slot {
-        Slot::A => (&a, &credentials.a),
-        Slot::B => (&b, &credentials.b),
+    let (ending, active, password) = match tenant.active_slot {
+        Slot::A => (Ending::A, &a, &credentials.a),
+        Slot::B => (Ending::B, &b, &credentials.b),
     };
+    let verifier = verifier(password);
     statements.push(format!(
         "ALTER ROLE {active} LOGIN PASSWORD {}",
-        literal(&verifier(password))
+        literal(&verifier)
     ));
     statements.push(format!("COMMENT ON ROLE {group} IS {}", literal(&mark)));
     if !existing(host, &tenant.id).await?.is_empty() {
         // Left by an earlier credential or an earlier life; nothing depends on them before there is a database.
         drop(context).await?;
     }
+    host.want_login(&tenant.id, ending, &verifier)?;
     host.in_one_transaction("postgres", &statements).await?;
     match is_marked(host, &tenant.id, &mark).await? {
         true => Ok(Outcome::Done(Proof::of(
@@ -63,9 +62,19 @@ pub(super) async fn create(context: &Context<'_>) -> Result_ {
     }
 }
 
+/// What the migration role makes belongs to the owner of objects.
+pub(crate) fn acts_as_owner(tenant: &TenantId) -> Statement {
+    format!(
+        "ALTER ROLE {} SET role = {}",
+        Ident::role(tenant, Ending::Mig).quoted(),
+        literal(Ident::role(tenant, Ending::Ddl).as_str())
+    )
+}
+
 /// Drops the roles; only what is in no database can be dropped, so this proves that too.
 pub(super) async fn drop(context: &Context<'_>) -> Result_ {
     let (host, tenant) = (context.host, context.tenant);
+    host.want_no_login(&tenant.id)?;
     let roles = existing(host, &tenant.id).await?;
     if roles.is_empty() {
         return Ok(Outcome::AlreadyTrue(Proof::of("roles: none is there")));

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod group;
+pub mod isolation;
 pub mod operation;
 pub mod record;
 pub mod resolution;

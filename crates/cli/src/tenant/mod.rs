@@ -1,5 +1,6 @@
 //! `reeve tenant`: customers, each with a database of its own.
 
+mod allowlist;
 mod create;
 mod delete;
 
@@ -36,6 +37,7 @@ enum Verb {
     /// Show how a tenant fares: its state, its hosts, its last operation
     #[command(after_help = "Examples:\n  reeve tenant status cho-ray")]
     Status(Named),
+    Allowlist(allowlist::Allowlist),
     Delete(delete::Delete),
 }
 
@@ -87,6 +89,7 @@ pub async fn run(tenant: Tenant, session: &Session) -> Result<(), Failure> {
             session.print(&Shown::from(tenant))
         }
         Verb::Status(named) => status(&named.tenant, session).await,
+        Verb::Allowlist(args) => allowlist::run(args, session).await,
         Verb::Delete(args) => delete::run(args, session).await,
     }
 }
@@ -110,14 +113,24 @@ pub async fn get(session: &Session, named: &str) -> Result<(v1::Tenant, Freshnes
 
 async fn ls(args: ListArgs, session: &Session) -> Result<(), Failure> {
     let state = args.state.map_or(tenant::State::Unspecified, Into::into);
-    let region = args.region.unwrap_or_default();
+    let (tenants, freshness) = list(session, &args.region.unwrap_or_default(), state).await?;
+    let tenants = tenants.into_iter().map(Shown::from).collect();
+    session.print(&Tenants { tenants, freshness })
+}
+
+/// The tenants of a region, or of all of them, in a state or in any, over as many pages as it takes.
+pub async fn list(
+    session: &Session,
+    region: &str,
+    state: tenant::State,
+) -> Result<(Vec<v1::Tenant>, Freshness), Failure> {
     let mut tenants = Vec::new();
     let mut page_token = String::new();
     loop {
         let asked = v1::ListTenantsRequest {
             page_size: 1000,
             page_token,
-            region: region.clone(),
+            region: region.to_owned(),
             state: state.into(),
             ..Default::default()
         };
@@ -127,11 +140,10 @@ async fn ls(args: ListArgs, session: &Session) -> Result<(), Failure> {
             .list_tenants(session.ask(asked))
             .await?
             .into_inner();
-        tenants.extend(answer.tenants.into_iter().map(Shown::from));
+        tenants.extend(answer.tenants);
         page_token = answer.next_page_token;
         if page_token.is_empty() {
-            let freshness = Freshness::of(answer.freshness);
-            return session.print(&Tenants { tenants, freshness });
+            return Ok((tenants, Freshness::of(answer.freshness)));
         }
     }
 }

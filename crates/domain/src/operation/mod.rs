@@ -5,18 +5,25 @@
 //!    └──(a step failed, or cancelled)──► undoing ──(absence proved)──► undone
 //!                                            └──(tries used up)──► stuck: waits for a person
 //! ```
+//! A scan only looks: when it fails there is nothing to take back, and it is undone at once. What a change of a tenant
+//! wants is kept with the operation, and becomes the tenant's own only when it is true: going back is going to what the
+//! tenant still says.
 
+mod allow;
 mod report;
+mod scan;
 mod step;
 
 use serde::{Deserialize, Serialize};
 
-pub use report::{Cancel, Outcome, Report, Timeout, cancel, report, timeout};
+pub use allow::{Allow, allow};
+pub use report::{Cancel, Outcome, Report, Retry, Timeout, cancel, report, retry, timeout};
+pub use scan::{Scan, scan};
 pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
 
 use crate::ids::{Epoch, OperationId, Revision, Stamp, TenantId};
 use crate::tenant::Tenant;
-use crate::words::Slug;
+use crate::words::{Cidr, Slug};
 
 /// One durable job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +52,9 @@ pub struct Operation {
     pub locks: Vec<String>,
     /// What it waits for besides its step.
     pub wait: Option<Wait>,
+    /// What it is to make true of its tenant, where its kind alone does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Wanted>,
     pub modified: Revision,
 }
 
@@ -53,6 +63,44 @@ pub struct Operation {
 pub enum Kind {
     Onboard,
     Offboard,
+    /// Looks whether a tenant's walls stand.
+    Scan,
+    /// Changes from where a tenant's services may come.
+    Allow,
+}
+
+/// What an operation is to make true of its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Wanted {
+    /// Its services may come from these; none: from where the fleet's default says.
+    Allowlist(Vec<Cidr>),
+}
+
+impl Kind {
+    /// Whether it can be turned back: what has been dropped cannot.
+    fn turns_back(self) -> bool {
+        match self {
+            Kind::Onboard | Kind::Scan | Kind::Allow => true,
+            Kind::Offboard => false,
+        }
+    }
+
+    /// Whether its tenant is not served while it is at work: then the tenant fails with it.
+    fn holds_its_tenant(self) -> bool {
+        match self {
+            Kind::Onboard | Kind::Offboard => true,
+            Kind::Scan | Kind::Allow => false,
+        }
+    }
+
+    /// Whether it brings its tenant into being, so that undoing it takes the tenant away.
+    fn makes_its_tenant(self) -> bool {
+        match self {
+            Kind::Onboard => true,
+            Kind::Offboard | Kind::Scan | Kind::Allow => false,
+        }
+    }
 }
 
 /// Where it stands.
@@ -130,6 +178,7 @@ pub fn begin(
         children: Vec::new(),
         locks: vec![format!("tenant/{}", tenant.id)],
         wait: None,
+        wanted: None,
         modified,
     }
 }

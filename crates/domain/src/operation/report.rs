@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, Stamp};
-use crate::operation::{Addressee, Direction, Goal, Kind, Operation, Status, Step, StepState, Wait};
+use crate::operation::{Addressee, Direction, Goal, Operation, Status, Step, StepState, Wait, allow};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 use crate::tenant;
@@ -44,6 +44,8 @@ pub const FORWARD_ATTEMPTS_MAX: u32 = 5;
 pub const UNDO_ATTEMPTS_MAX: u32 = 20;
 /// Lines of proof kept of one step, and their length.
 pub const PROOF_LINES_MAX: usize = 64;
+/// How the detail of a stuck one begins.
+const WAITS: &str = "waits for a person: ";
 /// The longest line of proof or error kept.
 pub const LINE_BYTES_MAX: usize = 400;
 
@@ -147,7 +149,7 @@ pub fn cancel(state: &mut State, at: Stamp, order: Cancel) -> Result<Change, Ref
     if operation.has_ended() {
         return Err(Refusal::OperationEnded(operation.id));
     }
-    if operation.kind == Kind::Offboard {
+    if !operation.kind.turns_back() {
         return Err(Refusal::WrongState {
             tenant: operation.slug.to_string(),
             state: "being offboarded".to_owned(),
@@ -160,6 +162,41 @@ pub fn cancel(state: &mut State, at: Stamp, order: Cancel) -> Result<Change, Ref
     operation.reason = "CANCELLED".to_owned();
     operation.detail = clip(&order.reason);
     turn_back(state, at, &mut operation)?;
+    Ok(store(state, operation))
+}
+
+/// An order to try again what a person has looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    pub operation: OperationId,
+    pub reason: String,
+}
+
+/// Opens the step that a stuck operation stands at once more, with all its tries, the way it was going.
+pub fn retry(state: &mut State, at: Stamp, order: Retry) -> Result<Change, Refusal> {
+    let mut operation = find(state, &order.operation)?;
+    if operation.has_ended() {
+        return Err(Refusal::OperationEnded(operation.id));
+    }
+    if operation.status != Status::Stuck {
+        return Err(Refusal::WrongState {
+            tenant: operation.slug.to_string(),
+            state: "being worked on".to_owned(),
+            next: "only a stuck operation is tried again by a person".to_owned(),
+        });
+    }
+    if operation.kind.turns_back() {
+        operation.detail = operation.detail.trim_start_matches(WAITS).to_owned();
+        turn_back(state, at, &mut operation)?;
+    } else {
+        operation.status = Status::Running;
+        operation.reason = String::new();
+        operation.detail = String::new();
+        let index = operation.cursor;
+        operation.steps[index].open_anew(at);
+        state.set_status(&operation.tenant, at, tenant::Status::Deleting)?;
+    }
     Ok(store(state, operation))
 }
 
@@ -225,6 +262,7 @@ fn settle(state: &mut State, at: Stamp, operation: &Operation) -> Result<(), Ref
             state.remove_tenant(&operation.tenant, at);
             Ok(())
         }
+        Goal::KeepDoors => allow::keep(state, at, &operation.tenant, operation.wanted.as_ref()),
         // Every other goal is an agent's; `steps` addresses it so.
         _ => Ok(()),
     }
@@ -264,7 +302,7 @@ fn fail(state: &mut State, at: Stamp, operation: &mut Operation, code: &str) -> 
     let step = &operation.steps[index];
     let detail = format!("{}: {}", step.goal.word(), step.error);
     let forwards = operation.status == Status::Running;
-    if forwards && operation.kind == Kind::Onboard {
+    if forwards && operation.kind.turns_back() {
         operation.reason = if code.is_empty() {
             "STEP_FAILED".to_owned()
         } else {
@@ -274,12 +312,14 @@ fn fail(state: &mut State, at: Stamp, operation: &mut Operation, code: &str) -> 
         operation.steps[index].state = StepState::Failed;
         return turn_back(state, at, operation);
     }
-    operation.detail = format!("waits for a person: {detail}");
+    operation.detail = format!("{WAITS}{detail}");
     if operation.reason.is_empty() {
         operation.reason = "STEP_FAILED".to_owned();
     }
     operation.steps[index].state = StepState::Failed;
-    state.set_status(&operation.tenant, at, tenant::Status::Failed)?;
+    if operation.kind.holds_its_tenant() {
+        state.set_status(&operation.tenant, at, tenant::Status::Failed)?;
+    }
     operation.status = Status::Stuck;
     operation.wait = None;
     Ok(())
@@ -313,6 +353,9 @@ fn walk_back(state: &mut State, at: Stamp, operation: &mut Operation, from: usiz
             step.state = StepState::Undone;
         }
     }
+    if !operation.kind.makes_its_tenant() {
+        return end(state, at, operation, Status::Undone);
+    }
     let addressee = operation.steps[0].addressee.clone();
     let mut proof = Step::new(Goal::ProveAbsence, addressee);
     proof.open_undo(at);
@@ -326,7 +369,7 @@ fn end(state: &mut State, at: Stamp, operation: &mut Operation, status: Status) 
     operation.ended = Some(at);
     operation.locks.clear();
     match status {
-        Status::Undone => state.remove_tenant(&operation.tenant, at),
+        Status::Undone if operation.kind.makes_its_tenant() => state.remove_tenant(&operation.tenant, at),
         _ => state.free_tenant(&operation.tenant, at),
     }
     Ok(())

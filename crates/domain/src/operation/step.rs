@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Stamp;
 use crate::operation::Kind;
+use crate::version;
 use crate::words::Name;
 
 /// One step of an operation.
@@ -41,11 +42,17 @@ pub enum Goal {
     DropRoles,
     ProveAbsence,
     Release,
+    /// Nothing that an audit finds keeps the tenant from being let in.
+    Audit,
+    /// The doors are open to whom the operation wants, and shut for everybody else.
+    ChangeDoors,
+    /// The tenant's own list is the one that was wanted.
+    KeepDoors,
 }
 
 impl Goal {
     /// All of them.
-    pub const ALL: [Goal; 12] = [
+    pub const ALL: [Goal; 15] = [
         Goal::CreateRoles,
         Goal::CreateDatabase,
         Goal::OpenDoors,
@@ -58,6 +65,9 @@ impl Goal {
         Goal::DropRoles,
         Goal::ProveAbsence,
         Goal::Release,
+        Goal::Audit,
+        Goal::ChangeDoors,
+        Goal::KeepDoors,
     ];
 
     /// Its name on the wire and on the operator's screen.
@@ -75,12 +85,18 @@ impl Goal {
             Goal::DropRoles => "drop_roles",
             Goal::ProveAbsence => "prove_absence",
             Goal::Release => "release",
+            Goal::Audit => "audit",
+            Goal::ChangeDoors => "change_doors",
+            Goal::KeepDoors => "keep_doors",
         }
     }
 
     /// Whether going back over it leaves something to take away.
     pub fn leaves_something(self) -> bool {
-        matches!(self, Goal::CreateRoles | Goal::CreateDatabase | Goal::OpenDoors)
+        matches!(
+            self,
+            Goal::CreateRoles | Goal::CreateDatabase | Goal::OpenDoors | Goal::ChangeDoors
+        )
     }
 
     fn timeout_ms(self) -> u64 {
@@ -155,6 +171,15 @@ impl Step {
         self.started = Some(at);
     }
 
+    /// Begins the next try forwards, as if it were the first.
+    pub fn open_anew(&mut self, at: Stamp) {
+        self.state = StepState::Open;
+        self.attempt += 1;
+        self.first_attempt = self.attempt;
+        self.started = Some(at);
+        self.ended = None;
+    }
+
     /// How many tries were made since the step was opened.
     pub fn tries(&self) -> u32 {
         self.attempt + 1 - self.first_attempt
@@ -171,8 +196,8 @@ impl Step {
     }
 }
 
-/// The steps of a kind, in order.
-pub fn steps(kind: Kind, agent: &Name) -> Vec<Step> {
+/// The steps of a kind, in order, as a cluster at a version knows them.
+pub fn steps(kind: Kind, agent: &Name, version: u32) -> Vec<Step> {
     let goals: &[Goal] = match kind {
         Kind::Onboard => &[
             Goal::CreateRoles,
@@ -181,6 +206,7 @@ pub fn steps(kind: Kind, agent: &Name) -> Vec<Step> {
             Goal::Migrate,
             Goal::Seed,
             Goal::Probe,
+            Goal::Audit,
             Goal::Activate,
         ],
         Kind::Offboard => &[
@@ -190,13 +216,15 @@ pub fn steps(kind: Kind, agent: &Name) -> Vec<Step> {
             Goal::ProveAbsence,
             Goal::Release,
         ],
+        Kind::Scan => &[Goal::Audit, Goal::Probe],
+        Kind::Allow => &[Goal::ChangeDoors, Goal::KeepDoors],
     };
     let addressee = |goal: Goal| match goal {
-        Goal::Activate | Goal::Release => Addressee::Registry,
+        Goal::Activate | Goal::Release | Goal::KeepDoors => Addressee::Registry,
         _ => Addressee::Agent(agent.clone()),
     };
-    goals
+    let known = goals
         .iter()
-        .map(|goal| Step::new(*goal, addressee(*goal)))
-        .collect()
+        .filter(|goal| version >= version::ISOLATION || **goal != Goal::Audit);
+    known.map(|goal| Step::new(*goal, addressee(*goal))).collect()
 }

@@ -20,6 +20,8 @@ pub struct Sighting {
     pub seen: Stamp,
     pub lag_bytes: u64,
     pub connections: u32,
+    /// When its isolation audit last came to the end of a round.
+    pub audited: Option<Stamp>,
 }
 
 /// Silence after which an agent is said to be silent.

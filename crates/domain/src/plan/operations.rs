@@ -1,7 +1,7 @@
 //! Drives operations: which step goes to whom, which try took too long, and what each one waits for.
 
 use crate::ids::{Epoch, OperationId, Stamp};
-use crate::operation::{Addressee, Direction, Goal, Operation, Status, Timeout, Wait};
+use crate::operation::{Addressee, Direction, Goal, Operation, Status, Timeout, Wait, Wanted};
 use crate::plan::{AGENT_SILENT_MS, Sightings};
 use crate::state::State;
 use crate::words::Name;
@@ -18,6 +18,8 @@ pub struct Order {
     pub epoch: Epoch,
     pub timeout_ms: u64,
     pub not_before: Stamp,
+    /// What the tenant is to be like, where that is not yet what it says itself.
+    pub wanted: Option<Wanted>,
 }
 
 /// What the pilot should do about one operation.
@@ -100,6 +102,11 @@ fn order(state: &State, operation: &Operation, agent: &Name) -> Option<Order> {
         epoch: group.epoch,
         timeout_ms: step.timeout_ms,
         not_before,
+        // Going back is going to what the tenant still says.
+        wanted: operation
+            .wanted
+            .clone()
+            .filter(|_| direction == Direction::Forward),
     })
 }
 

@@ -9,6 +9,7 @@ use reeve_domain::command::{Found, Witness};
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::ids::TokenId;
+use reeve_domain::isolation::{self, Found as Discovered};
 use reeve_domain::operation::{Cancel, Outcome, Report, Timeout};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
@@ -16,7 +17,7 @@ use reeve_domain::secret::Sealed;
 use reeve_domain::tenant::{Class, Create, Delete};
 use reeve_domain::words::{Claim, Domain, Name, Slug};
 use reeve_domain::{
-    Actor, Applied, Command, Entry, NodeId, OperationId, RequestId, Stamp, State, TenantId, apply,
+    Actor, Applied, Command, Entry, NodeId, OperationId, RequestId, Stamp, State, TenantId, Versions, apply,
 };
 
 pub const ADMIN: &str = "spiffe://hospital/person/ann";
@@ -127,6 +128,7 @@ impl World {
             node: NodeId(1),
             api_address: "127.0.0.1:7400".into(),
             peer_address: "127.0.0.1:7401".into(),
+            version: Versions::KNOWN.max,
         });
         self.say_as(Actor::Founder, command)
     }
@@ -293,6 +295,13 @@ impl World {
             tenant: Some(tenant.clone()),
             detail: "v1 slot a".into(),
         }))
+    }
+
+    /// What a round of an agent's audit found; none when State knows it already.
+    pub fn find(&mut self, agent: &str, found: Vec<Discovered>) -> Option<Applied> {
+        let order = isolation::delta(&self.state, &name(agent), found, &isolation::Scope::default())?;
+        let actor = Actor::Principal(format!("spiffe://hospital/agent/{agent}"));
+        Some(self.say_as(actor, Command::ReportFindings(order)))
     }
 
     /// The operation that holds, or held, a tenant.

@@ -36,6 +36,7 @@ pub struct Builder {
     node_settings: Table,
     node_env: Vec<(Option<u64>, String, String)>,
     pub(super) agent_settings: Table,
+    pub(super) agent_env: Vec<(String, String)>,
     pub(super) on_stage: OnStage,
     dir: Option<PathBuf>,
     binaries: Option<Binaries>,
@@ -54,6 +55,7 @@ impl Builder {
             node_settings: Table::new(),
             node_env: Vec::new(),
             agent_settings: Table::new(),
+            agent_env: Vec::new(),
             on_stage: Box::new(|_, _| {}),
             dir: None,
             binaries: None,
@@ -118,6 +120,12 @@ impl Builder {
     /// Further settings of each agent.
     pub fn agent_settings(mut self, settings: Table) -> Builder {
         self.agent_settings = settings;
+        self
+    }
+
+    /// A variable that every agent is started with.
+    pub fn agent_env(mut self, key: &str, value: &str) -> Builder {
+        self.agent_env.push((key.to_owned(), value.to_owned()));
         self
     }
 

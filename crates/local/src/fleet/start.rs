@@ -58,13 +58,11 @@ impl Builder {
         let make = |agent: &AgentPlan| {
             let config = self.agent_config(agent, dir);
             let log = dir.join(format!("agent-{}.log", agent.name));
-            Ok(Arc::new(Agent::new(
-                &agent.region,
-                &config,
-                &binaries.agent,
-                log,
-                ledger.clone(),
-            )?))
+            let made = Agent::new(&agent.region, &config, &binaries.agent, log, ledger.clone())?;
+            for (key, value) in &self.agent_env {
+                made.process().set_env(key, value);
+            }
+            Ok(Arc::new(made))
         };
         plan.agents.iter().map(make).collect()
     }

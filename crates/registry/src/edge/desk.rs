@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reeve_domain::plan::Sightings;
 use reeve_domain::plan::operations::{Verdict, judge};
 use reeve_domain::request::Key;
-use reeve_domain::words::Name;
 use reeve_domain::{Answer, NodeId, Operation, OperationId, Revision, Stamp, State};
 use reeve_proto::convert::BadField;
 use reeve_proto::error::{self, Reason};
@@ -299,12 +298,7 @@ impl Desk {
     }
 
     /// Passes a heartbeat on; whether the leader heard it.
-    pub(super) async fn sighted(&self, agent: &Name, lag_bytes: u64, connections: u32) -> bool {
-        let beat = Beat {
-            agent: agent.clone(),
-            lag_bytes,
-            connections,
-        };
+    pub(super) async fn sighted(&self, beat: Beat) -> bool {
         self.rooms.sightings.report(beat).await
     }
 

@@ -7,8 +7,10 @@ use reeve_domain::{OperationId, State, Tenant, TenantId};
 use reeve_proto::convert::BadField;
 use tonic::Status;
 
+use crate::edge::admit::Call;
+use crate::edge::desk::Desk;
 use crate::edge::status;
-use crate::policy::Standing;
+use crate::policy::{self, Permit, Standing};
 
 /// The tenant that an id or slug names.
 pub(super) fn tenant<'a>(
@@ -19,6 +21,17 @@ pub(super) fn tenant<'a>(
     let known = state.find_tenant(text).ok();
     let seen = known.filter(|tenant| standing.sees(state, tenant));
     seen.ok_or_else(|| status::no_tenant(text))
+}
+
+/// The tenant that a change is about, and the permit for it.
+pub(super) async fn permit_for(desk: &Desk, call: &Call, text: &str) -> Result<(TenantId, Permit), Status> {
+    let state = desk
+        .state_with(call, |state| state.find_tenant(text).is_ok())
+        .await?;
+    let standing = policy::standing(&state, &call.caller, call.action())?;
+    let id = tenant(&state, &standing, text)?.id.clone();
+    let permit = standing.permit(&state, Some(&id))?;
+    Ok((id, permit))
 }
 
 /// The tenant with this very id.

@@ -13,6 +13,7 @@ mod bench;
 mod carry;
 mod certificate;
 mod cluster;
+mod database;
 mod desk;
 mod find;
 mod group;
@@ -45,6 +46,7 @@ use reeve_proto::v1::agent_service_server::AgentServiceServer;
 use reeve_proto::v1::audit_service_server::AuditServiceServer;
 use reeve_proto::v1::bench_service_server::BenchServiceServer;
 use reeve_proto::v1::cluster_service_server::ClusterServiceServer;
+use reeve_proto::v1::database_service_server::DatabaseServiceServer;
 use reeve_proto::v1::group_service_server::GroupServiceServer;
 use reeve_proto::v1::operation_service_server::OperationServiceServer;
 use reeve_proto::v1::resolver_service_server::ResolverServiceServer;
@@ -103,6 +105,10 @@ pub fn routes(rooms: Rooms, options: Options, leaving: CancellationToken) -> Res
             resolver::Resolver { desk: desk_of() }
         ))
         .add_service(serve!(TenantServiceServer, tenant::Tenants { desk: desk_of() }))
+        .add_service(serve!(
+            DatabaseServiceServer,
+            database::Databases { desk: desk_of() }
+        ))
         .add_service(serve!(GroupServiceServer, group::Groups { desk: desk_of() }))
         .add_service(serve!(
             OperationServiceServer,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use reeve_domain::operation::Cancel;
+use reeve_domain::operation::{Cancel, Retry};
 use reeve_domain::{Command, Event, Operation, OperationId, Refusal, State};
 use reeve_proto::convert::{self, BadField};
 use reeve_proto::v1::operation_service_server::OperationService;
@@ -134,21 +134,55 @@ impl OperationService for Operations {
         let key = self.desk.key(&call, &wire)?;
         let operation = find::operation_id(&wire.operation)?;
         let reason = parse::reason(wire.reason)?;
-        let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
         let order = Cancel {
             operation: operation.clone(),
             reason,
         };
-        let intent = Intent::new(Command::CancelOperation(order)).once(key);
-        let answered = self.desk.propose(&call, permit, intent).await?;
-        let operation = self.found(&answered.state, &operation).await?;
+        let changed = self
+            .change(&call, key, Command::CancelOperation(order), &operation)
+            .await?;
         Ok(Response::new(v1::CancelOperationResponse {
-            operation: Some(self.desk.sight().await.operation(&operation)),
+            operation: Some(changed),
+        }))
+    }
+
+    async fn retry_operation(
+        &self,
+        request: Request<v1::RetryOperationRequest>,
+    ) -> Result<Response<v1::RetryOperationResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let key = self.desk.key(&call, &wire)?;
+        let operation = find::operation_id(&wire.operation)?;
+        let reason = parse::reason(wire.reason)?;
+        let order = Retry {
+            operation: operation.clone(),
+            reason,
+        };
+        let changed = self
+            .change(&call, key, Command::RetryOperation(order), &operation)
+            .await?;
+        Ok(Response::new(v1::RetryOperationResponse {
+            operation: Some(changed),
         }))
     }
 }
 
 impl Operations {
+    /// Changes an operation; what it looks like then.
+    async fn change(
+        &self,
+        call: &Call,
+        key: reeve_domain::request::Key,
+        command: Command,
+        id: &OperationId,
+    ) -> Result<v1::Operation, Status> {
+        let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
+        let intent = Intent::new(command).once(key);
+        let answered = self.desk.propose(call, permit, intent).await?;
+        let operation = self.found(&answered.state, id).await?;
+        Ok(self.desk.sight().await.operation(&operation))
+    }
+
     async fn found(&self, state: &State, id: &OperationId) -> Result<Operation, Status> {
         let found = self.desk.find_operation(state, id).await?;
         found.ok_or_else(|| error::refusal(&Refusal::OperationNotFound(id.to_string())))

@@ -38,6 +38,9 @@ canonical!(
     FenceGroupRequest,
     UnfenceGroupRequest,
     CancelOperationRequest,
+    RetryOperationRequest,
+    ScanIsolationRequest,
+    SetAllowlistRequest,
     RemoveNodeRequest,
     RevokePrincipalRequest
 );

@@ -1,5 +1,6 @@
 //! TenantService: who the tenants are, and bringing them in and out.
 
+use reeve_domain::operation::Allow;
 use reeve_domain::tenant::{Delete, Update};
 use reeve_domain::words::Name;
 use reeve_domain::{Answer, Command, OperationId, State, TenantId};
@@ -8,12 +9,11 @@ use reeve_proto::v1;
 use reeve_proto::v1::tenant_service_server::TenantService;
 use tonic::{Request, Response, Status};
 
-use crate::edge::admit::Call;
 use crate::edge::desk::{Answered, Desk};
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
 use crate::edge::{find, mint, parse, status};
-use crate::policy::{self, Intent, Permit};
+use crate::policy::{self, Intent};
 
 pub(super) struct Tenants {
     pub desk: Desk,
@@ -108,7 +108,7 @@ impl TenantService for Tenants {
         } else {
             &named.id
         };
-        let (id, permit) = self.permit_for(&call, text).await?;
+        let (id, permit) = find::permit_for(&self.desk, &call, text).await?;
         let order = changes(id, named, &wire.update_mask)?;
         let intent = Intent::new(Command::UpdateTenant(order)).once(key);
         let answered = self.desk.propose(&call, permit, intent).await?;
@@ -125,7 +125,7 @@ impl TenantService for Tenants {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
         let reason = parse::reason(wire.reason)?;
-        let (tenant, permit) = self.permit_for(&call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
         let command = Command::SuspendTenant {
             tenant,
             etag: wire.etag,
@@ -143,7 +143,7 @@ impl TenantService for Tenants {
     ) -> Result<Response<v1::ResumeTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
-        let (tenant, permit) = self.permit_for(&call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
         let command = Command::ResumeTenant {
             tenant,
             etag: wire.etag,
@@ -155,13 +155,35 @@ impl TenantService for Tenants {
         }))
     }
 
+    async fn set_allowlist(
+        &self,
+        request: Request<v1::SetAllowlistRequest>,
+    ) -> Result<Response<v1::SetAllowlistResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let key = self.desk.key(&call, &wire)?;
+        let allowlist = convert::allowlist_from_wire(&wire.allowlist_cidrs)?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
+        let order = Allow {
+            tenant,
+            operation: OperationId::from_random(rand::random()),
+            etag: wire.etag,
+            allowlist,
+        };
+        let intent = Intent::new(Command::SetAllowlist(order)).once(key);
+        let answered = self.desk.propose(&call, permit, intent).await?;
+        let (operation, _) = operation_of(&answered)?;
+        Ok(Response::new(v1::SetAllowlistResponse {
+            operation: self.shown_operation(&answered.state, &operation).await?,
+        }))
+    }
+
     async fn delete_tenant(
         &self,
         request: Request<v1::DeleteTenantRequest>,
     ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
-        let (tenant, permit) = self.permit_for(&call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
         let order = Delete {
             tenant,
             operation: OperationId::from_random(rand::random()),
@@ -190,18 +212,6 @@ impl Tenants {
             return Ok(None);
         };
         Ok(Some(self.desk.sight().await.operation(&operation)))
-    }
-
-    /// Finds the tenant that a change is about, and the permit for it.
-    async fn permit_for(&self, call: &Call, text: &str) -> Result<(TenantId, Permit), Status> {
-        let state = self
-            .desk
-            .state_with(call, |state| state.find_tenant(text).is_ok())
-            .await?;
-        let standing = policy::standing(&state, &call.caller, call.action())?;
-        let id = find::tenant(&state, &standing, text)?.id.clone();
-        let permit = standing.permit(&state, Some(&id))?;
-        Ok((id, permit))
     }
 }
 

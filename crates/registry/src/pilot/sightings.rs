@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reeve_domain::Stamp;
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::words::Name;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Beat {
     pub agent: Name,
     pub lag_bytes: u64,
     pub connections: u32,
+    /// Since its isolation audit last came to the end of a round. A node that knows cluster version 1 only cannot read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_audit_ms: Option<u64>,
 }
 
 /// How old a follower's copy may be.
@@ -108,11 +112,14 @@ impl SightingsBoard {
             agent,
             lag_bytes,
             connections,
+            last_audit_ms,
         } = beat;
+        let seen = wall();
         let sighting = Sighting {
-            seen: wall(),
+            seen,
             lag_bytes,
             connections,
+            audited: last_audit_ms.map(|ago| Stamp(seen.0.saturating_sub(ago))),
         };
         self.this_term(|own| own.sightings.agents.insert(agent, sighting));
     }

@@ -132,9 +132,14 @@ fn needs(command: &Command) -> Needs<'_> {
             Needs::Action(Action::ChangeTenant, Some(tenant))
         }
         Command::DeleteTenant(order) => Needs::Action(Action::DeleteTenant, Some(&order.tenant)),
-        Command::CancelOperation(_) => Needs::Action(Action::CancelOperation, None),
+        Command::CancelOperation(_) | Command::RetryOperation(_) => {
+            Needs::Action(Action::CancelOperation, None)
+        }
         Command::ReportMember(order) => Needs::Agent(&order.agent),
         Command::ReportStep(report) => Needs::Agent(&report.agent),
+        Command::ReportFindings(order) => Needs::Agent(&order.agent),
+        Command::SetAllowlist(order) => Needs::Action(Action::ChangeTenant, Some(&order.tenant)),
+        Command::ScanTenant(order) => Needs::Action(Action::ChangeTenant, Some(&order.tenant)),
         Command::Witness(witness) => witnessed(witness),
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => Needs::Action(Action::ChangeGroup, None),

@@ -11,8 +11,14 @@ pub fn action(rpc: Rpc) -> Action {
 
         Rpc::TenantCreateTenant => Action::CreateTenant,
         Rpc::TenantGetTenant | Rpc::TenantListTenants => Action::ReadTenant,
-        Rpc::TenantUpdateTenant | Rpc::TenantSuspendTenant | Rpc::TenantResumeTenant => Action::ChangeTenant,
+        Rpc::TenantUpdateTenant
+        | Rpc::TenantSuspendTenant
+        | Rpc::TenantResumeTenant
+        | Rpc::TenantSetAllowlist => Action::ChangeTenant,
         Rpc::TenantDeleteTenant => Action::DeleteTenant,
+
+        Rpc::DatabaseListFindings => Action::ReadTenant,
+        Rpc::DatabaseScanIsolation => Action::ChangeTenant,
 
         Rpc::GroupListRegions | Rpc::GroupListGroups | Rpc::GroupGetGroup => Action::ReadGroup,
         Rpc::GroupCreateRegion | Rpc::GroupFenceGroup | Rpc::GroupUnfenceGroup => Action::ChangeGroup,
@@ -21,7 +27,7 @@ pub fn action(rpc: Rpc) -> Action {
         | Rpc::OperationListOperations
         | Rpc::OperationWaitOperation
         | Rpc::OperationWatchOperation => Action::ReadOperation,
-        Rpc::OperationCancelOperation => Action::CancelOperation,
+        Rpc::OperationCancelOperation | Rpc::OperationRetryOperation => Action::CancelOperation,
 
         Rpc::ClusterGetCluster => Action::ReadCluster,
         Rpc::ClusterRemoveNode | Rpc::ClusterTransferLeader | Rpc::ClusterSaveSnapshot => {

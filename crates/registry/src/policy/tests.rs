@@ -36,6 +36,8 @@ const MATRIX: &str = "\
 /reeve.v1.ClusterService/TransferLeader        -----a
 /reeve.v1.ClusterService/SaveSnapshot          -----a
 /reeve.v1.ClusterService/RenewNode             ngsoua
+/reeve.v1.DatabaseService/ListFindings         ---oua
+/reeve.v1.DatabaseService/ScanIsolation        ---o-a
 /reeve.v1.GroupService/ListRegions             ---oua
 /reeve.v1.GroupService/CreateRegion            ---o-a
 /reeve.v1.GroupService/ListGroups              ---oua
@@ -47,6 +49,7 @@ const MATRIX: &str = "\
 /reeve.v1.OperationService/WaitOperation       ---oua
 /reeve.v1.OperationService/WatchOperation      ---oua
 /reeve.v1.OperationService/CancelOperation     ---o-a
+/reeve.v1.OperationService/RetryOperation      ---o-a
 /reeve.v1.ResolverService/Resolve              --so-a
 /reeve.v1.ResolverService/BatchResolve         --so-a
 /reeve.v1.ResolverService/Watch                --so-a
@@ -57,6 +60,7 @@ const MATRIX: &str = "\
 /reeve.v1.TenantService/UpdateTenant           ---o-a
 /reeve.v1.TenantService/SuspendTenant          ---o-a
 /reeve.v1.TenantService/ResumeTenant           ---o-a
+/reeve.v1.TenantService/SetAllowlist           ---o-a
 /reeve.v1.TenantService/DeleteTenant           ---o-a
 ";
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use reeve_domain::group::MemberStatus;
+use reeve_domain::isolation::Rule;
 use reeve_domain::plan::Sightings;
+use reeve_domain::words::Name;
 use reeve_domain::{Stamp, State, operation};
 use reeve_proto::identity::{Certificate, Credentials};
 use rustls_pki_types::CertificateDer;
@@ -22,7 +24,7 @@ use crate::{Rooms, pilot};
 const EVERY: Duration = Duration::from_secs(1);
 const TENANT_STATES: [&str; 5] = ["provisioning", "active", "suspended", "deleting", "failed"];
 const AGENT_STATES: [&str; 3] = ["joining", "ready", "down"];
-const OPERATION_KINDS: [&str; 2] = ["onboard", "offboard"];
+const OPERATION_KINDS: [&str; 4] = ["onboard", "offboard", "scan", "allow"];
 const OPERATION_STATES: [&str; 5] = ["running", "undoing", "done", "undone", "stuck"];
 
 type Rows<const N: usize> = BTreeMap<Labels<N>, i64>;
@@ -133,11 +135,14 @@ fn count(rooms: &Rooms, state: &State, now: Stamp, leads_since: Option<Stamp>) {
     let metrics = &rooms.metrics;
     metrics.tenants.show(tenants(state));
     metrics.agents.show(agents(state));
+    metrics.isolation_findings.show(findings(state));
     let (operations, oldest) = operations(state, now);
     metrics.operations.show(operations);
     metrics.operation_oldest_running_seconds.show(oldest);
     let heard = leads_since.map(|since| heartbeats(state, &rooms.sightings.own(), since));
     metrics.agent_last_heartbeat.show(heard.unwrap_or_default());
+    let audited = leads_since.map(|since| audits(state, &rooms.sightings.own(), since));
+    metrics.agent_last_audit.show(audited.unwrap_or_default());
 }
 
 fn tenants(state: &State) -> Rows<2> {
@@ -160,6 +165,29 @@ fn agents(state: &State) -> Rows<2> {
                 MemberStatus::Down => "down",
             };
             *rows.entry(in_region(word, group.region.to_string())).or_default() += 1;
+        }
+    }
+    rows
+}
+
+/// Open findings of each rule, in each region; each rule at zero: a count that falls to nothing is still a count.
+fn findings(state: &State) -> Rows<3> {
+    let labels = |rule: Rule, region: &Name| {
+        let severity = rule.severity().word();
+        [
+            ("rule", rule.code().to_owned()),
+            ("severity", severity.to_owned()),
+            ("region", region.to_string()),
+        ]
+    };
+    let none = state
+        .regions
+        .keys()
+        .flat_map(|region| Rule::ALL.map(|rule| (labels(rule, region), 0)));
+    let mut rows: Rows<3> = none.collect();
+    for finding in state.findings.values().filter(|finding| finding.is_open()) {
+        if let Some(group) = state.groups.get(&finding.group) {
+            *rows.entry(labels(finding.rule, &group.region)).or_default() += 1;
         }
     }
     rows
@@ -193,6 +221,8 @@ fn operations(state: &State, now: Stamp) -> (Rows<2>, Rows<1>) {
         let kind = match operation.kind {
             operation::Kind::Onboard => "onboard",
             operation::Kind::Offboard => "offboard",
+            operation::Kind::Scan => "scan",
+            operation::Kind::Allow => "allow",
         };
         let word = match operation.status {
             operation::Status::Running => "running",
@@ -213,10 +243,20 @@ fn operations(state: &State, now: Stamp) -> (Rows<2>, Rows<1>) {
 
 /// When each agent was last heard. A new leader has heard nobody: it counts silence from its own beginning.
 fn heartbeats(state: &State, heard: &Sightings, since: Stamp) -> Rows<1> {
+    last_times(state, since, |agent| {
+        heard.agents.get(agent).map(|sighting| sighting.seen)
+    })
+}
+
+/// When each agent's audit last came to the end of a round, likewise.
+fn audits(state: &State, heard: &Sightings, since: Stamp) -> Rows<1> {
+    last_times(state, since, |agent| heard.agents.get(agent)?.audited)
+}
+
+fn last_times(state: &State, since: Stamp, last: impl Fn(&Name) -> Option<Stamp>) -> Rows<1> {
     let members = state.groups.values().flat_map(|group| &group.members);
     let row = members.map(|member| {
-        let seen = heard.agents.get(&member.name).map(|sighting| sighting.seen);
-        let at = seen.unwrap_or_default().max(since);
+        let at = last(&member.name).unwrap_or_default().max(since);
         ([("agent", member.name.to_string())], (at.0 / 1_000) as i64)
     });
     row.collect()
@@ -295,6 +335,7 @@ mod tests {
             seen: Stamp(seen),
             lag_bytes: 0,
             connections: 0,
+            audited: None,
         };
         let heard = Sightings {
             agents: [(name("old"), sighting(3_000)), (name("heard"), sighting(60_000))].into(),

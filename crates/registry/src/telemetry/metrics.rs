@@ -76,6 +76,8 @@ pub struct Metrics {
     pub state_checksum: Gauge,
     pub tenants: Table<2>,
     pub agents: Table<2>,
+    pub isolation_findings: Table<3>,
+    pub agent_last_audit: Table<1>,
     pub agent_last_heartbeat: Table<1>,
     pub operations: Table<2>,
     pub operation_oldest_running_seconds: Table<1>,
@@ -197,6 +199,16 @@ impl Metrics {
             ),
             tenants: add(to, "tenants", "tenants by state and home region"),
             agents: add(to, "agents", "agents by the state of their instance and region"),
+            isolation_findings: add(
+                to,
+                "isolation_findings",
+                "open findings of isolation audits by rule, severity and region",
+            ),
+            agent_last_audit: add(
+                to,
+                "agent_last_audit_timestamp_seconds",
+                "when an agent's isolation audit last came to its end, or the leader began if later; at the leader alone",
+            ),
             agent_last_heartbeat: add(
                 to,
                 "agent_last_heartbeat_timestamp_seconds",

@@ -140,6 +140,10 @@ fn page() -> String {
     metrics.data_damage_last.show(one("part", "log"));
     metrics.tenants.show(two("state", "region"));
     metrics.agents.show(two("state", "region"));
+    let finding = [("rule", "F1"), ("severity", "critical"), ("region", "vn")];
+    let finding = finding.map(|(name, value)| (name, value.to_owned()));
+    metrics.isolation_findings.show([(finding, 1)].into());
+    metrics.agent_last_audit.show(one("agent", "vn-1"));
     metrics.agent_last_heartbeat.show(one("agent", "vn-1"));
     metrics.operations.show(two("kind", "state"));
     metrics

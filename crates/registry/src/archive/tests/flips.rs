@@ -40,6 +40,7 @@ fn operation(number: u64) -> Operation {
         children: vec![],
         locks: vec![],
         wait: None,
+        wanted: None,
         modified: Revision(number),
     }
 }

@@ -54,6 +54,7 @@ impl World {
                 node: NodeId(1),
                 api_address: "127.0.0.1:7400".into(),
                 peer_address: "127.0.0.1:7401".into(),
+                version: reeve_domain::Versions::KNOWN.max,
             }),
         );
         for number in 0..6 {

@@ -195,6 +195,7 @@ pub(super) fn founding(peer_address: &str) -> Command {
         node: NodeId(1),
         api_address: String::new(),
         peer_address: peer_address.to_owned(),
+        version: reeve_domain::Versions::KNOWN.max,
     })
 }
 

@@ -151,7 +151,7 @@ async fn a_raise_beyond_what_this_program_knows_ends_it() {
     );
     let said = said.lock();
     assert!(
-        said.contains("log entry 41: this cluster is at version 2"),
+        said.contains(&format!("log entry 41: this cluster is at version {to}")),
         "{said}"
     );
 }

@@ -71,6 +71,7 @@ async fn everything_in_the_log_counts() {
         node: NodeId(1),
         api_address: "127.0.0.1:1".into(),
         peer_address: "127.0.0.1:2".into(),
+        version: reeve_domain::Versions::KNOWN.max,
     });
     let mut entries = vec![logged(0, Actor::Founder, 0, found)];
     for index in 1..=2_500 {

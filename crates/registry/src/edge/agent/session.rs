@@ -15,11 +15,11 @@ use reeve_domain::group::{Group, Member, MemberStatus, ReportMember};
 use reeve_domain::operation::Direction;
 use reeve_domain::plan::operations;
 use reeve_domain::words::Name;
-use reeve_domain::{Command, OperationId, Refusal, State};
+use reeve_domain::{Command, OperationId, Refusal, State, isolation, version};
 use reeve_proto::convert;
 use reeve_proto::error::{self, Reason};
-use reeve_proto::v1::session_request::{Beat, Hello, Message as Up};
-use reeve_proto::v1::session_response::{BeatAck, Message as Down, ReportAck, Welcome};
+use reeve_proto::v1::session_request::{Beat, Findings, Hello, Message as Up};
+use reeve_proto::v1::session_response::{BeatAck, FindingsAck, Message as Down, ReportAck, Welcome};
 use reeve_proto::v1::{MemberFacts, SessionRequest, SessionResponse, StepReport};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -29,6 +29,7 @@ use tonic::{Code, Status, Streaming};
 use crate::edge::admit::Call;
 use crate::edge::agent::records::{self, Told};
 use crate::edge::desk::Desk;
+use crate::pilot;
 use crate::policy::{self, Intent};
 
 /// Messages that wait for the agent; a slow one slows its own session down and nobody else's.
@@ -183,15 +184,21 @@ impl Session {
                 Some(Up::Hello(_)) => return Err(error::field("message", "hello comes once")),
                 Some(Up::Beat(beat)) => self.beat(beat, outbox).await?,
                 Some(Up::Report(report)) => self.report(report, outbox).await?,
+                Some(Up::Findings(findings)) => self.findings(findings, outbox).await?,
             }
         }
     }
 
     async fn beat(&self, beat: Beat, outbox: &Outbox) -> Result<(), Status> {
-        let leader_heard = self
-            .desk
-            .sighted(&self.agent, beat.lag_bytes, beat.connections)
-            .await;
+        let last_audit = beat.last_audit.as_ref().and_then(convert::time::length);
+        let told = self.desk.state().cluster.version >= version::ISOLATION;
+        let sighting = pilot::Beat {
+            agent: self.agent.clone(),
+            lag_bytes: beat.lag_bytes,
+            connections: beat.connections,
+            last_audit_ms: last_audit.filter(|_| told).map(|ago| ago.as_millis() as u64),
+        };
+        let leader_heard = self.desk.sighted(sighting).await;
         let ack = BeatAck {
             sequence: beat.sequence,
             freshness: Some(self.desk.stale().freshness),
@@ -253,6 +260,30 @@ impl Session {
             Err(status) => return Err(status),
         };
         put(outbox, Down::ReportAck(ReportAck { key, refused })).await
+    }
+
+    /// Proposes what State does not know yet of what a round found. Without an acknowledgement the agent says it again.
+    async fn findings(&self, wire: Findings, outbox: &Outbox) -> Result<(), Status> {
+        let found = convert::found_from_wire(wire.found)?;
+        let scope = convert::scope_from_wire(wire.scope)?;
+        let state = self.desk.state();
+        if state.cluster.version < version::ISOLATION {
+            return Ok(());
+        }
+        if let Some(order) = isolation::delta(&state, &self.agent, found, &scope) {
+            let call = self.call_now();
+            let permit = policy::decide(&state, &call.caller, call.action(), None)?;
+            let intent = Intent::new(Command::ReportFindings(order));
+            match self.desk.propose(&call, permit, intent).await {
+                Err(status) if status.code() == Code::Unavailable => return Ok(()),
+                // It would come again just the same.
+                Err(status) if is_final(&status) => {
+                    tracing::warn!(agent = %self.agent, %status, "a round of the audit was turned away");
+                }
+                proposed => drop(proposed?),
+            }
+        }
+        put(outbox, Down::FindingsAck(FindingsAck { round: wire.round })).await
     }
 
     fn group<'a>(&self, state: &'a State) -> Result<&'a Group, Status> {

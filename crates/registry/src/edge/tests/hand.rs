@@ -88,7 +88,7 @@ impl Hand {
                     return ack.refused;
                 }
                 Down::Order(next) => self.waiting.push_back(next),
-                Down::Welcome(_) | Down::BeatAck(_) | Down::Records(_) => {}
+                Down::Welcome(_) | Down::BeatAck(_) | Down::Records(_) | Down::FindingsAck(_) => {}
             }
         }
     }
@@ -108,13 +108,14 @@ pub(super) fn said(message: Up) -> v1::SessionRequest {
     }
 }
 
-pub(super) const ONBOARD: [&str; 6] = [
+pub(super) const ONBOARD: [&str; 7] = [
     "create_roles",
     "create_database",
     "open_doors",
     "migrate",
     "seed",
     "probe",
+    "audit",
 ];
 
 /// A world with an agent at work and one tenant being onboarded.

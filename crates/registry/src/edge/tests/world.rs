@@ -97,6 +97,7 @@ impl World {
             node: NodeId(1),
             api_address: "127.0.0.1:7400".into(),
             peer_address: "127.0.0.1:7401".into(),
+            version: reeve_domain::Versions::KNOWN.max,
         };
         propose(&rooms, Actor::Founder, Command::Found(found)).await;
 

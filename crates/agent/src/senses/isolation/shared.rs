@@ -1,0 +1,237 @@
+//! What all databases share: rights on databases, memberships, attributes, sessions, settings, tablespaces.
+
+use std::collections::BTreeSet;
+
+use reeve_domain::TenantId;
+use reeve_domain::isolation::{Found, NOBODYS, Rule};
+use sqlx::PgConnection;
+
+use super::{Allowed, found, tenant};
+use crate::host::Error;
+
+/// The tenant that a role is of, by its name: only Reeve makes roles, and it makes none that is called otherwise.
+macro_rules! tenant_of {
+    ($role:literal) => {
+        concat!(
+            "substring(",
+            $role,
+            "::text from '^(t_[0-9a-f]{12})(?:_(?:a|b|ddl|mig))?$')"
+        )
+    };
+}
+/// The tenant that a database is of.
+macro_rules! tenant_in {
+    ($database:literal) => {
+        concat!("substring(", $database, "::text from '^t_[0-9a-f]{12}$')")
+    };
+}
+
+/// A look tells (tenant, subject), each once, and no more than anybody reads. `$1`: roles, `$2`: databases that may be
+/// there.
+macro_rules! look {
+    ($($part:expr),* $(,)?) => {
+        concat!(
+            "SELECT DISTINCT tenant, subject FROM (", $($part),*, ") AS told (tenant, subject)
+             WHERE $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL LIMIT 2000"
+        )
+    };
+}
+
+const LOOKS: [(Rule, &str); 10] = [
+    (
+        Rule::Grant,
+        look!(
+            "SELECT ", tenant_in!("d.datname"), ",
+                format('database %s: %s to %s', d.datname, a.privilege_type,
+                       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE coalesce(r.rolname::text, 'a role that is gone') END)
+             FROM pg_database d
+             CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+             LEFT JOIN pg_roles r ON r.oid = a.grantee
+             WHERE d.datname <> 'template0' AND a.grantee <> d.datdba
+               AND (a.grantee = 0 OR a.is_grantable OR ", tenant_of!("r.rolname"), " IS DISTINCT FROM d.datname::text)
+               AND (r.rolname IS NULL OR r.rolname <> ALL ($1))
+             UNION ALL
+             SELECT coalesce(", tenant_in!("d.datname"), ", ", tenant_of!("o.rolname"), "),
+                format('database %s: owned by %s', d.datname, o.rolname)
+             FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba
+             WHERE o.rolname <> CASE WHEN d.datname IN ('postgres', 'template0', 'template1') THEN 'ctl_agent'
+                ELSE 'ctl_owner' END AND d.datname <> ALL ($2)"
+        ),
+    ),
+    (
+        Rule::Membership,
+        look!(
+            "WITH RECURSIVE c (m, g) AS (
+                SELECT member, roleid FROM pg_auth_members
+                UNION SELECT c.m, a.roleid FROM c JOIN pg_auth_members a ON a.member = c.g)
+             SELECT coalesce(", tenant_of!("g.rolname"), ", ", tenant_of!("m.rolname"), "),
+                format('role %s: member of %s', m.rolname, g.rolname)
+             FROM c JOIN pg_roles m ON m.oid = c.m JOIN pg_roles g ON g.oid = c.g
+             WHERE ", tenant_of!("m.rolname"), " IS DISTINCT FROM ", tenant_of!("g.rolname"), "
+               AND m.rolname <> ALL ($1)"
+        ),
+    ),
+    (
+        Rule::Attribute,
+        look!(
+            "SELECT ", tenant_of!("rolname"), ",
+                format('role %s: %s', rolname, concat_ws(' ',
+                    CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolcreaterole THEN 'CREATEROLE' END,
+                    CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolreplication THEN 'REPLICATION' END,
+                    CASE WHEN rolbypassrls THEN 'BYPASSRLS' END))
+             FROM pg_roles
+             WHERE (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
+               AND (rolname <> ALL ($1) OR rolname = 'ctl_owner')"
+        ),
+    ),
+    (
+        Rule::Reference,
+        look!(
+            "SELECT coalesce(", tenant_in!("d.datname"), ", ", tenant_of!("r.rolname"), "),
+                format('database %s: %s names %s', d.datname, s.classid::regclass, r.rolname)
+             FROM pg_shdepend s
+             JOIN pg_roles r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
+             JOIN pg_database d ON d.oid = s.dbid
+             WHERE ", tenant_of!("r.rolname"), " <> d.datname::text AND r.rolname <> ALL ($1)"
+        ),
+    ),
+    (
+        Rule::Unknown,
+        look!(
+            "SELECT ", tenant_in!("d.datname"), ", format('database %s: %s', d.datname, why)
+             FROM pg_database d CROSS JOIN LATERAL (VALUES
+                (d.datistemplate AND d.datname NOT IN ('template0', 'template1'), 'a template'),
+                (d.datname = 'template0' AND d.datallowconn, 'lets sessions in')
+             ) AS odd (broken, why)
+             WHERE odd.broken"
+        ),
+    ),
+    (
+        Rule::Session,
+        look!(
+            "SELECT coalesce(", tenant_in!("datname"), ", ", tenant_of!("usename"), "),
+                format('%s: is in %s', coalesce('role ' || usename::text, 'a role that is gone'),
+                    coalesce('database ' || datname::text, 'replication'))
+             FROM pg_stat_activity
+             WHERE backend_type IN ('client backend', 'walsender') AND coalesce(usename::text, '') <> ALL ($1)
+               AND (", tenant_of!("usename"), " IS NOT NULL OR ", tenant_in!("datname"), " IS NOT NULL
+                    OR datname = 'ctl_canary' OR usename IS NULL OR backend_type = 'walsender')
+               AND (datname IS NULL OR ", tenant_of!("usename"), " IS DISTINCT FROM datname::text)"
+        ),
+    ),
+    (
+        Rule::Clear,
+        look!(
+            "SELECT ", tenant_of!("a.usename"), ", format('%s: connected from %s without TLS',
+                coalesce('role ' || a.usename::text, 'a role that is gone'), host(a.client_addr))
+             FROM pg_stat_ssl s JOIN pg_stat_activity a ON a.pid = s.pid
+             WHERE NOT s.ssl AND a.client_addr IS NOT NULL"
+        ),
+    ),
+    (
+        Rule::RoleSetting,
+        look!(
+            "SELECT coalesce(", tenant_of!("r.rolname"), ", ", tenant_in!("d.datname"), "),
+                format('%s: has settings of its own', concat_ws(' in ', CASE s.setrole WHEN 0 THEN NULL ELSE 'role ' || r.rolname END,
+                    CASE s.setdatabase WHEN 0 THEN NULL ELSE 'database ' || d.datname END,
+                    CASE WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'every role' END))
+             FROM pg_db_role_setting s
+             LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole
+             CROSS JOIN LATERAL unnest(s.setconfig) v
+             WHERE NOT (s.setdatabase = 0 AND coalesce(r.rolname ~ '^t_[0-9a-f]{12}_mig$', false)
+                        AND v = 'role=' || left(r.rolname, 14) || '_ddl')
+               AND (r.rolname IS NULL OR r.rolname <> ALL ($1) OR r.rolname = 'ctl_agent')
+             UNION ALL
+             SELECT ", tenant_of!("m.rolname"), ", format('role %s: does not act as its owner of objects', m.rolname)
+             FROM pg_roles m
+             WHERE m.rolname ~ '^t_[0-9a-f]{12}_mig$' AND NOT EXISTS (
+                SELECT FROM pg_db_role_setting s WHERE s.setrole = m.oid AND s.setdatabase = 0
+                AND 'role=' || left(m.rolname, 14) || '_ddl' = ANY (s.setconfig))"
+        ),
+    ),
+    (
+        Rule::Object,
+        look!(
+            "SELECT ", tenant_of!("r.rolname"), ", format('tablespace %s: %s to %s', t.spcname, a.privilege_type,
+                coalesce(r.rolname::text, 'PUBLIC'))
+             FROM pg_tablespace t
+             CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
+             LEFT JOIN pg_roles r ON r.oid = a.grantee
+             WHERE a.grantee <> t.spcowner AND (r.rolname IS NULL OR r.rolname <> ALL ($1))
+             UNION ALL
+             SELECT ", tenant_of!("r.rolname"), ", format('parameter %s: %s to %s', p.parname, a.privilege_type,
+                coalesce(r.rolname::text, 'PUBLIC'))
+             FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+             LEFT JOIN pg_roles r ON r.oid = a.grantee
+             WHERE a.grantee <> 10 AND (r.rolname IS NULL OR r.rolname <> ALL ($1))"
+        ),
+    ),
+    (
+        Rule::Object,
+        look!(
+            "SELECT ", tenant_in!("database"), ", format('replication slot %s: of database %s', slot_name,
+                coalesce(database::text, 'none'))
+             FROM pg_replication_slots
+             UNION ALL
+             SELECT ", tenant_in!("d.datname"), ", format('subscription %s: in database %s', s.subname, d.datname)
+             FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
+        ),
+    ),
+];
+
+/// Roles and databases that nobody knows. `$1`: roles, `$2`: databases that may be there, `$3`: tenants that are known.
+const STRANGERS: &str = concat!(
+    "SELECT ",
+    tenant_of!("rolname"),
+    ", 'role', rolname::text FROM pg_roles
+     WHERE rolname !~ '^pg_' AND rolname <> ALL ($1)
+       AND (",
+    tenant_of!("rolname"),
+    " IS NULL OR ",
+    tenant_of!("rolname"),
+    " <> ALL ($3))
+     UNION ALL
+     SELECT ",
+    tenant_in!("datname"),
+    ", 'database', datname::text FROM pg_database
+     WHERE datname NOT IN ('postgres', 'template0', 'template1', 'ctl_canary') AND datname <> ALL ($2)
+       AND (",
+    tenant_in!("datname"),
+    " IS NULL OR ",
+    tenant_in!("datname"),
+    " <> ALL ($3))"
+);
+
+pub(super) async fn look(
+    session: &mut PgConnection,
+    allowed: &Allowed,
+    known: &BTreeSet<TenantId>,
+) -> Result<Vec<Found>, Error> {
+    let roles = allowed.all_roles();
+    let mut all = Vec::new();
+    for (rule, sql) in LOOKS {
+        let rows: Vec<(Option<String>, String)> = sqlx::query_as(sql)
+            .bind(&roles)
+            .bind(&allowed.databases)
+            .fetch_all(&mut *session)
+            .await?;
+        let told = rows.into_iter();
+        all.extend(told.map(|(of, subject)| found(rule, tenant(of), subject, "")));
+    }
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let strangers: Vec<(Option<String>, String, String)> = sqlx::query_as(STRANGERS)
+        .bind(&roles)
+        .bind(&allowed.databases)
+        .bind(&known)
+        .fetch_all(&mut *session)
+        .await?;
+    all.extend(strangers.into_iter().map(|(of, kind, name)| {
+        // What is named as a tenant's may be one's that the registry knows better; all else is nobody's for certain.
+        let subject = match &of {
+            Some(_) => format!("{NOBODYS}{kind} {name}"),
+            None => format!("unknown {kind} {name}"),
+        };
+        found(Rule::Unknown, tenant(of), subject, "")
+    }));
+    Ok(all)
+}

@@ -1,0 +1,5 @@
+//! Senses: they look, and never act.
+
+mod around;
+pub mod isolation;
+pub mod prober;

@@ -1,0 +1,722 @@
+//! The isolation audit on a real PostgreSQL: each violation is seeded, found under its rule, and gone when it is mended.
+
+mod bench;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bench::{Bench, Case, FORWARD, allowed};
+use reeve_agent::host::ident::{Ending, literal};
+use reeve_agent::host::{Host, verifier};
+use reeve_agent::mend::{self, MENDABLE};
+use reeve_agent::senses::isolation::{Auditor, Plan, Tenants, Turn, look, look_at};
+use reeve_agent::steps::Outcome;
+use reeve_domain::TenantId;
+use reeve_domain::isolation::{Found, Rule};
+use tokio::time::Instant;
+
+/// Two hospitals side by side.
+struct Pair {
+    bench: Bench,
+    a: Case,
+    b: Case,
+}
+
+impl Pair {
+    async fn new() -> Pair {
+        let bench = Bench::new().await;
+        let (a, b) = (Case::new(&bench, "ehr"), Case::new(&bench, "ehr"));
+        for case in [&a, &b] {
+            for step in FORWARD {
+                case.forward(step).await.unwrap();
+            }
+        }
+        Pair { bench, a, b }
+    }
+
+    fn known(&self) -> BTreeSet<TenantId> {
+        [self.a.tenant.id.clone(), self.b.tenant.id.clone()].into()
+    }
+
+    fn host(&self) -> &Host {
+        &self.bench.host
+    }
+
+    /// Everything that a round of the audit finds.
+    async fn audit(&self) -> Vec<Found> {
+        let plan = Plan {
+            every: Duration::from_secs(60),
+            databases: 64,
+            probes: 0,
+            allowed: allowed(),
+            repair: BTreeSet::new(),
+        };
+        let auditor = Auditor::new(self.host().clone(), plan, Arc::new(Quiet(self.known())));
+        auditor.round(&mut Turn::default()).await.unwrap().found
+    }
+
+    /// As somebody with a superuser's session would.
+    async fn say(&self, database: &str, sql: &str) {
+        let mut session = self.host().control(database).await.unwrap();
+        let said = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+            .execute(&mut session)
+            .await;
+        said.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The same; what is said in several commands is said one by one, and a reload is waited for.
+    async fn say_in_force(&self, database: &str, sql: &str) {
+        let before = self.loaded().await;
+        match sql.contains("ALTER SYSTEM") {
+            true => {
+                for one in sql.split(';') {
+                    self.say(database, one).await;
+                }
+            }
+            false => self.say(database, sql).await,
+        }
+        let until = Instant::now() + Duration::from_secs(30);
+        while sql.contains("pg_reload_conf") && self.loaded().await == before {
+            assert!(Instant::now() < until, "the files were not read again");
+        }
+    }
+
+    async fn loaded(&self) -> String {
+        let mut session = self.host().control("postgres").await.unwrap();
+        let loaded = sqlx::query_scalar("SELECT pg_conf_load_time()::text");
+        loaded.fetch_one(&mut session).await.unwrap()
+    }
+
+    fn named(&self, text: &str) -> String {
+        text.replace("{a}", self.a.tenant.id.as_str())
+            .replace("{b}", self.b.tenant.id.as_str())
+    }
+
+    /// Seeds, looks, takes away, looks again.
+    async fn seed(&self, seed: &Seed) {
+        let database = self.named(seed.database);
+        self.say_in_force(&database, &self.named(seed.does)).await;
+        let found = self.audit().await;
+        let subject = self.named(seed.subject);
+        let is_it = |found: &&Found| found.rule == seed.rule && found.subject.contains(&subject);
+        let it = found.iter().find(is_it);
+        let it = it.unwrap_or_else(|| panic!("{:?} {subject}: {found:#?}", seed.rule));
+        let expected = match seed.breaks {
+            'a' => Some(self.a.tenant.id.clone()),
+            'b' => Some(self.b.tenant.id.clone()),
+            _ => None,
+        };
+        assert_eq!(it.tenant, expected, "{it:?}");
+        self.say_in_force(&database, &self.named(seed.undone)).await;
+        let left = self.audit().await;
+        assert!(left.is_empty(), "after {}: {left:#?}", seed.undone);
+    }
+}
+
+/// No step is at work.
+struct Quiet(BTreeSet<TenantId>);
+
+impl Tenants for Quiet {
+    fn known(&self) -> BTreeSet<TenantId> {
+        self.0.clone()
+    }
+
+    fn touched_since(&self, _: Instant) -> BTreeSet<TenantId> {
+        BTreeSet::new()
+    }
+}
+
+/// One violation: where and how it is made, whose wall it breaks, and how it is taken back.
+struct Seed {
+    rule: Rule,
+    database: &'static str,
+    does: &'static str,
+    subject: &'static str,
+    breaks: char,
+    undone: &'static str,
+}
+
+const SEEDS: [Seed; 37] = [
+    Seed {
+        rule: Rule::Grant,
+        database: "postgres",
+        does: "ALTER DATABASE ctl_canary OWNER TO {b}_ddl",
+        subject: "database ctl_canary: owned by {b}_ddl",
+        breaks: 'b',
+        undone: "ALTER DATABASE ctl_canary OWNER TO ctl_owner",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "postgres",
+        does: "GRANT CONNECT ON DATABASE {a} TO {a}_ddl WITH GRANT OPTION",
+        subject: "database {a}: CONNECT to {a}_ddl",
+        breaks: 'a',
+        undone: "REVOKE CONNECT ON DATABASE {a} FROM {a}_ddl CASCADE",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "{a}",
+        does: "GRANT SELECT ON pg_catalog.pg_shadow TO {a}_a",
+        subject: "{a}: relation pg_shadow: SELECT to {a}_a",
+        breaks: 'a',
+        undone: "REVOKE SELECT ON pg_catalog.pg_shadow FROM {a}_a",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "{a}",
+        does: "GRANT SELECT (rolpassword) ON pg_catalog.pg_authid TO PUBLIC",
+        subject: "{a}: column pg_authid.rolpassword: SELECT to PUBLIC",
+        breaks: 'a',
+        undone: "REVOKE SELECT (rolpassword) ON pg_catalog.pg_authid FROM PUBLIC",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "{a}",
+        does: "GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO {a}_a",
+        subject: "{a}: function pg_read_binary_file(text): EXECUTE to {a}_a",
+        breaks: 'a',
+        undone: "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) FROM {a}_a",
+    },
+    Seed {
+        rule: Rule::Setting,
+        database: "postgres",
+        does: "ALTER SYSTEM SET log_connections = off; SELECT pg_reload_conf()",
+        subject: "setting log_connections",
+        breaks: '-',
+        undone: "ALTER SYSTEM RESET log_connections; SELECT pg_reload_conf()",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "CREATE PUBLICATION reeve_mine",
+        subject: "{a}: publication reeve_mine",
+        breaks: 'a',
+        undone: "DROP PUBLICATION reeve_mine",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "postgres",
+        does: "GRANT CONNECT ON DATABASE {a} TO {b}_a",
+        subject: "database {a}: CONNECT to {b}_a",
+        breaks: 'a',
+        undone: "REVOKE ALL ON DATABASE {a} FROM {b}_a",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "postgres",
+        does: "GRANT TEMPORARY ON DATABASE {a} TO PUBLIC",
+        subject: "database {a}: TEMPORARY to PUBLIC",
+        breaks: 'a',
+        undone: "REVOKE ALL ON DATABASE {a} FROM PUBLIC",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "postgres",
+        does: "GRANT CONNECT ON DATABASE postgres TO PUBLIC",
+        subject: "database postgres: CONNECT to PUBLIC",
+        breaks: '-',
+        undone: "REVOKE ALL ON DATABASE postgres FROM PUBLIC",
+    },
+    Seed {
+        rule: Rule::Membership,
+        database: "postgres",
+        does: "GRANT {a} TO {b}_b",
+        subject: "role {b}_b: member of {a}",
+        breaks: 'a',
+        undone: "REVOKE {a} FROM {b}_b",
+    },
+    Seed {
+        rule: Rule::Membership,
+        database: "postgres",
+        does: "GRANT pg_read_all_data TO {b}",
+        subject: "role {b}_a: member of pg_read_all_data",
+        breaks: 'b',
+        undone: "REVOKE pg_read_all_data FROM {b}",
+    },
+    Seed {
+        rule: Rule::Attribute,
+        database: "postgres",
+        does: "ALTER ROLE {b}_a CREATEROLE",
+        subject: "role {b}_a: CREATEROLE",
+        breaks: 'b',
+        undone: "ALTER ROLE {b}_a NOCREATEROLE",
+    },
+    Seed {
+        rule: Rule::Attribute,
+        database: "postgres",
+        does: "ALTER ROLE {b}_ddl REPLICATION BYPASSRLS",
+        subject: "role {b}_ddl: REPLICATION BYPASSRLS",
+        breaks: 'b',
+        undone: "ALTER ROLE {b}_ddl NOREPLICATION NOBYPASSRLS",
+    },
+    Seed {
+        rule: Rule::Attribute,
+        database: "postgres",
+        does: "CREATE ROLE intruder SUPERUSER",
+        subject: "role intruder: SUPERUSER",
+        breaks: '-',
+        undone: "DROP ROLE intruder",
+    },
+    Seed {
+        rule: Rule::Attribute,
+        database: "postgres",
+        does: "ALTER ROLE ctl_owner CREATEDB",
+        subject: "role ctl_owner: CREATEDB",
+        breaks: '-',
+        undone: "ALTER ROLE ctl_owner NOCREATEDB",
+    },
+    Seed {
+        rule: Rule::Reference,
+        database: "{a}",
+        does: "CREATE SCHEMA lent AUTHORIZATION {a}_ddl; CREATE TABLE lent.t (); \
+               ALTER TABLE lent.t OWNER TO {a}_ddl; GRANT SELECT ON lent.t TO {b}_a",
+        subject: "database {a}: pg_class names {b}_a",
+        breaks: 'a',
+        undone: "DROP SCHEMA lent CASCADE",
+    },
+    Seed {
+        rule: Rule::Reference,
+        database: "{a}",
+        does: "CREATE SCHEMA lent AUTHORIZATION {b}_ddl",
+        subject: "names {b}_ddl",
+        breaks: 'a',
+        undone: "DROP SCHEMA lent CASCADE",
+    },
+    Seed {
+        rule: Rule::Unknown,
+        database: "postgres",
+        does: "CREATE ROLE somebody",
+        subject: "unknown role somebody",
+        breaks: '-',
+        undone: "DROP ROLE somebody",
+    },
+    Seed {
+        rule: Rule::Unknown,
+        database: "postgres",
+        does: "CREATE ROLE {a}_spare",
+        subject: "unknown role {a}_spare",
+        breaks: '-',
+        undone: "DROP ROLE {a}_spare",
+    },
+    Seed {
+        rule: Rule::Unknown,
+        database: "postgres",
+        does: "ALTER DATABASE {a} IS_TEMPLATE true",
+        subject: "database {a}: a template",
+        breaks: 'a',
+        undone: "ALTER DATABASE {a} IS_TEMPLATE false",
+    },
+    Seed {
+        rule: Rule::Grant,
+        database: "postgres",
+        does: "ALTER DATABASE {a} OWNER TO {a}_ddl",
+        subject: "database {a}: owned by {a}_ddl",
+        breaks: 'a',
+        undone: "ALTER DATABASE {a} OWNER TO ctl_owner; REVOKE ALL ON DATABASE {a} FROM {a}_ddl; \
+                 GRANT CREATE, TEMPORARY ON DATABASE {a} TO {a}_ddl",
+    },
+    Seed {
+        rule: Rule::RoleSetting,
+        database: "postgres",
+        does: "ALTER ROLE {a}_a SET work_mem = '4GB'",
+        subject: "role {a}_a: has settings of its own",
+        breaks: 'a',
+        undone: "ALTER ROLE {a}_a RESET ALL",
+    },
+    Seed {
+        rule: Rule::RoleSetting,
+        database: "postgres",
+        does: "ALTER DATABASE {a} SET search_path = theirs",
+        subject: "database {a}: has settings of its own",
+        breaks: 'a',
+        undone: "ALTER DATABASE {a} RESET ALL",
+    },
+    Seed {
+        rule: Rule::RoleSetting,
+        database: "postgres",
+        does: "ALTER ROLE {a}_mig RESET role",
+        subject: "role {a}_mig: does not act as its owner of objects",
+        breaks: 'a',
+        undone: "ALTER ROLE {a}_mig SET role = '{a}_ddl'",
+    },
+    Seed {
+        rule: Rule::Login,
+        database: "postgres",
+        does: "ALTER ROLE {a}_ddl LOGIN",
+        subject: "role {a}_ddl: may log in",
+        breaks: 'a',
+        undone: "ALTER ROLE {a}_ddl NOLOGIN",
+    },
+    Seed {
+        rule: Rule::Login,
+        database: "postgres",
+        does: "ALTER ROLE {a}_a NOLOGIN",
+        subject: "role {a}_a: may not log in any more",
+        breaks: 'a',
+        undone: "ALTER ROLE {a}_a LOGIN",
+    },
+    Seed {
+        rule: Rule::Login,
+        database: "postgres",
+        does: "ALTER ROLE {a}_a VALID UNTIL '2020-01-01'",
+        subject: "role {a}_a: has a password whose time is over",
+        breaks: 'a',
+        undone: "ALTER ROLE {a}_a VALID UNTIL 'infinity'",
+    },
+    Seed {
+        rule: Rule::Setting,
+        database: "postgres",
+        does: "ALTER SYSTEM SET log_statement = 'all'",
+        subject: "setting log_statement: from another file",
+        breaks: '-',
+        undone: "ALTER SYSTEM RESET log_statement",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "postgres",
+        does: "GRANT SET ON PARAMETER log_min_error_statement TO {a}_a",
+        subject: "parameter log_min_error_statement: SET to {a}_a",
+        breaks: 'a',
+        undone: "REVOKE SET ON PARAMETER log_min_error_statement FROM {a}_a",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "postgres",
+        does: "GRANT CREATE ON TABLESPACE pg_default TO {a}_ddl",
+        subject: "tablespace pg_default: CREATE to {a}_ddl",
+        breaks: 'a',
+        undone: "REVOKE CREATE ON TABLESPACE pg_default FROM {a}_ddl",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "CREATE EXTENSION file_fdw SCHEMA public",
+        subject: "{a}: extension file_fdw",
+        breaks: 'a',
+        undone: "DROP EXTENSION file_fdw",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+        subject: "{a}: function public.f() runs as ctl_agent",
+        breaks: 'a',
+        undone: "DROP FUNCTION public.f()",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        subject: "{a}: schema public: everybody may make objects",
+        breaks: 'a',
+        undone: "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC",
+        subject: "{a}: language plpgsql is everybody's",
+        breaks: 'a',
+        undone: "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "CREATE FUNCTION public.e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+               CREATE EVENT TRIGGER watcher ON ddl_command_end EXECUTE FUNCTION public.e()",
+        subject: "{a}: event trigger watcher",
+        breaks: 'a',
+        undone: "DROP EVENT TRIGGER watcher; DROP FUNCTION public.e()",
+    },
+    Seed {
+        rule: Rule::Object,
+        database: "{a}",
+        does: "CREATE PUBLICATION everything FOR ALL TABLES",
+        subject: "{a}: publication everything",
+        breaks: 'a',
+        undone: "DROP PUBLICATION everything",
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_instance_has_no_finding_and_each_violation_has_its_own() {
+    let pair = Pair::new().await;
+    let clean = pair.audit().await;
+    assert!(clean.is_empty(), "{clean:#?}");
+    let mut seeded = BTreeSet::new();
+    for seed in &SEEDS {
+        pair.seed(seed).await;
+        seeded.insert(seed.rule);
+    }
+    // Those that no single statement makes have tests of their own below.
+    let own = [Rule::Session, Rule::Clear, Rule::Hba, Rule::Password];
+    // The prober's: its own test seeds one, the other is a matter of counting.
+    let probers = [Rule::Leak, Rule::Unproved];
+    seeded.extend(own.into_iter().chain(probers));
+    assert_eq!(seeded, Rule::ALL.into(), "a rule that is not seeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_keeps_its_tenant_out_and_no_other() {
+    let pair = Pair::new().await;
+    pair.say("postgres", &pair.named("GRANT CONNECT ON DATABASE {a} TO {b}_a"))
+        .await;
+    let error = pair.a.forward("audit").await.unwrap_err();
+    assert!(!error.is_permanent() && error.code() == "FINDING", "{error}");
+    assert!(error.to_string().contains("F1: database"), "{error}");
+    assert!(matches!(pair.b.forward("audit").await.unwrap(), Outcome::Done(_)));
+    // What is everybody's wall keeps everybody out.
+    pair.say("postgres", "CREATE ROLE intruder SUPERUSER").await;
+    let found = look_at(pair.host(), &allowed(), &pair.b.tenant.id).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(pair.b.forward("audit").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_should_not_be_are_found_while_they_last() {
+    let pair = Pair::new().await;
+    let (a, b) = (pair.a.tenant.id.clone(), pair.b.tenant.id.clone());
+    // Both walls are taken away, as a superuser could: CONNECT, and the rules at the door.
+    pair.say("postgres", &pair.named("GRANT CONNECT ON DATABASE {a} TO {b}_a"))
+        .await;
+    let hba = pair.bench.settings.data_dir.join("pg_hba.conf");
+    let before = std::fs::read_to_string(&hba).unwrap();
+    std::fs::write(&hba, format!("host all all 127.0.0.1/32 scram-sha-256\n{before}")).unwrap();
+    pair.say("postgres", "SELECT pg_reload_conf()").await;
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(pair.bench.settings.port)
+        .username(&format!("{b}_a"))
+        .password(&pair.b.credentials.a)
+        .database(a.as_str())
+        .ssl_mode(sqlx::postgres::PgSslMode::Disable);
+    // A reload is a signal: it is in force when somebody comes in.
+    let until = Instant::now() + Duration::from_secs(30);
+    let session = loop {
+        match sqlx::ConnectOptions::connect(&options).await {
+            Ok(session) => break session,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    let found = pair.audit().await;
+    let has = |rule: Rule, subject: &str| {
+        let is = found
+            .iter()
+            .any(|f| f.rule == rule && f.subject.contains(subject));
+        assert!(is, "{rule} {subject}: {found:#?}");
+    };
+    has(Rule::Session, &format!("role {b}_a: is in database {a}"));
+    has(
+        Rule::Clear,
+        &format!("role {b}_a: connected from 127.0.0.1 without TLS"),
+    );
+    has(Rule::Hba, "pg_hba.conf is not what was written");
+    has(
+        Rule::Hba,
+        "host all all 127.0.0.1 scram-sha-256: lets in without TLS",
+    );
+    has(
+        Rule::Hba,
+        "host all all 127.0.0.1 scram-sha-256: lets any role in",
+    );
+    has(Rule::Grant, "CONNECT");
+
+    // All of it can be mended without a person: the doors, the grant, and the session that came through.
+    let every = MENDABLE.into();
+    mend::instance(pair.host(), &allowed(), &every).await.unwrap();
+    for tenant in [&a, &b] {
+        mend::tenant(pair.host(), &allowed(), tenant, &every, None)
+            .await
+            .unwrap();
+    }
+    drop(session);
+    let left = pair.audit().await;
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_may_do_to_itself_is_found_and_mended() {
+    let pair = Pair::new().await;
+    let tenant = &pair.a.tenant.id;
+    let mut own = pair
+        .host()
+        .as_tenant(tenant, Ending::A, &pair.a.credentials.a)
+        .await
+        .unwrap();
+    for sql in [
+        "ALTER ROLE CURRENT_USER PASSWORD 'mine'",
+        "ALTER ROLE CURRENT_USER SET work_mem = '1GB'",
+    ] {
+        sqlx::raw_sql(sql).execute(&mut own).await.unwrap();
+    }
+    let rules = |found: Vec<Found>| found.iter().map(|f| f.rule).collect::<BTreeSet<_>>();
+    let found = pair.audit().await;
+    assert!(
+        found.iter().all(|f| f.tenant.as_ref() == Some(tenant)),
+        "{found:#?}"
+    );
+    assert_eq!(rules(found), [Rule::RoleSetting, Rule::Password].into());
+
+    let every = MENDABLE.into();
+    mend::tenant(pair.host(), &allowed(), tenant, &every, Some(&pair.a.credentials))
+        .await
+        .unwrap();
+    let left = pair.audit().await;
+    assert!(left.is_empty(), "{left:#?}");
+    pair.a.forward("probe").await.unwrap();
+
+    // A verifier of the right password that somebody else made is not the one that was given.
+    let other = format!(
+        "ALTER ROLE {tenant}_a PASSWORD {}",
+        literal(&verifier(&pair.a.credentials.a))
+    );
+    pair.say("postgres", &other).await;
+    assert_eq!(rules(pair.audit().await), [Rule::Password].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_knows_is_named_with_whose_it_could_be() {
+    let pair = Pair::new().await;
+    let only_a = BTreeSet::from([pair.a.tenant.id.clone()]);
+    let found = look(pair.host(), &allowed(), &only_a).await.unwrap();
+    let b = &pair.b.tenant.id;
+    assert_eq!(found.len(), 6, "five roles and a database: {found:#?}");
+    for found in &found {
+        assert_eq!((found.rule, found.tenant.as_ref()), (Rule::Unknown, Some(b)));
+        assert!(found.subject.starts_with("nobody's "), "{found:?}");
+    }
+    // The house's own are let be once they are named.
+    for sql in ["CREATE ROLE monitoring LOGIN", "CREATE DATABASE house"] {
+        pair.say("postgres", sql).await;
+    }
+    // Nobody knows them, everybody may connect, and the database is not ours.
+    let mut of_the_house = allowed();
+    assert_eq!(
+        look(pair.host(), &of_the_house, &pair.known())
+            .await
+            .unwrap()
+            .len(),
+        5
+    );
+    of_the_house.roles.push("monitoring".into());
+    of_the_house.databases.push("house".into());
+    let left = look(pair.host(), &of_the_house, &pair.known()).await.unwrap();
+    let subjects: BTreeSet<&str> = left.iter().map(|f| f.subject.as_str()).collect();
+    assert_eq!(
+        subjects,
+        [
+            "database house: CONNECT to PUBLIC",
+            "database house: TEMPORARY to PUBLIC"
+        ]
+        .into(),
+        "a database that is open to everybody is one, whoever made it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doors_that_lock_the_agent_itself_out_are_put_back() {
+    let pair = Pair::new().await;
+    let hba = pair.bench.settings.data_dir.join("pg_hba.conf");
+    let before = std::fs::read_to_string(&hba).unwrap();
+    std::fs::write(&hba, "local all all reject\nhost all all all reject\n").unwrap();
+    pair.say("postgres", "SELECT pg_reload_conf()").await;
+    let until = Instant::now() + Duration::from_secs(30);
+    while pair.host().control("postgres").await.is_ok() {
+        assert!(Instant::now() < until, "nobody was locked out");
+    }
+    assert_eq!(pair.host().foreign_files().await, ["pg_hba.conf"]);
+    mend::instance(pair.host(), &allowed(), &[Rule::Hba].into())
+        .await
+        .unwrap();
+    assert_eq!(std::fs::read_to_string(&hba).unwrap(), before);
+    let left = pair.audit().await;
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_others_chose_break_nothing() {
+    let pair = Pair::new().await;
+    let odd = "x\"; DROP ROLE ctl_owner; --\u{1F600}";
+    let quoted = odd.replace('"', "\"\"");
+    pair.say("postgres", &format!("CREATE ROLE \"{quoted}\"")).await;
+    pair.say(
+        "postgres",
+        &pair.named(&format!("GRANT CONNECT ON DATABASE {{a}} TO \"{quoted}\"")),
+    )
+    .await;
+    let found = pair.audit().await;
+    let told = found.iter().filter(|f| f.subject.contains("DROP ROLE"));
+    assert_eq!(told.count(), 2, "{found:#?}");
+    mend::tenant(pair.host(), &allowed(), &pair.a.tenant.id, &MENDABLE.into(), None)
+        .await
+        .unwrap();
+    let left = pair.audit().await;
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0].rule, Rule::Unknown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_tells_each_way_out_and_goes_none() {
+    let pair = Pair::new().await;
+    let leaks = [
+        (
+            "ALTER ROLE {a}_a CREATEDB",
+            "CREATE DATABASE postgres",
+            "ALTER ROLE {a}_a NOCREATEDB",
+        ),
+        (
+            "ALTER ROLE {a}_a CREATEROLE",
+            "CREATE ROLE ctl_owner",
+            "ALTER ROLE {a}_a NOCREATEROLE",
+        ),
+        (
+            "GRANT ALTER SYSTEM ON PARAMETER work_mem TO {a}_a",
+            "ALTER SYSTEM",
+            "REVOKE ALTER SYSTEM ON PARAMETER work_mem FROM {a}_a",
+        ),
+        (
+            "GRANT CREATE ON DATABASE {a} TO {a}_a",
+            "CREATE SCHEMA reeve_probe",
+            "REVOKE CREATE ON DATABASE {a} FROM {a}_a",
+        ),
+        (
+            "GRANT {a}_ddl TO {a}_a",
+            "SET ROLE {a}_ddl",
+            "REVOKE {a}_ddl FROM {a}_a",
+        ),
+    ];
+    for (given, way, taken) in leaks {
+        pair.say("postgres", &pair.named(given)).await;
+        let leak = pair.a.forward("probe").await.unwrap_err();
+        // Attributes of the login are seen before anything is tried.
+        let told = leak.to_string();
+        assert!(leak.is_permanent() && leak.code() == "LEAK", "{given}: {leak}");
+        assert!(
+            told.contains(&pair.named(way)) || told.contains("may too much"),
+            "{given}: {told}"
+        );
+        pair.say("postgres", &pair.named(taken)).await;
+        let left = pair.audit().await;
+        assert!(left.is_empty(), "{given}: {left:#?}");
+    }
+    // What a tenant set for itself, or made, has no say.
+    let mut own = pair
+        .host()
+        .as_tenant(&pair.a.tenant.id, Ending::A, &pair.a.credentials.a)
+        .await
+        .unwrap();
+    for sql in [
+        "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on",
+        "ALTER ROLE CURRENT_USER SET search_path = public, pg_catalog",
+    ] {
+        sqlx::raw_sql(sql).execute(&mut own).await.unwrap();
+    }
+    pair.say(
+        pair.a.tenant.id.as_str(),
+        "CREATE FUNCTION public.pg_database_size(text) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'; \
+         CREATE FUNCTION public.pg_create_physical_replication_slot(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+    )
+    .await;
+    pair.a.forward("probe").await.unwrap();
+}

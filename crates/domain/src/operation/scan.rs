@@ -1,0 +1,48 @@
+//! Looking at one tenant's walls on demand.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{OperationId, Stamp, TenantId};
+use crate::operation::{self, Kind};
+use crate::refusal::Refusal;
+use crate::state::{Change, State};
+use crate::tenant::Status;
+
+/// An order to look at a tenant's walls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scan {
+    pub tenant: TenantId,
+    pub operation: OperationId,
+}
+
+/// Opens the operation. The tenant is served meanwhile, and no other operation begins on it.
+pub fn scan(state: &mut State, at: Stamp, actor: &str, order: Scan) -> Result<Change, Refusal> {
+    if state.operations.contains_key(&order.operation) {
+        return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
+    }
+    let change = state.edit_tenant(&order.tenant, at, |tenant| {
+        tenant.check_free()?;
+        if !matches!(tenant.status, Status::Active | Status::Suspended) {
+            return Err(tenant.wrong_state("only an active or a suspended tenant can be scanned"));
+        }
+        tenant.operation = Some(order.operation.clone());
+        Ok(())
+    })?;
+    let tenant = state.tenant(&order.tenant)?.clone();
+    let group = state.group(&tenant.placement.group)?;
+    let steps = operation::steps(Kind::Scan, &group.primary, state.cluster.version);
+    let operation = operation::begin(
+        order.operation,
+        Kind::Scan,
+        &tenant,
+        steps,
+        actor,
+        at,
+        group.epoch,
+        state.revision.next(),
+    );
+    let change = change.with_operation(&operation.id);
+    state.store_operation(operation);
+    Ok(change)
+}

@@ -1,0 +1,373 @@
+//! Somebody is killed before and after every single step: the agent, its PostgreSQL, the registry's leader.
+//!
+//! ```text
+//! a step of an operation × before | after | journaled × agent | PostgreSQL | leader: held at that very moment, SIGKILL,
+//! go on. Each operation must end done or undone; what is done is there once, what is undone or gone left nothing.
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use reeve_client::reason;
+use reeve_client::v1::operation::State;
+use reeve_client::v1::{Claim, DeleteTenantRequest, ErrorReason, Operation, ResolveRequest, claim, step};
+use reeve_local::{Fleet, tenants, until};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const AGENT: &str = "vn-1";
+
+const ONBOARD: [&str; 7] = [
+    "create_roles",
+    "create_database",
+    "open_doors",
+    "migrate",
+    "seed",
+    "probe",
+    "audit",
+];
+const BACK: [&str; 4] = ["open_doors", "create_database", "create_roles", "prove_absence"];
+const OFFBOARD: [&str; 4] = ["close_doors", "drop_database", "drop_roles", "prove_absence"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Agent,
+    Postgres,
+    Leader,
+}
+
+/// One field of the matrix.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    step: &'static str,
+    way: &'static str,
+    moment: &'static str,
+    victim: Victim,
+}
+
+impl Case {
+    fn all(steps: &[&'static str], way: &'static str) -> Vec<Case> {
+        let mut all = Vec::new();
+        for step in steps {
+            for moment in ["before", "after"] {
+                for victim in [Victim::Agent, Victim::Postgres, Victim::Leader] {
+                    all.push(Case {
+                        step,
+                        way,
+                        moment,
+                        victim,
+                    });
+                }
+            }
+            // What is in the journal and nowhere else is the agent's own.
+            let (moment, victim) = ("journaled", Victim::Agent);
+            all.push(Case {
+                step,
+                way,
+                moment,
+                victim,
+            });
+        }
+        all
+    }
+
+    fn name(&self) -> String {
+        let victim = format!("{:?}", self.victim).to_lowercase();
+        format!("{} {} {} {victim}", self.step, self.way, self.moment)
+    }
+
+    /// A tenant's name that says what was done to it.
+    fn slug(&self) -> String {
+        self.name().replace(['_', ' '], "-")
+    }
+}
+
+/// A fleet of one agent that can be held still.
+struct Held {
+    fleet: Fleet,
+    folder: tempfile::TempDir,
+    /// What the first tenant's book of migrations says; all others' must say the same.
+    first: std::sync::OnceLock<String>,
+}
+
+impl Held {
+    async fn start() -> Result<Held> {
+        let folder = tempfile::tempdir()?;
+        let examples = reeve_local::examples_dir()?;
+        let fleet = Fleet::builder()
+            .regions(["vn"])
+            .schema("ehr", examples.join("ehr"))
+            .schema("ehr-broken", examples.join("ehr-broken"))
+            .agent_env("REEVE_HOLD", &folder.path().to_string_lossy())
+            .start()
+            .await?;
+        Ok(Held {
+            fleet,
+            folder,
+            first: Default::default(),
+        })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// From now on the agent stops at that moment.
+    fn hold(&self, case: &Case) -> Result<()> {
+        let moment = format!("{} {} {}", case.step, case.way, case.moment);
+        Ok(std::fs::write(self.file("at"), moment)?)
+    }
+
+    /// Kills the victim while the agent stands still, lets it go on, and has the victim come back.
+    async fn strike(&self, case: &Case) -> Result<()> {
+        until("the agent to come there", PATIENCE, async || {
+            Ok(self.file("here").exists().then_some(()))
+        })
+        .await?;
+        let agent = self.fleet.agent(AGENT)?;
+        let release = || -> Result<()> {
+            std::fs::remove_file(self.file("here"))?;
+            Ok(std::fs::remove_file(self.file("at"))?)
+        };
+        match case.victim {
+            Victim::Agent => {
+                agent.kill9()?;
+                release()?;
+                agent.start()?;
+            }
+            Victim::Postgres => {
+                agent.postgres().kill9()?;
+                release()?;
+            }
+            Victim::Leader => {
+                let leader = self.fleet.leader().await?;
+                leader.kill9()?;
+                release()?;
+                leader.start()?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ended(&self, id: &str) -> Result<Operation> {
+        let ended = tenants::ended(self.fleet.api(), id, PATIENCE).await?;
+        // Who was killed is back before the next one is.
+        self.fleet.wait_whole().await?;
+        Ok(ended)
+    }
+
+    async fn ask(&self, database: &str, sql: &str) -> Result<String> {
+        let postgres = self.fleet.agent(AGENT)?.postgres();
+        until("PostgreSQL to answer", PATIENCE, async || {
+            Ok(postgres.ask(database, sql).await.ok())
+        })
+        .await
+    }
+
+    /// Files of the agent and the instance that name a tenant while it is there.
+    fn naming(&self, tenant: &str) -> Result<Vec<String>> {
+        let home = self.fleet.dir().join(AGENT);
+        let files = [
+            home.join("pg/pg_hba.conf"),
+            home.join("agent/doors/doors.json"),
+            home.join("agent/doors/logins.json"),
+        ];
+        let names = |path: &Path| -> Result<bool> { Ok(std::fs::read_to_string(path)?.contains(tenant)) };
+        let mut naming = Vec::new();
+        for path in &files {
+            if names(path)? {
+                naming.push(
+                    path.file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned(),
+                );
+            }
+        }
+        Ok(naming)
+    }
+
+    /// All of the tenant is there, and all of it once.
+    async fn is_whole(&self, ended: &Operation) -> Result<()> {
+        let tenant = &ended.tenant_id;
+        for step in &ended.steps {
+            let proved =
+                step.state() == step::State::Done && (step.addressee == "registry" || !step.proof.is_empty());
+            ensure!(
+                proved,
+                "{} is {:?} and proved by {:?}",
+                step.name,
+                step.state(),
+                step.proof
+            );
+        }
+        let roles = format!("SELECT count(*) FROM pg_roles WHERE left(rolname, 14) = '{tenant}'");
+        ensure!(self.ask("postgres", &roles).await? == "5", "roles");
+        let book = "SELECT kind || ' ' || count(*) || ' ' || count(DISTINCT number) \
+                    FROM _reeve.schema_migrations GROUP BY kind ORDER BY kind";
+        let applied = self.ask(tenant, book).await?;
+        let first = self.first.get_or_init(|| applied.clone());
+        ensure!(
+            &applied == first,
+            "{applied:?} is applied, and {first:?} elsewhere"
+        );
+        let logins = format!(
+            "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE left(rolname, 14) = '{tenant}' AND rolcanlogin"
+        );
+        ensure!(
+            self.ask("postgres", &logins).await? == format!("{tenant}_a"),
+            "logins"
+        );
+        ensure!(self.naming(tenant)?.len() == 3, "{:?}", self.naming(tenant)?);
+        Ok(())
+    }
+
+    /// Nothing of the tenant is left: no role, database, line, file, claim or secret.
+    async fn is_gone(&self, ended: &Operation) -> Result<()> {
+        let tenant = &ended.tenant_id;
+        let things = format!(
+            "SELECT count(*) FROM (SELECT rolname::text AS name FROM pg_roles UNION ALL SELECT datname FROM pg_database \
+             UNION ALL SELECT usename FROM pg_stat_activity) AS named WHERE left(name, 14) = '{tenant}'"
+        );
+        ensure!(
+            self.ask("postgres", &things).await? == "0",
+            "roles, databases or sessions are left"
+        );
+        ensure!(
+            self.naming(tenant)?.is_empty(),
+            "{:?} name it",
+            self.naming(tenant)?
+        );
+        let asked = ResolveRequest {
+            claim: Some(Claim {
+                kind: claim::Kind::Slug.into(),
+                key: ended.tenant_slug.clone(),
+            }),
+            ..Default::default()
+        };
+        let resolved = self.fleet.api().resolver().resolve(asked).await;
+        let free = resolved.as_ref().err().and_then(reason) == Some(ErrorReason::TenantNotFound);
+        ensure!(free, "its claim is held: {resolved:?}");
+        Ok(())
+    }
+}
+
+fn done_or_undone(ended: &Operation, case: &Case) -> Result<State> {
+    match ended.state() {
+        State::Done => Ok(State::Done),
+        // A database that takes long to come back may cost an onboarding its tries: then it was undone whole.
+        State::Undone if case.victim == Victim::Postgres => Ok(State::Undone),
+        state => bail!("it ended {state:?}: {} {}", ended.reason, ended.detail),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_comes_in_whole_or_not_at_all_whoever_dies_around_whichever_step() -> Result<()> {
+    let held = Held::start().await?;
+    let mut here = 0;
+    for case in Case::all(&ONBOARD, "forward") {
+        here += usize::from(held.onboard(&case).await.with_context(|| case.name())?);
+    }
+    held.nobody_else_is_there(here).await?;
+    held.fleet.shutdown().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_back_leaves_nothing_whoever_dies_around_whichever_step() -> Result<()> {
+    let held = Held::start().await?;
+    for case in Case::all(&BACK, "undo") {
+        held.turn_back(&case).await.with_context(|| case.name())?;
+    }
+    held.nobody_else_is_there(0).await?;
+    held.fleet.shutdown().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_leaves_leaves_nothing_whoever_dies_around_whichever_step() -> Result<()> {
+    let held = Held::start().await?;
+    for case in Case::all(&OFFBOARD, "forward") {
+        held.offboard(&case).await.with_context(|| case.name())?;
+    }
+    held.nobody_else_is_there(0).await?;
+    held.fleet.shutdown().await
+}
+
+impl Held {
+    /// Orders a tenant, once the group is known to have come back from what was done to it last.
+    async fn create(&self, slug: &str, channel: &str) -> Result<Operation> {
+        until("room for a tenant", PATIENCE, async || {
+            let order = tenants::order(slug, &format!("{slug}.example"), "vn", channel);
+            match self.fleet.api().tenants().create_tenant(order).await {
+                Ok(answer) => Ok(Some(answer.into_inner().operation.context("no operation")?)),
+                Err(refused) if reason(&refused) == Some(ErrorReason::NoCapacity) => Ok(None),
+                Err(refused) => Err(refused.into()),
+            }
+        })
+        .await
+    }
+
+    /// Brings a tenant in; whether it stayed.
+    async fn onboard(&self, case: &Case) -> Result<bool> {
+        self.hold(case)?;
+        let operation = self.create(&case.slug(), "ehr").await?;
+        self.strike(case).await?;
+        let ended = self.ended(&operation.id).await?;
+        match done_or_undone(&ended, case)? {
+            State::Done => self.is_whole(&ended).await.map(|()| true),
+            _ => self.is_gone(&ended).await.map(|()| false),
+        }
+    }
+
+    /// A migration that fails is taken back.
+    async fn turn_back(&self, case: &Case) -> Result<()> {
+        self.hold(case)?;
+        let operation = self.create(&case.slug(), "ehr-broken").await?;
+        self.strike(case).await?;
+        let ended = self.ended(&operation.id).await?;
+        ensure!(
+            ended.state() == State::Undone && ended.reason == "42P01",
+            "{ended:?}"
+        );
+        self.is_gone(&ended).await
+    }
+
+    async fn offboard(&self, case: &Case) -> Result<()> {
+        let slug = case.slug();
+        let made = self.ended(&self.create(&slug, "ehr").await?.id).await?;
+        ensure!(made.state() == State::Done, "{made:?}");
+        self.hold(case)?;
+        let order = DeleteTenantRequest {
+            request_id: reeve_client::request_id(),
+            tenant: slug.clone(),
+            confirm: slug,
+            ..Default::default()
+        };
+        let answer = self
+            .fleet
+            .api()
+            .tenants()
+            .delete_tenant(order)
+            .await?
+            .into_inner();
+        let operation = answer.operation.context("no operation")?;
+        self.strike(case).await?;
+        let ended = self.ended(&operation.id).await?;
+        ensure!(ended.state() == State::Done, "{ended:?}");
+        self.is_gone(&ended).await
+    }
+
+    /// What is on the instance is what was onboarded and stayed, and nothing else.
+    async fn nobody_else_is_there(&self, tenants: usize) -> Result<()> {
+        let databases = "SELECT count(*) FROM pg_database WHERE datname ~ '^t_'";
+        let roles = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^t_'";
+        ensure!(
+            self.ask("postgres", databases).await? == tenants.to_string(),
+            "databases"
+        );
+        ensure!(
+            self.ask("postgres", roles).await? == (5 * tenants).to_string(),
+            "roles"
+        );
+        Ok(())
+    }
+}

@@ -94,7 +94,10 @@ async fn until_the_version_rises_the_way_back_is_open() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn once_the_version_rose_an_old_program_stays_out() -> Result<()> {
-    let fleet = registry().node_env(RELEASE, &NEW.to_string()).start().await?;
+    let fleet = old().start().await?;
+    for id in 1..=3 {
+        change(&fleet, id, NEW).await?;
+    }
     raised(&fleet).await?;
     create_region(fleet.api(), "next-one").await?;
     let node = fleet.node(2)?;

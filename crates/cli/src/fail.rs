@@ -212,7 +212,9 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::OperationEnded => "it is over; `reeve op get` shows how it ended",
         R::EtagMismatch => "it changed meanwhile: look at it, and say it again",
         R::WrongState | R::Fenced => "look at its present state, and decide again",
-        R::NotIsolated => "`reeve isolation report` shows what was found; mend it, and scan the tenant",
+        R::NotIsolated => {
+            "`reeve isolation report` shows what was found; mend it, and ask again once it is closed"
+        }
         R::TokenInvalid | R::TokenExpired | R::TokenUsed => "ask an admin for a new join token",
         R::Unauthenticated => "enrol with `reeve cluster enroll`, or choose another context",
         R::PermissionDenied => "ask an admin for a role that may do this",

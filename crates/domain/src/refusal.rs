@@ -136,7 +136,8 @@ pub enum Refusal {
     },
     /// Something that an audit found stands between the tenant and its services.
     #[error(
-        "tenant {tenant} is not isolated: {finding} ({what}); mend it, then `reeve isolation scan` it and ask again"
+        "tenant {tenant} is not isolated: {finding} ({what}); mend it, and ask again when the next round of the audit, \
+         within a minute, has closed it"
     )]
     NotIsolated {
         /// Whose wall is broken.

@@ -128,8 +128,13 @@ async fn scan(args: ScanArgs, session: &Session) -> Result<(), Failure> {
         false => args.tenants,
     };
     let mut scans = Vec::new();
-    for tenant in wanted {
-        scans.push(scan_one(&tenant, session).await?);
+    for (i, tenant) in wanted.iter().enumerate() {
+        // Each is a change of its own: only the first can go by the name that the caller gave.
+        let request_id = match i {
+            0 => session.request_id(),
+            _ => reeve_client::request_id(),
+        };
+        scans.push(scan_one(tenant, request_id, session).await?);
     }
     let scans = Scans { scans };
     session.print(&scans)?;
@@ -144,9 +149,9 @@ async fn scan(args: ScanArgs, session: &Session) -> Result<(), Failure> {
     }
 }
 
-async fn scan_one(tenant: &str, session: &Session) -> Result<Scan, Failure> {
+async fn scan_one(tenant: &str, request_id: String, session: &Session) -> Result<Scan, Failure> {
     let asked = v1::ScanIsolationRequest {
-        request_id: session.request_id(),
+        request_id,
         tenant: tenant.to_owned(),
     };
     let answer = session

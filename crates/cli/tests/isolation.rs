@@ -149,6 +149,11 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
     let findings = closed["findings"].as_array().context("no findings")?;
     ensure!(findings.len() == 3, "what was closed is still shown: {closed}");
     ensure!(create(&fleet, "bach-mai").await?.state() == State::Done);
+    let scanned = admin.json("isolation scan --all", 0)?;
+    ensure!(
+        scanned["scans"].as_array().is_some_and(|all| all.len() == 2),
+        "{scanned}"
+    );
     let page = admin.json("isolation report --tenant bach-mai --closed", 0)?;
     ensure!(page["findings"].as_array().is_some_and(Vec::is_empty), "{page}");
     fleet.shutdown().await

@@ -208,11 +208,13 @@ impl Consensus {
         let metrics = self.raft().metrics().borrow_watched().clone();
         let published = self.published();
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        let halves = metrics.membership_config.membership().get_joint_config();
         let group = self.group();
         let role = |id: u64| match () {
             () if metrics.current_leader == Some(id) => NodeRole::Leader,
-            () if voters.contains(&id) => NodeRole::Follower,
-            () if group.learners.contains(&id) => NodeRole::Learner,
+            // Half-way through a change a voter of one half alone is none yet that the group can do with.
+            () if voters.contains(&id) && halves.iter().all(|half| half.contains(&id)) => NodeRole::Follower,
+            () if voters.contains(&id) || group.learners.contains(&id) => NodeRole::Learner,
             () => NodeRole::Joining,
         };
         let status = |id: u64, api: &str, peer: &str| NodeStatus {

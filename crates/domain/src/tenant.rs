@@ -445,7 +445,7 @@ pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Resul
     if state.operations.contains_key(&order.operation) {
         return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
     }
-    let change = state.edit_tenant(&order.tenant, at, |tenant| {
+    state.edit_tenant(&order.tenant, at, |tenant| {
         tenant.check_etag(&order.etag)?;
         tenant.check_free()?;
         if order.confirm != tenant.slug.as_str() {
@@ -458,20 +458,13 @@ pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Resul
         tenant.operation = Some(order.operation.clone());
         Ok(())
     })?;
-    let tenant = state.tenant(&order.tenant)?.clone();
-    let group = state.group(&tenant.placement.group)?;
-    let steps = operation::steps(Kind::Offboard, &group.primary, state.cluster.version);
-    let operation = operation::begin(
+    operation::open(
+        state,
+        at,
+        actor,
         order.operation,
         Kind::Offboard,
-        &tenant,
-        steps,
-        actor,
-        at,
-        group.epoch,
-        state.revision.next(),
-    );
-    let change = change.with_operation(&operation.id);
-    state.store_operation(operation);
-    Ok(change)
+        &order.tenant,
+        None,
+    )
 }

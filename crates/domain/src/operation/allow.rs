@@ -30,7 +30,7 @@ pub fn allow(state: &mut State, at: Stamp, actor: &str, order: Allow) -> Result<
         let why = format!("has {got}; at most {ALLOWLIST_MAX} are allowed");
         return Err(Refusal::field("allowlist_cidrs", why));
     }
-    let change = state.edit_tenant(&order.tenant, at, |tenant| {
+    state.edit_tenant(&order.tenant, at, |tenant| {
         tenant.check_etag(&order.etag)?;
         tenant.check_free()?;
         if !matches!(tenant.status, Status::Active | Status::Suspended) {
@@ -39,23 +39,16 @@ pub fn allow(state: &mut State, at: Stamp, actor: &str, order: Allow) -> Result<
         tenant.operation = Some(order.operation.clone());
         Ok(())
     })?;
-    let tenant = state.tenant(&order.tenant)?.clone();
-    let group = state.group(&tenant.placement.group)?;
-    let steps = operation::steps(Kind::Allow, &group.primary, state.cluster.version);
-    let mut operation = operation::begin(
+    let wanted = Some(Wanted::Allowlist(order.allowlist));
+    operation::open(
+        state,
+        at,
+        actor,
         order.operation,
         Kind::Allow,
-        &tenant,
-        steps,
-        actor,
-        at,
-        group.epoch,
-        state.revision.next(),
-    );
-    operation.wanted = Some(Wanted::Allowlist(order.allowlist));
-    let change = change.with_operation(&operation.id);
-    state.store_operation(operation);
-    Ok(change)
+        &order.tenant,
+        wanted,
+    )
 }
 
 /// The list that was wanted is the tenant's own.

@@ -22,6 +22,8 @@ pub use scan::{Scan, scan};
 pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
 
 use crate::ids::{Epoch, OperationId, Revision, Stamp, TenantId};
+use crate::refusal::Refusal;
+use crate::state::{Change, State};
 use crate::tenant::Tenant;
 use crate::words::{Cidr, Slug};
 
@@ -140,6 +142,35 @@ impl Operation {
         };
         self.steps.get(self.cursor).map(|step| (step, direction))
     }
+}
+
+/// Opens an operation on a tenant that is there already, and is marked as held by it.
+pub(crate) fn open(
+    state: &mut State,
+    at: Stamp,
+    actor: &str,
+    id: OperationId,
+    kind: Kind,
+    tenant: &TenantId,
+    wanted: Option<Wanted>,
+) -> Result<Change, Refusal> {
+    let tenant = state.tenant(tenant)?.clone();
+    let group = state.group(&tenant.placement.group)?;
+    let steps = steps(kind, &group.primary, state.cluster.version);
+    let mut operation = begin(
+        id,
+        kind,
+        &tenant,
+        steps,
+        actor,
+        at,
+        group.epoch,
+        state.revision.next(),
+    );
+    operation.wanted = wanted;
+    let change = Change::tenant(&tenant.id).with_operation(&operation.id);
+    state.store_operation(operation);
+    Ok(change)
 }
 
 /// Opens an operation at its first step.

@@ -21,7 +21,7 @@ pub fn scan(state: &mut State, at: Stamp, actor: &str, order: Scan) -> Result<Ch
     if state.operations.contains_key(&order.operation) {
         return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
     }
-    let change = state.edit_tenant(&order.tenant, at, |tenant| {
+    state.edit_tenant(&order.tenant, at, |tenant| {
         tenant.check_free()?;
         if !matches!(tenant.status, Status::Active | Status::Suspended) {
             return Err(tenant.wrong_state("only an active or a suspended tenant can be scanned"));
@@ -29,20 +29,5 @@ pub fn scan(state: &mut State, at: Stamp, actor: &str, order: Scan) -> Result<Ch
         tenant.operation = Some(order.operation.clone());
         Ok(())
     })?;
-    let tenant = state.tenant(&order.tenant)?.clone();
-    let group = state.group(&tenant.placement.group)?;
-    let steps = operation::steps(Kind::Scan, &group.primary, state.cluster.version);
-    let operation = operation::begin(
-        order.operation,
-        Kind::Scan,
-        &tenant,
-        steps,
-        actor,
-        at,
-        group.epoch,
-        state.revision.next(),
-    );
-    let change = change.with_operation(&operation.id);
-    state.store_operation(operation);
-    Ok(change)
+    operation::open(state, at, actor, order.operation, Kind::Scan, &order.tenant, None)
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::disk;
 use crate::host::{Host, TlsFiles};
-use crate::steps;
+use crate::steps::{Login, Slot, Wanted};
 
 /// Where an agent keeps who it is.
 #[derive(Clone, Debug)]
@@ -237,28 +237,42 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Where tenants' credentials come from.
 #[tonic::async_trait]
 pub trait CredentialSource: Send + Sync {
-    /// Both passwords of a tenant that is placed here.
-    async fn fetch(&self, tenant: &TenantId) -> Result<steps::Credentials, String>;
+    /// A login of a tenant that is placed here.
+    async fn fetch(&self, tenant: &TenantId, wanted: Wanted) -> Result<Login, String>;
 }
 
 #[tonic::async_trait]
 impl CredentialSource for Api {
-    async fn fetch(&self, tenant: &TenantId) -> Result<steps::Credentials, String> {
-        let mut passwords = Vec::new();
-        for slot in ["a", "b"] {
-            let request = GetCredentialRequest {
-                tenant_id: tenant.to_string(),
-                version: 0,
-                slot: slot.to_owned(),
-            };
-            let answer = self.resolver().get_credential(request).await;
-            let answer = answer.map_err(|status| format!("no credential: {}", status.message()))?;
-            passwords.push(Zeroizing::new(answer.into_inner().password));
-        }
-        match <[_; 2]>::try_from(passwords) {
-            Ok([a, b]) => Ok(steps::Credentials { a, b }),
-            Err(_) => Err("no credential".to_owned()),
-        }
+    async fn fetch(&self, tenant: &TenantId, wanted: Wanted) -> Result<Login, String> {
+        let (slot, version) = match wanted {
+            Wanted::InForce => ("", 0),
+            Wanted::Next {
+                slot: Slot::A,
+                version,
+            } => ("a", version),
+            Wanted::Next {
+                slot: Slot::B,
+                version,
+            } => ("b", version),
+        };
+        let request = GetCredentialRequest {
+            tenant_id: tenant.to_string(),
+            version,
+            slot: slot.to_owned(),
+            instance: String::new(),
+        };
+        let answer = self.resolver().get_credential(request).await;
+        let answer = answer.map_err(|status| format!("no credential: {}", status.message()))?;
+        let answer = answer.into_inner();
+        let slot = match answer.role.strip_prefix(tenant.as_str()) {
+            Some("_a") => Slot::A,
+            Some("_b") => Slot::B,
+            _ => return Err("a credential of another role was given".to_owned()),
+        };
+        Ok(Login {
+            slot,
+            password: Zeroizing::new(answer.password),
+        })
     }
 }
 

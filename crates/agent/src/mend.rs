@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use crate::host::ident::{Ending, Ident, literal, quoted};
 use crate::host::{CANARY, Error, Host, Statement, verifier};
 use crate::senses::isolation::Allowed;
-use crate::steps::{Credentials, acts_as_owner};
+use crate::steps::{Login, acts_as_owner};
 
 /// Rules that can be mended without asking anybody.
 pub const MENDABLE: [Rule; 7] = [
@@ -69,7 +69,7 @@ pub async fn tenant(
     allowed: &Allowed,
     tenant: &TenantId,
     rules: &BTreeSet<Rule>,
-    credentials: Option<&Credentials>,
+    login: Option<&Login>,
 ) -> Result<bool, Error> {
     let mut changed = false;
     if rules.contains(&Rule::Grant) {
@@ -81,8 +81,8 @@ pub async fn tenant(
     if rules.contains(&Rule::Login) {
         changed |= close_logins(host, tenant).await?;
     }
-    if let Some(credentials) = credentials.filter(|_| rules.contains(&Rule::Password)) {
-        changed |= set_passwords(host, tenant, credentials).await?;
+    if let Some(login) = login.filter(|_| rules.contains(&Rule::Password)) {
+        changed |= set_password(host, tenant, login).await?;
     }
     // Last: what was open until now let somebody in, perhaps.
     if rules.contains(&Rule::Session) || rules.contains(&Rule::Clear) {
@@ -200,25 +200,20 @@ async fn close_logins(host: &Host, tenant: &TenantId) -> Result<bool, Error> {
     alter(host, tenant, &statements).await
 }
 
-/// Gives each login the registry's password again.
-async fn set_passwords(host: &Host, tenant: &TenantId, credentials: &Credentials) -> Result<bool, Error> {
-    let wanted = host.logins();
-    let mut changed = false;
-    for (ending, password) in [(Ending::A, &credentials.a), (Ending::B, &credentials.b)] {
-        let role = Ident::role(tenant, ending);
-        if !wanted.contains_key(role.as_str()) {
-            continue;
-        }
-        let verifier = verifier(password);
-        host.want_login(tenant, ending, &verifier)?;
-        let set = format!(
-            "ALTER ROLE {} LOGIN PASSWORD {}",
-            role.quoted(),
-            literal(&verifier)
-        );
-        changed |= alter(host, tenant, &[set]).await?;
+/// Gives the login in use the registry's password again.
+async fn set_password(host: &Host, tenant: &TenantId, login: &Login) -> Result<bool, Error> {
+    let role = Ident::role(tenant, login.slot.ending());
+    if !host.logins().contains_key(role.as_str()) {
+        return Ok(false);
     }
-    Ok(changed)
+    let verifier = verifier(&login.password);
+    host.want_login(tenant, login.slot.ending(), &verifier)?;
+    let set = format!(
+        "ALTER ROLE {} LOGIN PASSWORD {}",
+        role.quoted(),
+        literal(&verifier)
+    );
+    alter(host, tenant, &[set]).await
 }
 
 /// Alters roles of a tenant's, whoever of them holds their own rows.

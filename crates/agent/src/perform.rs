@@ -26,7 +26,7 @@ use crate::host::{self, Host};
 use crate::identity::CredentialSource;
 use crate::journal::Journal;
 use crate::senses::isolation::Allowed;
-use crate::steps::{self, Context, Outcome, Slot, TenantSpec};
+use crate::steps::{self, Context, Login, Outcome, Slot, TenantSpec, Wanted};
 
 /// Tenants worked on at once.
 const TENANTS_MAX: usize = 4;
@@ -213,28 +213,26 @@ impl Performer {
     pub async fn probe(&self, tenant: &TenantId) -> Option<Result<(), host::Error>> {
         let logins = self.host.logins();
         let has = |ending| logins.contains_key(Ident::role(tenant, ending).as_str());
-        let active_slot = match (has(Ending::A), has(Ending::B)) {
-            (true, _) => Slot::A,
-            (false, true) => Slot::B,
-            (false, false) => return None,
-        };
+        if !has(Ending::A) && !has(Ending::B) {
+            return None;
+        }
         self.host.doors_of(tenant)?;
-        let spec = TenantSpec {
+        let spec = |login: &Login| TenantSpec {
             id: tenant.clone(),
             connection_limit: 0,
             allowlist: Vec::new(),
             channel: String::new(),
             target_version: 0,
-            active_slot,
+            active_slot: login.slot,
             credential_version: 0,
         };
         let probe = async {
-            let fetched = self.credentials.fetch(tenant).await;
-            let credentials = fetched.map_err(|error| host::Error::retry("CREDENTIAL", error))?;
+            let fetched = self.credentials.fetch(tenant, Wanted::InForce).await;
+            let login = fetched.map_err(|error| host::Error::retry("CREDENTIAL", error))?;
             let context = Context {
                 host: &self.host,
-                tenant: &spec,
-                credentials: Some(&credentials),
+                tenant: &spec(&login),
+                login: Some(&login),
                 schemas: &self.schemas,
                 allowed: &self.allowed,
             };
@@ -296,19 +294,17 @@ impl Performer {
     }
 
     async fn step(&self, order: &StepOrder, tenant: &TenantSpec, undo: bool) -> Result<Outcome, Failure> {
-        let credentials = match steps::needs_credentials(&order.name, undo) {
-            true => Some(
-                self.credentials
-                    .fetch(&tenant.id)
-                    .await
-                    .map_err(|e| Failure::retry("CREDENTIAL", e))?,
-            ),
-            false => None,
+        let login = match steps::needs(&order.name, undo, tenant) {
+            Some(wanted) => {
+                let fetched = self.credentials.fetch(&tenant.id, wanted).await;
+                Some(fetched.map_err(|e| Failure::retry("CREDENTIAL", e))?)
+            }
+            None => None,
         };
         let context = Context {
             host: &self.host,
             tenant,
-            credentials: credentials.as_ref(),
+            login: login.as_ref(),
             schemas: &self.schemas,
             allowed: &self.allowed,
         };

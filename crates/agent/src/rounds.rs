@@ -19,6 +19,7 @@ use crate::perform::Performer;
 use crate::records::Keeper;
 use crate::senses::isolation::{Auditor, Round, Tenants, Turn, foreign};
 use crate::senses::prober::Prober;
+use crate::steps::Wanted;
 
 /// Files are read again on a signal.
 const AFTER_MENDING: Duration = Duration::from_millis(100);
@@ -130,15 +131,15 @@ async fn mend_one(
     tenant: &TenantId,
     rules: &BTreeSet<Rule>,
 ) -> Result<bool, Error> {
-    let credentials = match rules.contains(&Rule::Password) {
+    let login = match rules.contains(&Rule::Password) {
         true => {
-            let fetched = performer.credentials.fetch(tenant).await;
+            let fetched = performer.credentials.fetch(tenant, Wanted::InForce).await;
             Some(fetched.map_err(|error| Error::retry("CREDENTIAL", error))?)
         }
         false => None,
     };
     let allowed = &auditor.plan().allowed;
-    let mending = mend::tenant(&performer.host, allowed, tenant, rules, credentials.as_ref());
+    let mending = mend::tenant(&performer.host, allowed, tenant, rules, login.as_ref());
     let in_turn = tokio::time::timeout(MENDING_MAX, performer.in_turn(tenant, mending)).await;
     in_turn.unwrap_or_else(|_| Err(Error::retry("BUSY", "a step is at work on it, or a lock is held")))
 }

@@ -45,7 +45,7 @@ async fn log_in(bench: &Bench, case: &Case, port: u16) -> Result<PgConnection, s
         .host("127.0.0.1")
         .port(port)
         .username(&format!("{}_a", case.tenant.id))
-        .password(&case.credentials.a)
+        .password(&case.login.password)
         .database(case.tenant.id.as_str())
         .ssl_mode(PgSslMode::VerifyFull)
         .ssl_root_cert(&bench.settings.tls.ca);

@@ -393,7 +393,7 @@ async fn a_tenant_that_holds_its_own_role_locked_is_put_out_all_the_same() {
     }
     let mut session = case
         .host
-        .as_tenant(&case.tenant.id, Ending::A, &case.credentials.a)
+        .as_tenant(&case.tenant.id, Ending::A, &case.login.password)
         .await
         .unwrap();
     sqlx::raw_sql(

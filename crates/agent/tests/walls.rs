@@ -488,7 +488,7 @@ async fn sessions_that_should_not_be_are_found_while_they_last() {
         .host("127.0.0.1")
         .port(pair.bench.settings.port)
         .username(&format!("{b}_a"))
-        .password(&pair.b.credentials.a)
+        .password(&pair.b.login.password)
         .database(a.as_str())
         .ssl_mode(sqlx::postgres::PgSslMode::Disable);
     // A reload is a signal: it is in force when somebody comes in.
@@ -541,7 +541,7 @@ async fn what_a_tenant_may_do_to_itself_is_found_and_mended() {
     let tenant = &pair.a.tenant.id;
     let mut own = pair
         .host()
-        .as_tenant(tenant, Ending::A, &pair.a.credentials.a)
+        .as_tenant(tenant, Ending::A, &pair.a.login.password)
         .await
         .unwrap();
     for sql in [
@@ -559,7 +559,7 @@ async fn what_a_tenant_may_do_to_itself_is_found_and_mended() {
     assert_eq!(rules(found), [Rule::RoleSetting, Rule::Password].into());
 
     let every = MENDABLE.into();
-    mend::tenant(pair.host(), &allowed(), tenant, &every, Some(&pair.a.credentials))
+    mend::tenant(pair.host(), &allowed(), tenant, &every, Some(&pair.a.login))
         .await
         .unwrap();
     let left = pair.audit().await;
@@ -569,7 +569,7 @@ async fn what_a_tenant_may_do_to_itself_is_found_and_mended() {
     // A verifier of the right password that somebody else made is not the one that was given.
     let other = format!(
         "ALTER ROLE {tenant}_a PASSWORD {}",
-        literal(&verifier(&pair.a.credentials.a))
+        literal(&verifier(&pair.a.login.password))
     );
     pair.say("postgres", &other).await;
     assert_eq!(rules(pair.audit().await), [Rule::Password].into());
@@ -703,7 +703,7 @@ async fn a_probe_tells_each_way_out_and_goes_none() {
     // What a tenant set for itself, or made, has no say.
     let mut own = pair
         .host()
-        .as_tenant(&pair.a.tenant.id, Ending::A, &pair.a.credentials.a)
+        .as_tenant(&pair.a.tenant.id, Ending::A, &pair.a.login.password)
         .await
         .unwrap();
     for sql in [

@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Form, Globals, Link, Session};
 use crate::{
-    audit, bench, cluster, contexts, debug, demo, dev, group, isolation, op, resolve, tenant, version,
+    audit, bench, cluster, contexts, debug, demo, dev, group, isolation, op, resolve, secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -47,6 +47,8 @@ enum Noun {
     Group(group::Group),
     /// Whether each tenant's walls stand
     Isolation(isolation::Isolation),
+    /// Tenants' credentials: how old they are, and changing them
+    Secret(secret::Secret),
     /// The registry's own nodes, and who may join
     Cluster(cluster::Cluster),
     /// The record of every change
@@ -72,12 +74,13 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 9] = [
+const ASKING: [&str; 10] = [
     "tenant",
     "resolve",
     "op",
     "group",
     "isolation",
+    "secret",
     "cluster",
     "audit",
     "debug",
@@ -166,6 +169,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Op(op) => op::run(op, session).await,
         Noun::Group(group) => group::run(group, session).await,
         Noun::Isolation(isolation) => isolation::run(isolation, session).await,
+        Noun::Secret(secret) => secret::run(secret, session).await,
         Noun::Cluster(cluster) => cluster::run(cluster, session).await,
         Noun::Audit(audit) => audit::run(audit, session).await,
         Noun::Debug(verb) => debug::run(verb, session).await,
@@ -228,6 +232,8 @@ mod tests {
             "group ls",
             "isolation report",
             "isolation scan",
+            "secret rotate",
+            "secret age",
             "cluster init",
             "cluster status",
             "cluster members",

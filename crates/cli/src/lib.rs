@@ -28,6 +28,7 @@ mod group;
 mod isolation;
 mod op;
 mod resolve;
+mod secret;
 mod session;
 pub mod show;
 mod tenant;

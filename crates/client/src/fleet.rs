@@ -11,11 +11,14 @@ use reeve_proto::{
     v1::{ErrorReason, GetCredentialRequest, GetCredentialResponse, ResolveRequest},
 };
 use sqlx::PgPool;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tonic::Request;
 
 use crate::{
-    Access, Api, Error, Limits, Resolution, Selector,
+    Access, Api, Error, Limits, Resolution, Selector, acknowledge,
     cache::{Cache, LEASE, Lookup},
     error,
     flight::Flights,
@@ -26,6 +29,10 @@ use crate::{
 /// How long a resolve may look for a node that answers.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(3);
 const CREDENTIAL_PATIENCE: Duration = Duration::from_secs(5);
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a tenant that has changed is resolved anew for one pool, and how long is waited in between.
+const RENEWALS_MAX: u32 = 5;
+const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// A cloneable handle. The watch ends with the last clone.
 #[derive(Clone)]
@@ -40,14 +47,14 @@ struct Rooms {
     pools: Arc<Pools>,
     flights: Flights<String>,
     ready: watch::Receiver<bool>,
-    watching: Option<JoinHandle<()>>,
+    /// Names this process to the registry, and its sessions to PostgreSQL.
+    instance: String,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Rooms {
     fn drop(&mut self) {
-        if let Some(watching) = &self.watching {
-            watching.abort();
-        }
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -99,10 +106,11 @@ impl Builder {
         })?;
         let api = Api::connect(&self.nodes, &credentials)?;
         // Opaque on purpose: every role of the instance can read it.
-        let application_name = format!("reeve-{:08x}", rand::random::<u32>());
+        let instance = format!("reeve-{:016x}", rand::random::<u64>());
+        let (said, due) = mpsc::unbounded_channel();
         let (cache, pools) = (
             Arc::new(Cache::default()),
-            Arc::new(Pools::new(self.limits, application_name)),
+            Arc::new(Pools::new(self.limits, instance.clone(), said)),
         );
         let (ready, is_ready) = watch::channel(false);
         let watching = self.watch.then(|| {
@@ -116,6 +124,7 @@ impl Builder {
             };
             tokio::spawn(watch.run())
         });
+        let acknowledging = tokio::spawn(acknowledge::run(api.clone(), instance.clone(), due));
         let rooms = Rooms {
             api,
             network: self.network,
@@ -123,7 +132,8 @@ impl Builder {
             pools,
             flights: Flights::default(),
             ready: is_ready,
-            watching,
+            instance,
+            tasks: watching.into_iter().chain([acknowledging]).collect(),
         };
         Ok(Fleet {
             rooms: Arc::new(rooms),
@@ -170,8 +180,28 @@ impl Fleet {
         }
     }
 
-    /// The pool for a tenant just resolved. `Superseded` means: resolve again.
+    /// The pool for a tenant just resolved. What has changed since is asked for anew; `Superseded` means that it changes
+    /// faster than that.
     pub async fn pool(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
+        let mut pool = self.open(tenant, access).await;
+        for _ in 0..RENEWALS_MAX {
+            let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) else {
+                break;
+            };
+            let newer = self.resolve(selector).await?;
+            if newer.tenant != tenant.tenant {
+                break;
+            }
+            pool = self.open(&newer, access).await;
+            if pool.is_err() {
+                // The node that answered has not heard of the change yet.
+                tokio::time::sleep(RENEWAL_PAUSE).await;
+            }
+        }
+        pool
+    }
+
+    async fn open(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
         let unseal = || self.credential(&tenant.tenant, tenant.credential_version);
         let pool = self.rooms.pools.get(tenant, access, unseal).await;
         if let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) {
@@ -186,9 +216,15 @@ impl Fleet {
         self.rooms.api.clone()
     }
 
-    /// Closes all pools, waiting for connections in use.
+    /// Closes all pools, waiting for connections in use, and tells the registry that no credential is held any more.
     pub async fn close(&self) {
         self.rooms.pools.close().await;
+        let held = self.rooms.pools.let_go();
+        let told = held.iter().map(|one| {
+            // It is a courtesy: who is not told waits for the grace of the next change.
+            acknowledge::say(&self.rooms.api, &self.rooms.instance, one, FAREWELL_PATIENCE)
+        });
+        futures::future::join_all(told).await;
     }
 
     fn remembered(&self, selector: &Selector) -> Option<Result<Arc<Resolution>, Error>> {
@@ -259,16 +295,20 @@ impl Fleet {
             tenant_id: tenant.to_string(),
             version,
             slot: String::new(),
+            instance: self.rooms.instance.clone(),
         };
         let mut request = Request::new(wanted);
         request.set_timeout(CREDENTIAL_PATIENCE);
-        Ok(self
-            .rooms
-            .api
-            .resolver()
-            .get_credential(request)
-            .await?
-            .into_inner())
+        let given = self.rooms.api.resolver().get_credential(request).await;
+        given
+            .map(tonic::Response::into_inner)
+            .map_err(|status| match error::reason(&status) {
+                // Another version is in force than the one that was resolved.
+                Some(ErrorReason::Fenced) => Error::Superseded {
+                    tenant: tenant.to_string(),
+                },
+                _ => status.into(),
+            })
     }
 }
 

@@ -26,6 +26,7 @@
 //!   └─► pools (by tenant, place, credential) ─► PostgreSQL, TLS verified in full
 //! ```
 
+mod acknowledge;
 mod api;
 mod cache;
 mod channel;

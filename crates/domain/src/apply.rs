@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::access;
 use crate::audit::{self, Record, Shown};
 use crate::command::{Answer, Command, Found, Witness};
+use crate::credential;
 use crate::digest::{self, Hash};
 use crate::entry::{Actor, Entry};
 use crate::event::Event;
@@ -201,7 +202,7 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
         Command::TimeoutStep(order) => operation::timeout(state, at, order).map(plain),
         Command::CancelOperation(order) => operation::cancel(state, at, order).map(plain),
         Command::Witness(witness) => Ok(self::witness(state, witness)),
-        Command::RaiseVersion(order) => version::raise(state, &order).map(plain),
+        Command::RaiseVersion(order) => version::raise(state, at, &order).map(plain),
         Command::RetryOperation(order) => operation::retry(state, at, order).map(plain),
         Command::ReportFindings(order) => isolation::report(state, at, order).map(plain),
         Command::SetAllowlist(order) => {
@@ -210,6 +211,21 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
                 tenant: order.tenant.clone(),
             };
             Ok((operation::allow(state, at, actor, order)?, answer))
+        }
+        Command::RotateCredential(order) => {
+            let answer = Answer::Operation {
+                operation: order.operation.clone(),
+                tenant: order.tenant.clone(),
+            };
+            Ok((operation::rotate(state, at, actor, order)?, answer))
+        }
+        Command::ReadCredential(order) => {
+            let change = credential::read(state, at, actor, &order)?;
+            Ok((change, Answer::Tenant(order.tenant)))
+        }
+        Command::AcknowledgeCredential(order) => {
+            let change = credential::acknowledge(state, actor, &order)?;
+            Ok((change, Answer::Tenant(order.tenant)))
         }
         Command::ScanTenant(order) => {
             let answer = Answer::Operation {
@@ -377,6 +393,28 @@ fn action_of(command: &Command) -> (String, String) {
             let list: Vec<String> = order.allowlist.iter().map(ToString::to_string).collect();
             ("tenant.allow", list.join(" "))
         }
+        Command::RotateCredential(order) => {
+            let leaked = if order.leaked { ", leaked" } else { "" };
+            let next = format!(
+                "to v{} slot {}{leaked}",
+                order.next.version,
+                order.next.slot.letter()
+            );
+            ("credential.rotate", next)
+        }
+        Command::ReadCredential(order) => {
+            let what = format!("v{} slot {}", order.version, order.slot.letter());
+            (
+                "credential.read",
+                format!("{what} {}", order.instance).trim_end().to_owned(),
+            )
+        }
+        Command::AcknowledgeCredential(order) => (
+            "credential.acknowledge",
+            format!("v{} {}", order.version, order.instance)
+                .trim_end()
+                .to_owned(),
+        ),
         Command::RetryOperation(order) => ("operation.retry", order.reason.clone()),
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => ("rehearse", String::new()),

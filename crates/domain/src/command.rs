@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::{MintToken, RedeemToken, Redeemed};
+use crate::credential::{Acknowledge, Read};
 use crate::group::{Region, ReportMember};
 use crate::ids::{NodeId, OperationId, TenantId, TokenId};
 use crate::isolation::ReportFindings;
-use crate::operation::{Allow, Cancel, Report, Retry, Scan, Timeout};
+use crate::operation::{Allow, Cancel, Report, Retry, Rotate, Scan, Timeout};
 use crate::secret::Sealed;
 use crate::tenant::{Create, Delete, Update};
 use crate::version::{self, RaiseVersion};
@@ -59,6 +60,10 @@ pub enum Command {
     ScanTenant(Scan),
     RetryOperation(Retry),
     SetAllowlist(Allow),
+    RotateCredential(Rotate),
+    /// A service is about to be given the password in force.
+    ReadCredential(Read),
+    AcknowledgeCredential(Acknowledge),
     /// What a later release might bring: a command that only rehearsals of an upgrade know.
     #[cfg(feature = "mutants")]
     Rehearse(Region),

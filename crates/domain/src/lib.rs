@@ -10,6 +10,7 @@ pub mod access;
 pub mod apply;
 pub mod audit;
 pub mod command;
+pub mod credential;
 pub mod digest;
 pub mod entry;
 pub mod event;

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::credential::Credential;
 use crate::group::{Group, Region};
 use crate::ids::{Revision, Stamp, TenantId};
 use crate::state::State;
-use crate::tenant::{AccessMode, Class, Credential, Placement, Schema, Setting, Status, Tenant};
+use crate::tenant::{AccessMode, Class, Placement, Schema, Setting, Status, Tenant};
 use crate::words::{Cidr, Claim, Name, Slug};
 
 /// The layout that is written today.

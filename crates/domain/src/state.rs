@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{JoinToken, Principal};
 use crate::audit::Head;
+use crate::credential::Holding;
 use crate::digest::{self, Hash};
 use crate::group::{Group, Region};
 use crate::ids::{FindingId, NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
@@ -55,6 +56,9 @@ pub struct State {
     /// What audits found, open and lately closed. Left out while there is none, as before there were any.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
     pub findings: OrdMap<FindingId, Finding>,
+    /// Who was given a tenant's password. Left out while there is nobody, as before it was written down.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub holders: OrdMap<TenantId, Vec<Holding>>,
 }
 
 /// The cluster itself.
@@ -69,6 +73,9 @@ pub struct Cluster {
     pub issuing_chain_pem: String,
     pub issuing_key: Option<Sealed>,
     pub audit_key: Option<Sealed>,
+    /// Since when it is written down who was given a password. Left out where it always was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holders_since: Option<Stamp>,
 }
 
 /// A registry node on the roll.
@@ -236,6 +243,7 @@ impl State {
             placed.remove(id);
             self.placed.insert(tenant.placement.group.clone(), placed);
         }
+        self.holders.remove(id);
         self.tombstones.insert(id.clone(), at);
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::credential::{Credential, Slot};
 use crate::digest::Memo;
 use crate::group;
 use crate::ids::{OperationId, PlacementNumber, Revision, Stamp, TenantId};
@@ -118,43 +119,6 @@ pub struct Schema {
     pub target: u32,
     pub applied: u32,
     pub checksum: String,
-}
-
-/// Two alternating logins; one is in use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credential {
-    pub version: u64,
-    pub active: Slot,
-    pub a: Sealed,
-    pub b: Sealed,
-}
-
-impl Credential {
-    /// The sealed password of a slot.
-    pub fn sealed(&self, slot: Slot) -> &Sealed {
-        match slot {
-            Slot::A => &self.a,
-            Slot::B => &self.b,
-        }
-    }
-}
-
-/// One of the two logins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Slot {
-    A,
-    B,
-}
-
-impl Slot {
-    /// "a" or "b", as in the role's name.
-    pub fn letter(self) -> &'static str {
-        match self {
-            Slot::A => "a",
-            Slot::B => "b",
-        }
-    }
 }
 
 /// A typed value of a tenant's own settings.
@@ -281,6 +245,7 @@ pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Resul
             active: Slot::A,
             a: order.credential_a,
             b: order.credential_b,
+            rotated: None,
         },
         audit_key: order.audit_key,
         legal_hold: false,

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, Stamp};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 
@@ -27,7 +27,7 @@ pub struct Versions {
 
 impl Versions {
     /// What this program knows.
-    pub const KNOWN: Versions = Versions { min: 1, max: 2 };
+    pub const KNOWN: Versions = Versions { min: 1, max: 3 };
 
     /// Whether a cluster at this version may be taken part in.
     pub fn holds(self, version: u32) -> bool {
@@ -49,6 +49,8 @@ impl fmt::Display for Versions {
 pub const FIRST: u32 = 1;
 /// Since here agents tell what their audits find, and a finding keeps a tenant out.
 pub const ISOLATION: u32 = 2;
+/// Since here credentials are changed, and it is written down who was given one.
+pub const ROTATION: u32 = 3;
 
 /// Layouts of a log entry, and since which version each is written.
 const ENTRY_FORMATS: [(u32, u16); 1] = [(1, 1)];
@@ -93,6 +95,7 @@ pub fn since(command: &Command) -> u32 {
         | Command::ScanTenant(_)
         | Command::RetryOperation(_)
         | Command::SetAllowlist(_) => ISOLATION,
+        Command::RotateCredential(_) | Command::ReadCredential(_) | Command::AcknowledgeCredential(_) => ROTATION,
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => Versions::KNOWN.max + 1,
     }
@@ -124,6 +127,9 @@ pub fn name(command: &Command) -> &'static str {
         Command::ScanTenant(_) => "ScanTenant",
         Command::RetryOperation(_) => "RetryOperation",
         Command::SetAllowlist(_) => "SetAllowlist",
+        Command::RotateCredential(_) => "RotateCredential",
+        Command::ReadCredential(_) => "ReadCredential",
+        Command::AcknowledgeCredential(_) => "AcknowledgeCredential",
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => "Rehearse",
     }
@@ -153,7 +159,7 @@ pub struct RaiseVersion {
 }
 
 /// Raises the version; it never falls, and no node of the roll is left behind.
-pub fn raise(state: &mut State, order: &RaiseVersion) -> Result<Change, Refusal> {
+pub fn raise(state: &mut State, at: Stamp, order: &RaiseVersion) -> Result<Change, Refusal> {
     if order.to <= state.cluster.version {
         return Ok(Change::none());
     }
@@ -164,6 +170,9 @@ pub fn raise(state: &mut State, order: &RaiseVersion) -> Result<Change, Refusal>
             order.to
         );
         return Err(Refusal::Fenced(why));
+    }
+    if state.cluster.version < ROTATION && order.to >= ROTATION {
+        state.cluster.holders_since = Some(at);
     }
     state.cluster.version = order.to;
     Ok(Change::of("cluster".to_owned()))

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use reeve_domain::access::{Expect, MintToken, NodeAddresses, RedeemToken};
 use reeve_domain::audit::Seed;
 use reeve_domain::command::{Found as Founding, Witness};
+use reeve_domain::credential::{Acknowledge, Next, Read, Slot};
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::ids::{FindingId, TokenId};
 use reeve_domain::isolation::{Found, ReportFindings, Rule};
-use reeve_domain::operation::{Allow, Cancel, Direction, Outcome, Report, Retry, Scan, Timeout};
+use reeve_domain::operation::{Allow, Cancel, Direction, Outcome, Report, Retry, Rotate, Scan, Timeout};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
 use reeve_domain::tenant::{Delete, Setting, Update};
@@ -186,6 +187,29 @@ fn commands() -> Vec<Command> {
             tenant: TenantId::from_random(1),
             operation: OperationId::from_random(2),
         }),
+        Command::RotateCredential(Rotate {
+            tenant: TenantId::from_random(1),
+            operation: OperationId::from_random(2),
+            etag: "t_000000000001.7".into(),
+            next: Next {
+                version: 2,
+                slot: Slot::B,
+                sealed: sealed("credential/t_000000000001/b/2"),
+            },
+            leaked: true,
+            grace_ms: 600_000,
+        }),
+        Command::ReadCredential(Read {
+            tenant: TenantId::from_random(1),
+            slot: Slot::A,
+            version: 1,
+            instance: "reeve-0123456789abcdef".into(),
+        }),
+        Command::AcknowledgeCredential(Acknowledge {
+            tenant: TenantId::from_random(1),
+            version: 2,
+            instance: "reeve-0123456789abcdef".into(),
+        }),
     ]
 }
 
@@ -321,7 +345,7 @@ fn variants() -> Vec<String> {
         of::<reeve_domain::group::MemberStatus>("MemberStatus"),
         of::<reeve_domain::policy::Scope>("Scope"),
         of::<reeve_domain::tenant::AccessMode>("AccessMode"),
-        of::<reeve_domain::tenant::Slot>("Slot"),
+        of::<Slot>("Slot"),
         of::<reeve_domain::tenant::Status>("tenant::Status"),
         of::<Rule>("Rule"),
         of::<reeve_domain::operation::Wanted>("Wanted"),

@@ -5,19 +5,20 @@ mod gold;
 mod world;
 
 use reeve_domain::access::{Expect, NodeAddresses, RedeemToken, Redeemed};
+use reeve_domain::credential::{Next, Read, Slot};
 use reeve_domain::group::{Endpoint, Region};
 use reeve_domain::ids::{FindingId, PlacementNumber, TokenId};
 use reeve_domain::isolation::{Found, Rule};
-use reeve_domain::operation::{Allow, Outcome};
+use reeve_domain::operation::{Allow, Outcome, Rotate};
 use reeve_domain::policy::Role;
 use reeve_domain::restore::Leap;
 use reeve_domain::tenant::Status;
 use reeve_domain::words::{Cidr, Claim, Slug};
 use reeve_domain::{
-    Actor, Answer, Command, Epoch, Event, NodeId, OperationId, Refusal, Resolution, Revision, State,
+    Actor, Answer, Command, Epoch, Event, NodeId, OperationId, Refusal, Resolution, Revision, Stamp, State,
     TenantId, Versions,
 };
-use world::{World, name};
+use world::{World, name, sealed};
 
 /// A cluster in the middle of everything.
 fn busy() -> State {
@@ -95,6 +96,50 @@ fn busy() -> State {
         etag: String::new(),
         allowlist: vec![Cidr::parse("10.1.0.0/16").unwrap()],
     }));
+    for (token, who) in [("00000000000d", "lab"), ("00000000000e", "desk")] {
+        world.mint(token, Role::Service, who, None);
+        world.redeem(token, 9, 1, Expect::ServiceOrPerson);
+        world.say_as(
+            Actor::Principal(format!("spiffe://hospital/svc/{who}")),
+            Command::ReadCredential(Read {
+                tenant: tenant.clone(),
+                slot: Slot::A,
+                version: 1,
+                instance: "reeve-0123456789abcdef".into(),
+            }),
+        );
+    }
+    world.report(&OperationId::from_random(6), Outcome::Done);
+    for serial in [7, 8] {
+        let credential = &world.state.tenants[&tenant].credential;
+        let (slot, version) = (credential.active.other(), credential.version + 1);
+        world.say(Command::RotateCredential(Rotate {
+            tenant: tenant.clone(),
+            operation: OperationId::from_random(serial),
+            etag: String::new(),
+            next: Next {
+                version,
+                slot,
+                sealed: sealed(&format!("credential/{tenant}/{}/{version}", slot.letter())),
+            },
+            leaked: serial == 7,
+            grace_ms: 600_000,
+        }));
+        world.report(&OperationId::from_random(serial), Outcome::Done);
+        if serial == 7 {
+            world.report(&OperationId::from_random(serial), Outcome::Done);
+            world.say_as(
+                Actor::Principal("spiffe://hospital/svc/lab".into()),
+                Command::ReadCredential(Read {
+                    tenant: tenant.clone(),
+                    slot: Slot::B,
+                    version: 2,
+                    instance: String::new(),
+                }),
+            );
+        }
+    }
+    world.state.cluster.holders_since = Some(Stamp(1_000));
     world.state.leaps.push(Leap {
         from: Revision(2),
         to: Revision(3),
@@ -106,7 +151,8 @@ fn busy() -> State {
 #[test]
 fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
     gold::kept("state.v1/busy", &busy());
-    let (now, state) = (busy(), gold::kept("state.v2/busy", &busy()));
+    gold::kept("state.v2/busy", &busy());
+    let (now, state) = (busy(), gold::kept("state.v3/busy", &busy()));
     let new: Vec<String> = gold::paths(&now)
         .difference(&gold::paths(&state))
         .cloned()
@@ -137,6 +183,7 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         heads,
         leaps,
         findings,
+        holders,
     } = &state;
     let counts = [
         nodes.len(),
@@ -154,6 +201,7 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         heads.len(),
         leaps.len(),
         findings.len(),
+        holders.len(),
     ];
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     assert!(revision.0 > 0 && clock.0 > 0 && *policy_rev > 0 && next_node.0 > 1 && cluster.version > 0);

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use reeve_domain::audit::Verifier;
+use reeve_domain::credential::{Next, Slot};
 use reeve_domain::isolation::{Found, Rule};
-use reeve_domain::operation::{Allow, Outcome, Retry, Scan};
+use reeve_domain::operation::{Allow, Outcome, Retry, Rotate, Scan};
 use reeve_domain::resolve;
 use reeve_domain::words::{Claim, Slug};
 use reeve_domain::{Command, Entry, OperationId, State, TenantId, apply};
-use world::{World, name};
+use world::{World, name, sealed};
 
 const SLUGS: [&str; 4] = ["cho-ray", "bach-mai", "viet-duc", "hue"];
 
@@ -25,6 +26,7 @@ enum Act {
     Retry { nth: usize },
     Scan { slug: usize },
     Allow { slug: usize },
+    Rotate { slug: usize },
     Audit { found: bool },
     Delete { slug: usize },
     Suspend { slug: usize },
@@ -45,6 +47,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..6usize).prop_map(|nth| Act::Retry { nth }),
         1 => slug.clone().prop_map(|slug| Act::Scan { slug }),
         1 => slug.clone().prop_map(|slug| Act::Allow { slug }),
+        1 => slug.clone().prop_map(|slug| Act::Rotate { slug }),
         1 => any::<bool>().prop_map(|found| Act::Audit { found }),
         2 => slug.clone().prop_map(|slug| Act::Delete { slug }),
         1 => slug.clone().prop_map(|slug| Act::Suspend { slug }),
@@ -72,6 +75,16 @@ enum Life {
     Scanned(Box<Life>, u32),
     /// Its doors are changed, or changed back; it lives on meanwhile.
     Allowed(Box<Life>, bool),
+    /// Its password is changed; it lives on meanwhile.
+    Rotated(Box<Life>, Rotation),
+}
+
+/// How far a change of a leaked password is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rotation {
+    Prepares,
+    Retires,
+    TakesBack,
 }
 
 /// The honest model: a list of tenants by slug, and nothing clever.
@@ -83,6 +96,8 @@ struct Model {
     /// Whether a critical finding of the instance of "vn" is open.
     barred: bool,
     asked: BTreeMap<u8, u8>,
+    /// The version of each tenant's password, where it is not the first.
+    passwords: BTreeMap<String, u64>,
 }
 
 impl Model {
@@ -96,6 +111,11 @@ impl Model {
             Some(Life::Coming(6)) => Some(Life::Active),
             Some(Life::Scanned(life, 1) | Life::Allowed(life, _)) => Some(Life::clone(life)),
             Some(Life::Scanned(life, n)) => Some(Life::Scanned(life.clone(), n + 1)),
+            Some(Life::Rotated(life, Rotation::Prepares)) => {
+                *self.passwords.entry(slug.to_owned()).or_insert(1) += 1;
+                Some(Life::Rotated(life.clone(), Rotation::Retires))
+            }
+            Some(Life::Rotated(life, _)) => Some(Life::clone(life)),
             Some(Life::Coming(n)) => Some(Life::Coming(n + 1)),
             Some(Life::Going(1)) | Some(Life::Leaving(3)) => None,
             Some(Life::Going(n)) => Some(Life::Going(n - 1)),
@@ -104,7 +124,10 @@ impl Model {
         };
         match next {
             Some(life) => self.tenants.insert(slug.to_owned(), life),
-            None => self.tenants.remove(slug),
+            None => {
+                self.passwords.remove(slug);
+                self.tenants.remove(slug)
+            }
         };
     }
 
@@ -114,7 +137,8 @@ impl Model {
             Some(life @ (Life::Going(_) | Life::Leaving(_))) => Life::Stuck(Box::new(life.clone())),
             Some(Life::Scanned(life, _)) => Life::clone(life),
             Some(Life::Allowed(life, false)) => Life::Allowed(life.clone(), true),
-            Some(life @ Life::Allowed(_, true)) => Life::Stuck(Box::new(life.clone())),
+            Some(Life::Rotated(life, Rotation::Prepares)) => Life::Rotated(life.clone(), Rotation::TakesBack),
+            Some(life @ (Life::Allowed(_, true) | Life::Rotated(..))) => Life::Stuck(Box::new(life.clone())),
             other => panic!("nothing of {other:?} can fail"),
         };
         self.tenants.insert(slug.to_owned(), next);
@@ -211,9 +235,16 @@ fn step(world: &mut World, model: &mut Model, act: &Act, serial: u64) {
                 Some(Life::Coming(at)) => Life::Going(Model::to_undo(*at)),
                 // Absence could not be proved: everything is undone once more before it is proved again.
                 Some(Life::Stuck(was)) if **was == Life::Going(1) => Life::Going(4),
-                Some(Life::Stuck(was)) if !matches!(**was, Life::Leaving(_)) => Life::clone(was),
+                Some(Life::Stuck(was))
+                    if !matches!(**was, Life::Leaving(_) | Life::Rotated(_, Rotation::Retires)) =>
+                {
+                    Life::clone(was)
+                }
                 Some(Life::Allowed(life, false)) => Life::Allowed(life.clone(), true),
                 Some(Life::Scanned(life, _)) => Life::clone(life),
+                Some(Life::Rotated(life, Rotation::Prepares)) => {
+                    Life::Rotated(life.clone(), Rotation::TakesBack)
+                }
                 _ => return,
             };
             assert!(said.outcome.is_ok());
@@ -270,6 +301,34 @@ fn step(world: &mut World, model: &mut Model, act: &Act, serial: u64) {
             if let Some(life) = free {
                 let allowed = Life::Allowed(Box::new(life), false);
                 model.tenants.insert(slug.to_owned(), allowed);
+                model.operations.insert(operation, slug.to_owned());
+            }
+        }
+        Act::Rotate { slug } => {
+            let slug = SLUGS[*slug];
+            let known = world.state.find_tenant(slug).cloned();
+            let operation = OperationId::from_random(serial);
+            let credential = known.as_ref().map(|t| &t.credential);
+            let said = world.say(Command::RotateCredential(Rotate {
+                tenant: known
+                    .as_ref()
+                    .map_or_else(|_| TenantId::from_random(0), |t| t.id.clone()),
+                operation: operation.clone(),
+                etag: String::new(),
+                next: Next {
+                    version: credential.map_or(2, |c| c.version + 1),
+                    slot: credential.map_or(Slot::B, |c| c.active.other()),
+                    sealed: sealed("next"),
+                },
+                leaked: true,
+                grace_ms: 1_000,
+            }));
+            let life = model.tenants.get(slug).cloned();
+            let free = life.filter(|life| matches!(life, Life::Active | Life::Suspended));
+            assert_eq!(said.outcome.is_ok(), free.is_some(), "{:?}", said.outcome);
+            if let Some(life) = free {
+                let rotated = Life::Rotated(Box::new(life), Rotation::Prepares);
+                model.tenants.insert(slug.to_owned(), rotated);
                 model.operations.insert(operation, slug.to_owned());
             }
         }
@@ -340,8 +399,8 @@ fn set(world: &mut World, model: &mut Model, slug: &str, from: Life, to: Life) {
 
 fn is_active(life: &Life) -> bool {
     match life {
-        Life::Scanned(life, _) | Life::Allowed(life, _) => **life == Life::Active,
-        Life::Stuck(was) if matches!(**was, Life::Allowed(..)) => is_active(was),
+        Life::Scanned(life, _) | Life::Allowed(life, _) | Life::Rotated(life, _) => **life == Life::Active,
+        Life::Stuck(was) if matches!(**was, Life::Allowed(..) | Life::Rotated(..)) => is_active(was),
         life => *life == Life::Active,
     }
 }
@@ -370,6 +429,10 @@ fn compare(world: &World, model: &Model) {
         let tenant = state.tenant(&answer.tenant).unwrap();
         let held = !matches!(life, Life::Active | Life::Suspended);
         assert_eq!(tenant.operation.is_some(), held, "{slug} {life:?}");
+        let password = model.passwords.get(slug).copied().unwrap_or(1);
+        assert_eq!(tenant.credential.version, password, "{slug} {life:?}");
+        let slot = if password % 2 == 1 { Slot::A } else { Slot::B };
+        assert_eq!(tenant.credential.active, slot, "the logins do not alternate");
     }
     let placed: usize = state.placed.values().map(|p| p.len()).sum();
     assert_eq!(placed, state.tenants.len(), "a placement is left over or missing");

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use reeve_domain::access::Expect;
-use reeve_domain::operation::{Allow, Operation, Outcome, Retry, Wanted};
+use reeve_domain::credential::Next;
+use reeve_domain::operation::{Allow, Operation, Outcome, Retry, Rotate, Wanted};
 use reeve_domain::plan::operations::{Verdict, judge, orders_for};
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
@@ -110,6 +111,23 @@ impl Teller {
                         .map(|cidr| Cidr::parse(cidr).unwrap())
                         .collect(),
                 }))
+            }
+            "rotate" => {
+                let tenant = world.state.find_tenant(words[2]).unwrap();
+                let (slot, version) = (tenant.credential.active.other(), tenant.credential.version + 1);
+                let order = Rotate {
+                    tenant: tenant.id.clone(),
+                    operation: world.operation(serial(1)),
+                    etag: String::new(),
+                    next: Next {
+                        version,
+                        slot,
+                        sealed: world::sealed("next"),
+                    },
+                    leaked: words.contains(&"leaked"),
+                    grace_ms: 60_000,
+                };
+                world.say(Command::RotateCredential(order))
             }
             "suspend" | "resume" => {
                 let tenant = world.state.find_tenant(words[1]).unwrap().id.clone();
@@ -265,7 +283,12 @@ impl Teller {
         let Some(operation) = self.world.state.operations.get(&self.world.operation(serial)) else {
             return;
         };
-        let said = match judge(operation, &self.sightings, Stamp(self.world.now)) {
+        let said = match judge(
+            &self.world.state,
+            operation,
+            &self.sightings,
+            Stamp(self.world.now),
+        ) {
             None => "nothing to do".to_owned(),
             Some(Verdict::AtWork { agent }) => format!("{agent} is at work"),
             Some(Verdict::Wait(reason)) => format!("waits for {reason}"),
@@ -290,7 +313,11 @@ impl Teller {
                 order.epoch,
                 order
                     .wanted
-                    .map(|Wanted::Allowlist(list)| format!(" wants {}", join(&list)))
+                    .map(|wanted| match wanted {
+                        Wanted::Allowlist(list) => format!(" wants {}", join(&list)),
+                        Wanted::Credential(next) =>
+                            format!(" wants v{} slot {}", next.version, next.slot.letter()),
+                    })
                     .unwrap_or_default()
             )
             .unwrap();

@@ -96,7 +96,7 @@ fn spawn_loops(config: &Config, rooms: &Rooms, credentials: Credentials, node_id
         config.api_address(),
         stop.clone(),
     ));
-    pilot::spawn(rooms, tasks, stop);
+    pilot::spawn(rooms, config.rotation, tasks, stop);
     tasks.spawn(backup::schedule::run(
         rooms.clone(),
         config.backup.clone(),

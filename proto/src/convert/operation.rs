@@ -15,6 +15,7 @@ pub fn operation(from: &Operation, waits_for: String) -> v1::Operation {
         Kind::Offboard => v1::operation::Kind::Offboard,
         Kind::Scan => v1::operation::Kind::Scan,
         Kind::Allow => v1::operation::Kind::Allow,
+        Kind::Rotate => v1::operation::Kind::Rotate,
     };
     v1::Operation {
         id: from.id.to_string(),

@@ -5,17 +5,15 @@
 //! go on. Each operation must end done or undone; what is done is there once, what is undone or gone left nothing.
 //! ```
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod held;
+
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use held::{AGENT, Case, Held, Victim};
 use reeve_client::reason;
 use reeve_client::v1::operation::State;
 use reeve_client::v1::{Claim, DeleteTenantRequest, ErrorReason, Operation, ResolveRequest, claim, step};
-use reeve_local::{Fleet, tenants, until};
-
-const PATIENCE: Duration = Duration::from_secs(120);
-const AGENT: &str = "vn-1";
 
 const ONBOARD: [&str; 7] = [
     "create_roles",
@@ -29,141 +27,7 @@ const ONBOARD: [&str; 7] = [
 const BACK: [&str; 4] = ["open_doors", "create_database", "create_roles", "prove_absence"];
 const OFFBOARD: [&str; 4] = ["close_doors", "drop_database", "drop_roles", "prove_absence"];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
-    Agent,
-    Postgres,
-    Leader,
-}
-
-/// One field of the matrix.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    step: &'static str,
-    way: &'static str,
-    moment: &'static str,
-    victim: Victim,
-}
-
-impl Case {
-    fn all(steps: &[&'static str], way: &'static str) -> Vec<Case> {
-        let mut all = Vec::new();
-        for step in steps {
-            for moment in ["before", "after"] {
-                for victim in [Victim::Agent, Victim::Postgres, Victim::Leader] {
-                    all.push(Case {
-                        step,
-                        way,
-                        moment,
-                        victim,
-                    });
-                }
-            }
-            // What is in the journal and nowhere else is the agent's own.
-            let (moment, victim) = ("journaled", Victim::Agent);
-            all.push(Case {
-                step,
-                way,
-                moment,
-                victim,
-            });
-        }
-        all
-    }
-
-    fn name(&self) -> String {
-        let victim = format!("{:?}", self.victim).to_lowercase();
-        format!("{} {} {} {victim}", self.step, self.way, self.moment)
-    }
-
-    /// A tenant's name that says what was done to it.
-    fn slug(&self) -> String {
-        self.name().replace(['_', ' '], "-")
-    }
-}
-
-/// A fleet of one agent that can be held still.
-struct Held {
-    fleet: Fleet,
-    folder: tempfile::TempDir,
-    /// What the first tenant's book of migrations says; all others' must say the same.
-    first: std::sync::OnceLock<String>,
-}
-
 impl Held {
-    async fn start() -> Result<Held> {
-        let folder = tempfile::tempdir()?;
-        let examples = reeve_local::examples_dir()?;
-        let fleet = Fleet::builder()
-            .regions(["vn"])
-            .schema("ehr", examples.join("ehr"))
-            .schema("ehr-broken", examples.join("ehr-broken"))
-            .agent_env("REEVE_HOLD", &folder.path().to_string_lossy())
-            .start()
-            .await?;
-        Ok(Held {
-            fleet,
-            folder,
-            first: Default::default(),
-        })
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// From now on the agent stops at that moment.
-    fn hold(&self, case: &Case) -> Result<()> {
-        let moment = format!("{} {} {}", case.step, case.way, case.moment);
-        Ok(std::fs::write(self.file("at"), moment)?)
-    }
-
-    /// Kills the victim while the agent stands still, lets it go on, and has the victim come back.
-    async fn strike(&self, case: &Case) -> Result<()> {
-        until("the agent to come there", PATIENCE, async || {
-            Ok(self.file("here").exists().then_some(()))
-        })
-        .await?;
-        let agent = self.fleet.agent(AGENT)?;
-        let release = || -> Result<()> {
-            std::fs::remove_file(self.file("here"))?;
-            Ok(std::fs::remove_file(self.file("at"))?)
-        };
-        match case.victim {
-            Victim::Agent => {
-                agent.kill9()?;
-                release()?;
-                agent.start()?;
-            }
-            Victim::Postgres => {
-                agent.postgres().kill9()?;
-                release()?;
-            }
-            Victim::Leader => {
-                let leader = self.fleet.leader().await?;
-                leader.kill9()?;
-                release()?;
-                leader.start()?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn ended(&self, id: &str) -> Result<Operation> {
-        let ended = tenants::ended(self.fleet.api(), id, PATIENCE).await?;
-        // Who was killed is back before the next one is.
-        self.fleet.wait_whole().await?;
-        Ok(ended)
-    }
-
-    async fn ask(&self, database: &str, sql: &str) -> Result<String> {
-        let postgres = self.fleet.agent(AGENT)?.postgres();
-        until("PostgreSQL to answer", PATIENCE, async || {
-            Ok(postgres.ask(database, sql).await.ok())
-        })
-        .await
-    }
-
     /// Files of the agent and the instance that name a tenant while it is there.
     fn naming(&self, tenant: &str) -> Result<Vec<String>> {
         let home = self.fleet.dir().join(AGENT);
@@ -293,19 +157,6 @@ async fn a_tenant_that_leaves_leaves_nothing_whoever_dies_around_whichever_step(
 }
 
 impl Held {
-    /// Orders a tenant, once the group is known to have come back from what was done to it last.
-    async fn create(&self, slug: &str, channel: &str) -> Result<Operation> {
-        until("room for a tenant", PATIENCE, async || {
-            let order = tenants::order(slug, &format!("{slug}.example"), "vn", channel);
-            match self.fleet.api().tenants().create_tenant(order).await {
-                Ok(answer) => Ok(Some(answer.into_inner().operation.context("no operation")?)),
-                Err(refused) if reason(&refused) == Some(ErrorReason::NoCapacity) => Ok(None),
-                Err(refused) => Err(refused.into()),
-            }
-        })
-        .await
-    }
-
     /// Brings a tenant in; whether it stayed.
     async fn onboard(&self, case: &Case) -> Result<bool> {
         self.hold(case)?;

@@ -92,6 +92,15 @@ impl Host {
             .change(|wanted| drop(wanted.insert(role, sum)))?)
     }
 
+    /// From now on this role may not.
+    pub fn want_login_gone(&self, tenant: &TenantId, login: Ending) -> Result<(), Error> {
+        let role = Ident::role(tenant, login);
+        Ok(self
+            .inner
+            .logins
+            .change(|wanted| drop(wanted.remove(role.as_str())))?)
+    }
+
     /// From now on no role of the tenant's may.
     pub fn want_no_login(&self, tenant: &TenantId) -> Result<(), Error> {
         let roles = Ending::ALL.map(|ending| Ident::role(tenant, ending).as_str().to_owned());

@@ -15,6 +15,7 @@ mod migrate;
 mod probe;
 mod reach;
 mod roles;
+mod rotate;
 
 pub(crate) use roles::acts_as_owner;
 
@@ -25,6 +26,7 @@ use reeve_domain::TenantId;
 use reeve_domain::words::Cidr;
 use zeroize::Zeroizing;
 
+use crate::host::ident::Ending;
 use crate::host::{self, Host};
 use crate::senses::isolation::Allowed;
 
@@ -48,34 +50,52 @@ pub enum Slot {
     B,
 }
 
-/// Both passwords of a tenant.
-pub struct Credentials {
-    pub a: Zeroizing<String>,
-    pub b: Zeroizing<String>,
-}
-
-impl Credentials {
-    fn of(&self, slot: Slot) -> &str {
-        match slot {
-            Slot::A => &self.a,
-            Slot::B => &self.b,
+impl Slot {
+    /// The one that rests while this one is in use.
+    pub fn other(self) -> Slot {
+        match self {
+            Slot::A => Slot::B,
+            Slot::B => Slot::A,
         }
     }
+
+    /// How the role's name ends.
+    pub fn ending(self) -> Ending {
+        match self {
+            Slot::A => Ending::A,
+            Slot::B => Ending::B,
+        }
+    }
+}
+
+/// A login and its password.
+pub struct Login {
+    pub slot: Slot,
+    pub password: Zeroizing<String>,
+}
+
+/// Which of a tenant's logins is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The one in use.
+    InForce,
+    /// The one that is to come.
+    Next { slot: Slot, version: u64 },
 }
 
 /// What a step works with.
 pub struct Context<'a> {
     pub host: &'a Host,
     pub tenant: &'a TenantSpec,
-    pub credentials: Option<&'a Credentials>,
+    pub login: Option<&'a Login>,
     pub schemas: &'a BTreeMap<String, PathBuf>,
     /// What the instance may hold besides what Reeve made.
     pub allowed: &'a Allowed,
 }
 
 impl Context<'_> {
-    fn credentials(&self) -> Result<&Credentials, host::Error> {
-        self.credentials
+    fn login(&self) -> Result<&Login, host::Error> {
+        self.login
             .ok_or_else(|| host::Error::retry("CREDENTIAL", "the step needs the tenant's credential"))
     }
 }
@@ -106,9 +126,17 @@ impl Proof {
 
 type Result_ = Result<Outcome, host::Error>;
 
-/// Whether a step must be given the tenant's passwords.
-pub fn needs_credentials(name: &str, undo: bool) -> bool {
-    !undo && matches!(name, "create_roles" | "probe")
+/// The login that a step must be given.
+pub fn needs(name: &str, undo: bool, tenant: &TenantSpec) -> Option<Wanted> {
+    match name {
+        _ if undo => None,
+        "create_roles" | "probe" => Some(Wanted::InForce),
+        "prepare_login" => Some(Wanted::Next {
+            slot: tenant.active_slot.other(),
+            version: tenant.credential_version + 1,
+        }),
+        _ => None,
+    }
 }
 
 /// Makes a step's goal true.
@@ -122,6 +150,8 @@ pub async fn forward(name: &str, context: &Context<'_>) -> Result_ {
         "probe" => probe::probe(context).await,
         "audit" => audit::audit(context).await,
         "change_doors" => doors::change(context).await,
+        "prepare_login" => rotate::prepare(context).await,
+        "retire_login" => rotate::retire(context).await,
         "close_doors" => doors::close(context).await,
         "drop_database" => database::drop(context).await,
         "drop_roles" => roles::drop(context).await,
@@ -141,6 +171,8 @@ pub async fn undo(name: &str, context: &Context<'_>) -> Result_ {
         "open_doors" => doors::close(context).await,
         // The order says what the tenant's own list is still.
         "change_doors" => doors::change(context).await,
+        // Before it is published, the login that rests is the one that was prepared.
+        "prepare_login" => rotate::retire(context).await,
         "migrate" | "seed" | "probe" | "audit" => {
             Ok(Outcome::AlreadyTrue(Proof::of("it leaves nothing of its own")))
         }

@@ -4,8 +4,7 @@
 
 use sqlx::{Connection, PgConnection, Row};
 
-use super::{Context, Outcome, Proof, Result_, Slot, reach};
-use crate::host::ident::Ending;
+use super::{Context, Outcome, Proof, Result_, reach};
 use crate::host::{CANARY, Error, Knock, Said};
 
 /// Refusals by rule or by right.
@@ -109,13 +108,9 @@ async fn reach(context: &Context<'_>) -> Result<String, Error> {
 
 /// In as the tenant, with the login that is in use.
 async fn login(context: &Context<'_>) -> Result<PgConnection, Error> {
-    let tenant = context.tenant;
-    let login = match tenant.active_slot {
-        Slot::A => Ending::A,
-        Slot::B => Ending::B,
-    };
-    let password = context.credentials()?.of(tenant.active_slot);
-    context.host.as_tenant(&tenant.id, login, password).await
+    let login = context.login()?;
+    let (tenant, ending) = (&context.tenant.id, login.slot.ending());
+    context.host.as_tenant(tenant, ending, &login.password).await
 }
 
 /// The positive control: the tenant's login works, over TLS, as itself, in its own database.

@@ -3,7 +3,7 @@
 use reeve_domain::TenantId;
 use sqlx::Row;
 
-use super::{Context, Outcome, Proof, Result_, Slot};
+use super::{Context, Outcome, Proof, Result_};
 use crate::host::ident::{Ending, Ident, literal};
 use crate::host::{Error, Host, Statement, verifier};
 
@@ -16,7 +16,7 @@ pub(super) async fn create(context: &Context<'_>) -> Result_ {
     if is_marked(host, &tenant.id, &mark).await? {
         return Ok(Outcome::AlreadyTrue(Proof::of("roles: all five are there")));
     }
-    let credentials = context.credentials()?;
+    let login = context.login()?;
     let group = Ident::of(&tenant.id).quoted();
     let role = |ending| Ident::role(&tenant.id, ending).quoted();
     let (ddl, a, b, mig) = (
@@ -35,11 +35,9 @@ pub(super) async fn create(context: &Context<'_>) -> Result_ {
         format!("CREATE ROLE {mig} NOLOGIN INHERIT {PLAIN} CONNECTION LIMIT 2 IN ROLE {group}, {ddl}"),
         acts_as_owner(&tenant.id),
     ];
-    let (ending, active, password) = match tenant.active_slot {
-        Slot::A => (Ending::A, &a, &credentials.a),
-        Slot::B => (Ending::B, &b, &credentials.b),
-    };
-    let verifier = verifier(password);
+    let ending = login.slot.ending();
+    let active = role(ending);
+    let verifier = verifier(&login.password);
     statements.push(format!(
         "ALTER ROLE {active} LOGIN PASSWORD {}",
         literal(&verifier)

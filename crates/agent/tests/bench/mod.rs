@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use reeve_agent::config;
 use reeve_agent::host::{Host, Settings, TlsFiles, random_password};
 use reeve_agent::senses::isolation::Allowed;
-use reeve_agent::steps::{Context, Credentials, Outcome, Slot, TenantSpec, forward, undo};
+use reeve_agent::steps::{Context, Login, Outcome, Slot, TenantSpec, forward, undo};
 use reeve_domain::TenantId;
 use reeve_domain::words::Cidr;
 use reeve_proto::identity::{Issuer, KeyRequest, Kind, SpiffeId, Usage, ca};
@@ -132,7 +132,7 @@ fn quit(data_dir: &Path) {
 
 pub struct Case {
     pub tenant: TenantSpec,
-    pub credentials: Credentials,
+    pub login: Login,
     pub schemas: BTreeMap<String, PathBuf>,
     pub host: Host,
     allowed: Allowed,
@@ -149,13 +149,13 @@ impl Case {
             active_slot: Slot::A,
             credential_version: 1,
         };
-        let credentials = Credentials {
-            a: random_password(),
-            b: random_password(),
+        let login = Login {
+            slot: Slot::A,
+            password: random_password(),
         };
         Case {
             tenant,
-            credentials,
+            login,
             schemas: bench.schemas.clone(),
             host: bench.host.clone(),
             allowed: allowed(),
@@ -184,7 +184,7 @@ impl Case {
         Context {
             host: &self.host,
             tenant: &self.tenant,
-            credentials: Some(&self.credentials),
+            login: Some(&self.login),
             schemas: &self.schemas,
             allowed: &self.allowed,
         }
@@ -205,7 +205,7 @@ impl Case {
         use reeve_agent::host::ident::Ending;
         let mut session = self
             .host
-            .as_tenant(&self.tenant.id, Ending::A, &self.credentials.a)
+            .as_tenant(&self.tenant.id, Ending::A, &self.login.password)
             .await
             .unwrap();
         let rows = sqlx::query(sql).fetch_all(&mut session).await.unwrap();

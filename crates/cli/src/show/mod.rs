@@ -6,6 +6,7 @@ pub mod isolation;
 pub mod operation;
 pub mod record;
 pub mod resolution;
+pub mod secret;
 pub mod tenant;
 #[cfg(test)]
 mod tests;

@@ -100,9 +100,19 @@ fn table(set: &FileDescriptorSet) -> HashMap<String, Method> {
 fn describe(method: &MethodDescriptorProto, request_id: Option<u32>) -> Method {
     let name = method.name();
     let begins = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-    // Joining is idempotent on the CSR; renewing twice costs one more certificate.
+    // Joining is idempotent on the CSR; renewing twice costs one more certificate; an acknowledgement only grows.
     let harmless = begins(&[
-        "Get", "List", "Resolve", "Batch", "Watch", "Wait", "Who", "Join", "Enroll", "Renew",
+        "Acknowledge",
+        "Get",
+        "List",
+        "Resolve",
+        "Batch",
+        "Watch",
+        "Wait",
+        "Who",
+        "Join",
+        "Enroll",
+        "Renew",
     ]);
     let repeat = match request_id {
         Some(field) => Repeat::WithRequestId(field),

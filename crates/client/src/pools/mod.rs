@@ -1,8 +1,10 @@
 //! Connection pools, one per tenant, place and credential, within one budget for the process.
 //!
 //! A pool is never changed: another placement, epoch or credential is another pool, and the former one is
-//! closed. No session state is set on its connections, so nothing of one caller reaches the next.
+//! closed. One of a former credential leads to the right place still: it closes a moment later, so that nobody who has
+//! just got it is turned away. No session state is set on its connections, so nothing of one caller reaches the next.
 
+mod held;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -17,10 +19,14 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
 use zeroize::Zeroize;
 
-use self::shelf::{Found, Shelf};
+pub(crate) use self::held::Acknowledgement;
+use self::{
+    held::{Held, Lease},
+    shelf::{Found, Retired, Shelf},
+};
 use crate::{Error, Host, Resolution, flight::Flights};
 
 /// What the connections are for.
@@ -82,7 +88,11 @@ struct Key {
 struct Open {
     pool: PgPool,
     share: Arc<OwnedSemaphorePermit>,
+    lease: Arc<Lease>,
 }
+
+/// How long a pool of a former credential stays open for who has it in the hand.
+const HANDOVER: Duration = Duration::from_secs(2);
 
 /// All pools of this process.
 pub(crate) struct Pools {
@@ -91,10 +101,18 @@ pub(crate) struct Pools {
     budget: Arc<Semaphore>,
     shelf: Mutex<Shelf<Open>>,
     flights: Flights<Key>,
+    held: Held,
+    /// Somebody waits for the budget: nothing stays open out of courtesy.
+    hurry: Arc<Notify>,
 }
 
 impl Pools {
-    pub(crate) fn new(limits: Limits, application_name: String) -> Pools {
+    /// Versions of credentials that nothing earlier is held of are said to `said`.
+    pub(crate) fn new(
+        limits: Limits,
+        application_name: String,
+        said: UnboundedSender<Acknowledgement>,
+    ) -> Pools {
         let shelf = Mutex::new(Shelf::new(limits.pools_max));
         let budget = Arc::new(Semaphore::new(limits.connections_max as usize));
         Pools {
@@ -103,6 +121,8 @@ impl Pools {
             budget,
             shelf,
             flights: Flights::default(),
+            held: Held::new(said),
+            hurry: Arc::default(),
         }
     }
 
@@ -124,6 +144,11 @@ impl Pools {
         if let Some(pool) = self.find(&key)? {
             return Ok(pool);
         }
+        let superseded = || Error::Superseded {
+            tenant: key.place.tenant.clone(),
+        };
+        let lease = self.held.lease(&resolution.tenant, resolution.credential_version);
+        let lease = lease.ok_or_else(superseded)?;
         let options = self.options(resolution, &key, unseal().await?)?;
         let share = self.share().await?;
         let pool = PgPoolOptions::new()
@@ -135,25 +160,49 @@ impl Pools {
         let open = Open {
             pool: pool.clone(),
             share: Arc::new(share),
+            lease: Arc::new(lease),
         };
+        let rank = key.rank;
         let retired = self.shelf.lock().put(key, open);
-        retired.into_iter().for_each(close);
+        self.retire(retired, rank);
         Ok(pool)
     }
 
     /// Closes the pools that lead to where the tenant no longer is.
     pub(crate) fn supersede(&self, resolution: &Resolution) {
+        let rank = rank(resolution);
         let retired = self
             .shelf
             .lock()
-            .take_older(&resolution.tenant.to_string(), &rank(resolution));
-        retired.into_iter().for_each(close);
+            .take_older(&resolution.tenant.to_string(), &rank);
+        self.retire(retired, rank);
+        self.held.hear(&resolution.tenant, resolution.credential_version);
+    }
+
+    /// Closes what was taken off the shelf; of the same place as the newest, a moment later.
+    fn retire(&self, retired: Vec<Retired<Open>>, newest: Rank) {
+        for Retired { key, pool } in retired {
+            let is_rotated = (key.rank.0, key.rank.1) == (newest.0, newest.1) && key.rank.2 < newest.2;
+            let hurry = self.hurry.clone();
+            tokio::spawn(async move {
+                if is_rotated {
+                    let hurried = hurry.notified();
+                    let _ = tokio::time::timeout(HANDOVER, hurried).await;
+                }
+                shut(pool).await;
+            });
+        }
     }
 
     /// Closes everything and waits for connections in use to come back.
     pub(crate) async fn close(&self) {
         let all = self.shelf.lock().take_all();
         futures::future::join_all(all.iter().map(|open| open.pool.close())).await;
+    }
+
+    /// What this process has held and holds no more, once everything is closed.
+    pub(crate) fn let_go(&self) -> Vec<Acknowledgement> {
+        self.held.take_all()
     }
 
     fn find(&self, key: &Key) -> Result<Option<PgPool>, Error> {
@@ -180,9 +229,10 @@ impl Pools {
                 if let Ok(share) = self.budget.clone().try_acquire_many_owned(wanted) {
                     return Ok(share);
                 }
+                self.hurry.notify_waiters();
                 let oldest = self.shelf.lock().take_oldest();
                 match oldest {
-                    Some(oldest) => shut(oldest).await,
+                    Some(oldest) => shut(oldest.pool).await,
                     // All of it belongs to pools that are closing or opening now.
                     None => return self.budget.clone().acquire_many_owned(wanted).await,
                 }
@@ -261,9 +311,5 @@ fn is_pinned(pem: &str, pin: &[u8]) -> bool {
 /// Lets connections in use finish, then gives the share of the budget back.
 async fn shut(open: Open) {
     open.pool.close().await;
-    drop(open.share);
-}
-
-fn close(open: Open) {
-    tokio::spawn(shut(open));
+    drop((open.share, open.lease));
 }

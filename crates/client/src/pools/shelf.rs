@@ -17,6 +17,13 @@ struct Slot<P> {
     last_use: u64,
 }
 
+/// What was taken off the shelf, to be closed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Retired<P> {
+    pub(super) key: Key,
+    pub(super) pool: P,
+}
+
 /// What the shelf makes of a wish.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found<P> {
@@ -49,17 +56,17 @@ impl<P: Clone> Shelf<P> {
     }
 
     /// Shelves a pool. What comes back must be closed: its predecessor, and what no longer fits.
-    pub(super) fn put(&mut self, key: Key, pool: P) -> Vec<P> {
+    pub(super) fn put(&mut self, key: Key, pool: P) -> Vec<Retired<P>> {
         self.uses += 1;
         let slot = Slot {
             pool,
             last_use: self.uses,
             key: key.clone(),
         };
-        let mut out: Vec<P> = self
+        let mut out: Vec<Retired<P>> = self
             .pools
             .insert(key.place, slot)
-            .map(|old| old.pool)
+            .map(Retired::from)
             .into_iter()
             .collect();
         while self.pools.len() > self.pools_max {
@@ -69,22 +76,31 @@ impl<P: Clone> Shelf<P> {
     }
 
     /// Takes off the least lately used pool, to make room in the budget.
-    pub(super) fn take_oldest(&mut self) -> Option<P> {
+    pub(super) fn take_oldest(&mut self) -> Option<Retired<P>> {
         let place = self.pools.iter().min_by_key(|(_, slot)| slot.last_use)?.0.clone();
-        self.pools.remove(&place).map(|slot| slot.pool)
+        self.pools.remove(&place).map(Retired::from)
     }
 
     /// Takes off every pool of a tenant that is older than this rank.
-    pub(super) fn take_older(&mut self, tenant: &str, rank: &super::Rank) -> Vec<P> {
+    pub(super) fn take_older(&mut self, tenant: &str, rank: &super::Rank) -> Vec<Retired<P>> {
         let old = |slot: &Slot<P>| slot.key.place.tenant == tenant && slot.key.rank < *rank;
         self.pools
             .extract_if(|_, slot| old(slot))
-            .map(|(_, slot)| slot.pool)
+            .map(|(_, slot)| Retired::from(slot))
             .collect()
     }
 
     pub(super) fn take_all(&mut self) -> Vec<P> {
         self.pools.drain().map(|(_, slot)| slot.pool).collect()
+    }
+}
+
+impl<P> From<Slot<P>> for Retired<P> {
+    fn from(slot: Slot<P>) -> Retired<P> {
+        Retired {
+            key: slot.key,
+            pool: slot.pool,
+        }
     }
 }
 
@@ -109,6 +125,10 @@ mod tests {
         }
     }
 
+    fn pools(retired: impl IntoIterator<Item = Retired<&'static str>>) -> Vec<&'static str> {
+        retired.into_iter().map(|one| one.pool).collect()
+    }
+
     #[test]
     fn the_same_wish_finds_the_same_pool() {
         let mut shelf = Shelf::new(4);
@@ -123,7 +143,7 @@ mod tests {
         shelf.put(key("a", 2, 1), "new");
         assert_eq!(shelf.find(&key("a", 1, 9)), Found::Superseded);
         assert_eq!(shelf.find(&key("a", 2, 2)), Found::Missing);
-        assert_eq!(shelf.put(key("a", 2, 2), "newer"), ["new"]);
+        assert_eq!(pools(shelf.put(key("a", 2, 2), "newer")), ["new"]);
         assert_eq!(shelf.find(&key("a", 2, 1)), Found::Superseded);
     }
 
@@ -133,8 +153,8 @@ mod tests {
         shelf.put(key("a", 1, 1), "a");
         shelf.put(key("b", 1, 1), "b");
         shelf.find(&key("a", 1, 1));
-        assert_eq!(shelf.put(key("c", 1, 1), "c"), ["b"]);
-        assert_eq!(shelf.take_oldest(), Some("a"));
+        assert_eq!(pools(shelf.put(key("c", 1, 1), "c")), ["b"]);
+        assert_eq!(pools(shelf.take_oldest()), ["a"]);
     }
 
     #[test]
@@ -142,7 +162,7 @@ mod tests {
         let mut shelf = Shelf::new(4);
         shelf.put(key("a", 1, 1), "a");
         shelf.put(key("b", 1, 1), "b");
-        assert_eq!(shelf.take_older("a", &(1, 2, 1)), ["a"]);
+        assert_eq!(pools(shelf.take_older("a", &(1, 2, 1))), ["a"]);
         assert!(shelf.take_older("b", &(1, 1, 1)).is_empty());
         assert_eq!(shelf.take_all(), ["b"]);
     }

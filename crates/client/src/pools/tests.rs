@@ -37,7 +37,7 @@ fn pools(pools_max: usize, connections_max: u32) -> Pools {
         patience: Duration::from_millis(200),
         ..Limits::default()
     };
-    Pools::new(limits, "test".into())
+    Pools::new(limits, "test".into(), tokio::sync::mpsc::unbounded_channel().0)
 }
 
 async fn get(pools: &Pools, resolution: &Resolution) -> Result<PgPool, Error> {

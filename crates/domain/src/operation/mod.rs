@@ -11,6 +11,7 @@
 
 mod allow;
 mod report;
+mod rotate;
 mod scan;
 mod step;
 
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub use allow::{Allow, allow};
 pub use report::{Cancel, Outcome, Report, Retry, Timeout, cancel, report, retry, timeout};
+pub use rotate::{GRACE_MS, Rotate, is_drained, rotate};
 pub use scan::{Scan, scan};
 pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
 
+use crate::credential::Next;
 use crate::ids::{Epoch, OperationId, Revision, Stamp, TenantId};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
@@ -69,6 +72,8 @@ pub enum Kind {
     Scan,
     /// Changes from where a tenant's services may come.
     Allow,
+    /// Changes a tenant's password.
+    Rotate,
 }
 
 /// What an operation is to make true of its tenant.
@@ -77,22 +82,16 @@ pub enum Kind {
 pub enum Wanted {
     /// Its services may come from these; none: from where the fleet's default says.
     Allowlist(Vec<Cidr>),
+    /// This password is the one in force.
+    Credential(Next),
 }
 
 impl Kind {
-    /// Whether it can be turned back: what has been dropped cannot.
-    fn turns_back(self) -> bool {
-        match self {
-            Kind::Onboard | Kind::Scan | Kind::Allow => true,
-            Kind::Offboard => false,
-        }
-    }
-
     /// Whether its tenant is not served while it is at work: then the tenant fails with it.
     fn holds_its_tenant(self) -> bool {
         match self {
             Kind::Onboard | Kind::Offboard => true,
-            Kind::Scan | Kind::Allow => false,
+            Kind::Scan | Kind::Allow | Kind::Rotate => false,
         }
     }
 
@@ -100,7 +99,7 @@ impl Kind {
     fn makes_its_tenant(self) -> bool {
         match self {
             Kind::Onboard => true,
-            Kind::Offboard | Kind::Scan | Kind::Allow => false,
+            Kind::Offboard | Kind::Scan | Kind::Allow | Kind::Rotate => false,
         }
     }
 }
@@ -131,6 +130,24 @@ impl Operation {
     /// Whether nothing more will happen by itself.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// What it is in the middle of and why that is not turned back, if it is not: what was dropped is gone, and what was
+    /// published is in use.
+    fn stays_forward(&self) -> Option<(&'static str, &'static str)> {
+        let is_done = |goal| {
+            let mut steps = self.steps.iter();
+            steps.any(|s| s.goal == goal && s.state == StepState::Done)
+        };
+        match self.kind {
+            Kind::Onboard | Kind::Scan | Kind::Allow => None,
+            Kind::Offboard => Some(("being offboarded", "offboarding cannot be taken back")),
+            Kind::Rotate if is_done(Goal::PublishCredential) => Some((
+                "being given a new credential",
+                "it is published and in use; it goes on until the former one is retired",
+            )),
+            Kind::Rotate => None,
+        }
     }
 
     /// The step that somebody must carry out now, and which way.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, Stamp};
-use crate::operation::{Addressee, Direction, Goal, Operation, Status, Step, StepState, Wait, allow};
+use crate::operation::{
+    Addressee, Direction, Goal, Kind, Operation, Status, Step, StepState, Wait, allow, rotate,
+};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 use crate::tenant;
@@ -96,6 +98,9 @@ pub fn report(state: &mut State, at: Stamp, report: Report) -> Result<Change, Re
                     &report.schema_checksum,
                 )?;
             }
+            if direction == Direction::Forward && step.goal == Goal::RetireLogin {
+                rotate::retired(state, &operation.tenant)?;
+            }
             advance(state, at, &mut operation)?;
         }
         Outcome::Retry => again(state, at, &mut operation, &report.code)?,
@@ -124,11 +129,20 @@ pub fn timeout(state: &mut State, at: Stamp, order: Timeout) -> Result<Change, R
         return Ok(Change::none());
     }
     let index = operation.cursor;
-    let step = &mut operation.steps[index];
+    let step = &operation.steps[index];
     let due = step.started.map(|s| s.plus_millis(step.timeout_ms));
-    if due.is_none_or(|due| at < due) {
+    let is_due = due.is_some_and(|due| at >= due);
+    if step.goal == Goal::DrainClients && (is_due || rotate::is_drained(state, &operation)) {
+        let proof = rotate::drained(state, &operation, step.timeout_ms);
+        operation.steps[index].proof = proof.iter().map(|line| clip(line)).collect();
+        operation.wait = None;
+        advance(state, at, &mut operation)?;
+        return Ok(store(state, operation));
+    }
+    if !is_due {
         return Err(Refusal::Fenced("the step has time left".to_owned()));
     }
+    let step = &mut operation.steps[index];
     step.error = format!("no report within {} s", step.timeout_ms / 1000);
     again(state, at, &mut operation, "TIMEOUT")?;
     Ok(store(state, operation))
@@ -149,11 +163,11 @@ pub fn cancel(state: &mut State, at: Stamp, order: Cancel) -> Result<Change, Ref
     if operation.has_ended() {
         return Err(Refusal::OperationEnded(operation.id));
     }
-    if !operation.kind.turns_back() {
+    if let Some((state, why)) = operation.stays_forward() {
         return Err(Refusal::WrongState {
             tenant: operation.slug.to_string(),
-            state: "being offboarded".to_owned(),
-            next: "offboarding cannot be taken back".to_owned(),
+            state: state.to_owned(),
+            next: why.to_owned(),
         });
     }
     if operation.status == Status::Undoing {
@@ -186,7 +200,7 @@ pub fn retry(state: &mut State, at: Stamp, order: Retry) -> Result<Change, Refus
             next: "only a stuck operation is tried again by a person".to_owned(),
         });
     }
-    if operation.kind.turns_back() {
+    if operation.stays_forward().is_none() {
         operation.detail = operation.detail.trim_start_matches(WAITS).to_owned();
         turn_back(state, at, &mut operation)?;
     } else {
@@ -195,7 +209,9 @@ pub fn retry(state: &mut State, at: Stamp, order: Retry) -> Result<Change, Refus
         operation.detail = String::new();
         let index = operation.cursor;
         operation.steps[index].open_anew(at);
-        state.set_status(&operation.tenant, at, tenant::Status::Deleting)?;
+        if operation.kind == Kind::Offboard {
+            state.set_status(&operation.tenant, at, tenant::Status::Deleting)?;
+        }
     }
     Ok(store(state, operation))
 }
@@ -247,7 +263,7 @@ fn advance(state: &mut State, at: Stamp, operation: &mut Operation) -> Result<()
         return end(state, at, operation, Status::Done);
     };
     next.open(at);
-    if next.addressee == Addressee::Registry {
+    if next.addressee == Addressee::Registry && next.goal != Goal::DrainClients {
         settle(state, at, operation)?;
         return advance(state, at, operation);
     }
@@ -255,7 +271,7 @@ fn advance(state: &mut State, at: Stamp, operation: &mut Operation) -> Result<()
 }
 
 /// Carries out a step of the state machine's own.
-fn settle(state: &mut State, at: Stamp, operation: &Operation) -> Result<(), Refusal> {
+fn settle(state: &mut State, at: Stamp, operation: &mut Operation) -> Result<(), Refusal> {
     match operation.steps[operation.cursor].goal {
         Goal::Activate => state.set_status(&operation.tenant, at, tenant::Status::Active),
         Goal::Release => {
@@ -263,6 +279,7 @@ fn settle(state: &mut State, at: Stamp, operation: &Operation) -> Result<(), Ref
             Ok(())
         }
         Goal::KeepDoors => allow::keep(state, at, &operation.tenant, operation.wanted.as_ref()),
+        Goal::PublishCredential => rotate::publish(state, at, operation),
         // Every other goal is an agent's; `steps` addresses it so.
         _ => Ok(()),
     }
@@ -302,7 +319,7 @@ fn fail(state: &mut State, at: Stamp, operation: &mut Operation, code: &str) -> 
     let step = &operation.steps[index];
     let detail = format!("{}: {}", step.goal.word(), step.error);
     let forwards = operation.status == Status::Running;
-    if forwards && operation.kind.turns_back() {
+    if forwards && operation.stays_forward().is_none() {
         operation.reason = if code.is_empty() {
             "STEP_FAILED".to_owned()
         } else {

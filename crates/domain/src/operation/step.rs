@@ -48,11 +48,19 @@ pub enum Goal {
     ChangeDoors,
     /// The tenant's own list is the one that was wanted.
     KeepDoors,
+    /// The login that is not in use lets in with the next password.
+    PrepareLogin,
+    /// The next password is the one in force.
+    PublishCredential,
+    /// Nobody holds an earlier password, or the grace is over.
+    DrainClients,
+    /// The former login lets nobody in, and nobody is inside with it.
+    RetireLogin,
 }
 
 impl Goal {
     /// All of them.
-    pub const ALL: [Goal; 15] = [
+    pub const ALL: [Goal; 19] = [
         Goal::CreateRoles,
         Goal::CreateDatabase,
         Goal::OpenDoors,
@@ -68,6 +76,10 @@ impl Goal {
         Goal::Audit,
         Goal::ChangeDoors,
         Goal::KeepDoors,
+        Goal::PrepareLogin,
+        Goal::PublishCredential,
+        Goal::DrainClients,
+        Goal::RetireLogin,
     ];
 
     /// Its name on the wire and on the operator's screen.
@@ -88,6 +100,10 @@ impl Goal {
             Goal::Audit => "audit",
             Goal::ChangeDoors => "change_doors",
             Goal::KeepDoors => "keep_doors",
+            Goal::PrepareLogin => "prepare_login",
+            Goal::PublishCredential => "publish_credential",
+            Goal::DrainClients => "drain_clients",
+            Goal::RetireLogin => "retire_login",
         }
     }
 
@@ -95,7 +111,11 @@ impl Goal {
     pub fn leaves_something(self) -> bool {
         matches!(
             self,
-            Goal::CreateRoles | Goal::CreateDatabase | Goal::OpenDoors | Goal::ChangeDoors
+            Goal::CreateRoles
+                | Goal::CreateDatabase
+                | Goal::OpenDoors
+                | Goal::ChangeDoors
+                | Goal::PrepareLogin
         )
     }
 
@@ -218,9 +238,17 @@ pub fn steps(kind: Kind, agent: &Name, version: u32) -> Vec<Step> {
         ],
         Kind::Scan => &[Goal::Audit, Goal::Probe],
         Kind::Allow => &[Goal::ChangeDoors, Goal::KeepDoors],
+        Kind::Rotate => &[
+            Goal::PrepareLogin,
+            Goal::PublishCredential,
+            Goal::DrainClients,
+            Goal::RetireLogin,
+        ],
     };
     let addressee = |goal: Goal| match goal {
-        Goal::Activate | Goal::Release | Goal::KeepDoors => Addressee::Registry,
+        Goal::Activate | Goal::Release | Goal::KeepDoors | Goal::PublishCredential | Goal::DrainClients => {
+            Addressee::Registry
+        }
         _ => Addressee::Agent(agent.clone()),
     };
     let known = goals

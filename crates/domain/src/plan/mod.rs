@@ -2,6 +2,7 @@
 
 pub mod operations;
 pub mod raise;
+pub mod rotation;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Drives operations: which step goes to whom, which try took too long, and what each one waits for.
 
+use crate::credential;
 use crate::ids::{Epoch, OperationId, Stamp};
-use crate::operation::{Addressee, Direction, Goal, Operation, Status, Timeout, Wait, Wanted};
+use crate::operation::{Addressee, Direction, Goal, Operation, Status, Timeout, Wait, Wanted, is_drained};
 use crate::plan::{AGENT_SILENT_MS, Sightings};
 use crate::state::State;
 use crate::words::Name;
@@ -48,7 +49,9 @@ pub enum Reason {
     /// A person must look.
     Person,
     Approval(String),
-    Acknowledged,
+    Acknowledged {
+        behind: usize,
+    },
 }
 
 impl std::fmt::Display for Reason {
@@ -67,7 +70,10 @@ impl std::fmt::Display for Reason {
             Reason::Pause { .. } => write!(f, "its next try"),
             Reason::Person => write!(f, "a person"),
             Reason::Approval(of) => write!(f, "approval: {of}"),
-            Reason::Acknowledged => write!(f, "clients to catch up"),
+            Reason::Acknowledged { behind: 0 } => {
+                write!(f, "its grace: who holds the former credential is not known")
+            }
+            Reason::Acknowledged { behind } => write!(f, "{behind} clients that hold the former credential"),
         }
     }
 }
@@ -111,18 +117,37 @@ fn order(state: &State, operation: &Operation, agent: &Name) -> Option<Order> {
 }
 
 /// Judges one operation.
-pub fn judge(operation: &Operation, sightings: &Sightings, now: Stamp) -> Option<Verdict> {
+pub fn judge(state: &State, operation: &Operation, sightings: &Sightings, now: Stamp) -> Option<Verdict> {
     if operation.status == Status::Stuck {
         return Some(Verdict::Wait(Reason::Person));
     }
     let (step, direction) = operation.open_step()?;
+    let started = step.started.unwrap_or(now);
+    let overdue = || {
+        Some(Verdict::Timeout(Timeout {
+            operation: operation.id.clone(),
+            step: operation.cursor as u32,
+            attempt: step.attempt,
+            direction,
+        }))
+    };
+    if step.goal == Goal::DrainClients {
+        if is_drained(state, operation) || now.millis_since(started) >= step.timeout_ms {
+            return overdue();
+        }
+        let version = state
+            .tenants
+            .get(&operation.tenant)
+            .map_or(0, |t| t.credential.version);
+        let behind = credential::behind(state, &operation.tenant, version).count();
+        return Some(Verdict::Wait(Reason::Acknowledged { behind }));
+    }
     match &operation.wait {
         Some(Wait::Until(until)) if now < *until => {
             return Some(Verdict::Wait(Reason::Pause { until: *until }));
         }
         Some(Wait::Approval(of)) => return Some(Verdict::Wait(Reason::Approval(of.clone()))),
-        Some(Wait::Acknowledged(_)) => return Some(Verdict::Wait(Reason::Acknowledged)),
-        Some(Wait::Until(_)) | None => {}
+        Some(Wait::Until(_) | Wait::Acknowledged(_)) | None => {}
     }
     let Addressee::Agent(agent) = &step.addressee else {
         return None;
@@ -135,21 +160,17 @@ pub fn judge(operation: &Operation, sightings: &Sightings, now: Stamp) -> Option
             silent_ms,
         }));
     }
-    let started = step.started.unwrap_or(now);
     if now.millis_since(started) > step.timeout_ms {
-        return Some(Verdict::Timeout(Timeout {
-            operation: operation.id.clone(),
-            step: operation.cursor as u32,
-            attempt: step.attempt,
-            direction,
-        }));
+        return overdue();
     }
     Some(Verdict::AtWork { agent: agent.clone() })
 }
 
 /// What the pilot should propose now.
 pub fn plan(state: &State, sightings: &Sightings, now: Stamp) -> Vec<Timeout> {
-    let verdicts = state.open_operations().filter_map(|o| judge(o, sightings, now));
+    let verdicts = state
+        .open_operations()
+        .filter_map(|o| judge(state, o, sightings, now));
     verdicts
         .filter_map(|verdict| match verdict {
             Verdict::Timeout(timeout) => Some(timeout),

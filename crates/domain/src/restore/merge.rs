@@ -19,6 +19,7 @@ use crate::restore::judge::{Draft, Fate, Take, Verdict, agent_principal};
 use crate::secret::Sealed;
 use crate::state::State;
 use crate::tenant::{Placement, Status, Tenant};
+use crate::version;
 
 /// What is drawn before: keys for the audit records of tenants that come back, and salts.
 pub(super) struct Drawn<'a> {
@@ -34,6 +35,10 @@ pub(super) fn write(
     drafts: Vec<Draft>,
     drawn: &Drawn,
 ) -> Vec<(Verdict, Applied)> {
+    if state.cluster.version >= version::ROTATION {
+        // Who was given a password behind the snapshot was written down where nobody can read it.
+        state.cluster.holders_since = Some(at);
+    }
     // Whoever takes newer claims gives the old ones up first: another may have got them.
     for draft in &drafts {
         if let Take::Tenant(hosted) = &draft.take {

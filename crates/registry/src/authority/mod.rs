@@ -3,6 +3,7 @@
 //! Any node seals and opens under the cluster's root key. Only the leader signs: it opens the issuing key for
 //! one signature and forgets it. Deliberately absent: the root CA's key, which no node ever has.
 
+pub mod credential;
 mod personal;
 pub mod renew;
 mod sign;

@@ -8,6 +8,7 @@ mod backup;
 mod layers;
 mod limits;
 mod print;
+mod rotation;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use backup::{Backup, S3};
 pub use layers::{ENV_PREFIX, Layered, load, load_backup};
 pub use limits::{Limits, Rate, Rates};
+pub use rotation::Rotation;
 
 /// All settings of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub limits: Limits,
     pub backup: Backup,
+    pub rotation: Rotation,
     pub bench: Bench,
 }
 
@@ -312,6 +315,7 @@ impl Config {
             return Err(Error::field("raft.snapshot_entries", "must be at least 1"));
         }
         self.backup.validate()?;
+        self.rotation.validate()?;
         self.limits.validate()?;
         for seed in &self.seeds.api {
             host_port("seeds.api", seed)?;

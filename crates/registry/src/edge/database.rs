@@ -1,4 +1,4 @@
-//! DatabaseService: whether each tenant's walls stand.
+//! DatabaseService: whether each tenant's walls stand, and its credential.
 
 use reeve_domain::ids::FindingId;
 use reeve_domain::isolation::Finding;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::edge::desk::Desk;
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
-use crate::edge::{find, parse, status};
+use crate::edge::{credentials, find, parse, status};
 use crate::policy::{self, Intent, Standing};
 
 pub(super) struct Databases {
@@ -84,6 +84,24 @@ impl DatabaseService for Databases {
         Ok(Response::new(v1::ScanIsolationResponse {
             operation: found.map(|operation| sight.operation(&operation)),
         }))
+    }
+
+    async fn rotate_credential(
+        &self,
+        request: Request<v1::RotateCredentialRequest>,
+    ) -> Result<Response<v1::RotateCredentialResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let answer = credentials::rotate(&self.desk, &call, wire).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_credentials(
+        &self,
+        request: Request<v1::ListCredentialsRequest>,
+    ) -> Result<Response<v1::ListCredentialsResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let answer = credentials::list(&self.desk, &call, wire).await?;
+        Ok(Response::new(answer))
     }
 }
 

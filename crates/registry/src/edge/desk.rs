@@ -87,6 +87,7 @@ pub(super) struct Answered {
 
 /// What is seen of agents now.
 pub(super) struct Sight {
+    pub state: Snapshot,
     pub sightings: Sightings,
     pub now: Stamp,
 }
@@ -94,7 +95,7 @@ pub(super) struct Sight {
 impl Sight {
     /// An operation with what it waits for.
     pub(super) fn operation(&self, operation: &Operation) -> v1::Operation {
-        let waits_for = match judge(operation, &self.sightings, self.now) {
+        let waits_for = match judge(&self.state, operation, &self.sightings, self.now) {
             Some(Verdict::Wait(reason)) => reason.to_string(),
             Some(Verdict::AtWork { agent }) => format!("agent {agent}, at work"),
             Some(Verdict::Timeout(_)) | None => String::new(),
@@ -291,9 +292,12 @@ impl Desk {
 
     /// What is seen of agents now: the leader's memory, wherever this node stands.
     pub(super) async fn sight(&self) -> Sight {
+        let sightings = self.rooms.sightings.read().await;
+        let state = self.state();
         Sight {
-            sightings: self.rooms.sightings.read().await,
-            now: pilot::now(&self.state()),
+            now: pilot::now(&state),
+            state,
+            sightings,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Drawing what a new tenant or token needs: ids and secrets are made here, before anything is proposed.
 
+use reeve_domain::credential::Slot;
 use reeve_domain::secret::Sealed;
-use reeve_domain::tenant::{Create, Slot};
+use reeve_domain::tenant::Create;
 use reeve_domain::{OperationId, State, TenantId};
 use reeve_proto::convert::Wanted;
 use reeve_proto::identity::{JoinToken, token};
@@ -12,11 +13,6 @@ use crate::edge::status;
 
 /// The version of a new tenant's credential.
 const VERSION_FIRST: u64 = 1;
-
-/// Where a login's password is sealed to. The other login keeps its place when versions grow.
-pub(super) fn credential_place(tenant: &TenantId, slot: Slot, version: u64) -> String {
-    format!("credential/{tenant}/{}/{version}", slot.letter())
-}
 
 /// An order with everything in it that must not be decided twice.
 pub(super) fn tenant(authority: &Authority, wanted: Wanted) -> Result<Create, Status> {
@@ -43,9 +39,7 @@ pub(super) fn tenant(authority: &Authority, wanted: Wanted) -> Result<Create, St
 }
 
 fn password(authority: &Authority, tenant: &TenantId, slot: Slot) -> Result<Sealed, Status> {
-    let place = credential_place(tenant, slot, VERSION_FIRST);
-    let password = authority.new_password();
-    let sealed = password.and_then(|password| authority.seal(&place, password.as_bytes()));
+    let sealed = authority.new_credential(tenant, slot, VERSION_FIRST);
     sealed.map_err(|error| status::internal("sealing a credential", &error))
 }
 

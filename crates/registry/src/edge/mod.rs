@@ -13,6 +13,7 @@ mod bench;
 mod carry;
 mod certificate;
 mod cluster;
+mod credentials;
 mod database;
 mod desk;
 mod find;

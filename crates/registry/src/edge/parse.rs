@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use reeve_domain::TenantId;
-use reeve_domain::tenant::Slot;
+use reeve_domain::credential::Slot;
 use reeve_domain::words::Name;
 use reeve_proto::convert::{BadField, time};
 

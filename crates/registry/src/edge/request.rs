@@ -41,6 +41,7 @@ canonical!(
     RetryOperationRequest,
     ScanIsolationRequest,
     SetAllowlistRequest,
+    RotateCredentialRequest,
     RemoveNodeRequest,
     RevokePrincipalRequest
 );

@@ -6,6 +6,7 @@
 //! Deliberately absent: any side effect of its own. The pilot only proposes.
 
 mod operations;
+mod rotation;
 mod sightings;
 mod version;
 
@@ -19,10 +20,12 @@ use tokio_util::task::TaskTracker;
 pub use sightings::{Beat, SightingsBoard};
 
 use crate::Rooms;
+use crate::config::Rotation;
 
 /// Starts all loops; they end with the token.
-pub fn spawn(rooms: &Rooms, tasks: &TaskTracker, stop: &CancellationToken) {
+pub fn spawn(rooms: &Rooms, rotation: Rotation, tasks: &TaskTracker, stop: &CancellationToken) {
     tasks.spawn(operations::run(rooms.clone(), stop.clone()));
+    tasks.spawn(rotation::run(rooms.clone(), rotation, stop.clone()));
     tasks.spawn(version::run(rooms.clone(), stop.clone()));
     tasks.spawn(sightings::refresh(rooms.sightings.clone(), stop.clone()));
 }

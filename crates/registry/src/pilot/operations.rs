@@ -44,7 +44,7 @@ async fn round(rooms: &Rooms) {
         Err(error) => return warn!(%error, "leadership is not confirmed; the pilot waits"),
     };
     for timeout in due {
-        info!(operation = %timeout.operation, step = timeout.step, attempt = timeout.attempt, "a step took too long");
+        info!(operation = %timeout.operation, step = timeout.step, attempt = timeout.attempt, "the time of a try is over");
         let proposed = policy::propose(rooms, permit.clone(), Command::TimeoutStep(timeout), PATIENCE).await;
         if let Err(error) = proposed {
             warn!(%error, "a timeout was not written down; the next round tries again");

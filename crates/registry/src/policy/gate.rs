@@ -60,6 +60,9 @@ pub(super) fn covers(permit: &Permit, command: &Command) -> bool {
         Needs::Pilot => permit.actor == Actor::Pilot,
         Needs::Token => permit.action == Action::Join,
         Needs::Action(action, tenant) => permit.action == action && permit.tenant.as_ref() == tenant,
+        Needs::PilotOr(action, tenant) => {
+            permit.actor == Actor::Pilot || (permit.action == action && permit.tenant.as_ref() == tenant)
+        }
         Needs::Agent(_) => permit.action == Action::ServeAsAgent,
         Needs::Certificate => {
             matches!(
@@ -79,6 +82,8 @@ enum Needs<'a> {
     /// A join token, which the state machine judges itself.
     Token,
     Action(Action, Option<&'a TenantId>),
+    /// The leader's own loops as well as who may do this.
+    PilotOr(Action, Option<&'a TenantId>),
     /// An agent that speaks of itself.
     Agent(&'a Name),
     /// A certificate of the caller's own; whose it may be was decided where it was signed.
@@ -94,9 +99,9 @@ impl Gate {
         let needs = needs(&entry.command);
         match (&entry.actor, needs) {
             // Apply lets the founder in only before there is anybody.
-            (Actor::Founder, Needs::Founding) | (Actor::Pilot, Needs::Pilot) => Ok(()),
+            (Actor::Founder, Needs::Founding) | (Actor::Pilot, Needs::Pilot | Needs::PilotOr(..)) => Ok(()),
             (Actor::Joiner, Needs::Token | Needs::Certificate) => Ok(()),
-            (Actor::Principal(id), Needs::Action(action, tenant)) => {
+            (Actor::Principal(id), Needs::Action(action, tenant) | Needs::PilotOr(action, tenant)) => {
                 let caller = unpack(id, proposal)?.caller()?;
                 decided(id, decide(state, &caller, action, tenant))
             }
@@ -139,6 +144,9 @@ fn needs(command: &Command) -> Needs<'_> {
         Command::ReportStep(report) => Needs::Agent(&report.agent),
         Command::ReportFindings(order) => Needs::Agent(&order.agent),
         Command::SetAllowlist(order) => Needs::Action(Action::ChangeTenant, Some(&order.tenant)),
+        Command::RotateCredential(order) => Needs::PilotOr(Action::ChangeTenant, Some(&order.tenant)),
+        Command::ReadCredential(order) => Needs::Action(Action::ReadCredential, Some(&order.tenant)),
+        Command::AcknowledgeCredential(order) => Needs::Action(Action::ReadCredential, Some(&order.tenant)),
         Command::ScanTenant(order) => Needs::Action(Action::ChangeTenant, Some(&order.tenant)),
         Command::Witness(witness) => witnessed(witness),
         #[cfg(feature = "mutants")]

@@ -7,7 +7,7 @@ use reeve_proto::Rpc;
 pub fn action(rpc: Rpc) -> Action {
     match rpc {
         Rpc::ResolverResolve | Rpc::ResolverBatchResolve | Rpc::ResolverWatch => Action::ResolveTenant,
-        Rpc::ResolverGetCredential => Action::ReadCredential,
+        Rpc::ResolverGetCredential | Rpc::ResolverAcknowledgeCredential => Action::ReadCredential,
 
         Rpc::TenantCreateTenant => Action::CreateTenant,
         Rpc::TenantGetTenant | Rpc::TenantListTenants => Action::ReadTenant,
@@ -17,8 +17,8 @@ pub fn action(rpc: Rpc) -> Action {
         | Rpc::TenantSetAllowlist => Action::ChangeTenant,
         Rpc::TenantDeleteTenant => Action::DeleteTenant,
 
-        Rpc::DatabaseListFindings => Action::ReadTenant,
-        Rpc::DatabaseScanIsolation => Action::ChangeTenant,
+        Rpc::DatabaseListFindings | Rpc::DatabaseListCredentials => Action::ReadTenant,
+        Rpc::DatabaseScanIsolation | Rpc::DatabaseRotateCredential => Action::ChangeTenant,
 
         Rpc::GroupListRegions | Rpc::GroupListGroups | Rpc::GroupGetGroup => Action::ReadGroup,
         Rpc::GroupCreateRegion | Rpc::GroupFenceGroup | Rpc::GroupUnfenceGroup => Action::ChangeGroup,

@@ -38,6 +38,8 @@ const MATRIX: &str = "\
 /reeve.v1.ClusterService/RenewNode             ngsoua
 /reeve.v1.DatabaseService/ListFindings         ---oua
 /reeve.v1.DatabaseService/ScanIsolation        ---o-a
+/reeve.v1.DatabaseService/RotateCredential     ---o-a
+/reeve.v1.DatabaseService/ListCredentials      ---oua
 /reeve.v1.GroupService/ListRegions             ---oua
 /reeve.v1.GroupService/CreateRegion            ---o-a
 /reeve.v1.GroupService/ListGroups              ---oua
@@ -54,6 +56,7 @@ const MATRIX: &str = "\
 /reeve.v1.ResolverService/BatchResolve         --so-a
 /reeve.v1.ResolverService/Watch                --so-a
 /reeve.v1.ResolverService/GetCredential        -gs---
+/reeve.v1.ResolverService/AcknowledgeCredential -gs---
 /reeve.v1.TenantService/CreateTenant           ---o-a
 /reeve.v1.TenantService/GetTenant              ---oua
 /reeve.v1.TenantService/ListTenants            ---oua

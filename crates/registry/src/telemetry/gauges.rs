@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use reeve_domain::group::MemberStatus;
 use reeve_domain::isolation::Rule;
-use reeve_domain::plan::Sightings;
+use reeve_domain::plan::{Sightings, rotation};
 use reeve_domain::words::Name;
-use reeve_domain::{Stamp, State, operation};
+use reeve_domain::{Stamp, State, operation, tenant};
 use reeve_proto::identity::{Certificate, Credentials};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,7 +24,7 @@ use crate::{Rooms, pilot};
 const EVERY: Duration = Duration::from_secs(1);
 const TENANT_STATES: [&str; 5] = ["provisioning", "active", "suspended", "deleting", "failed"];
 const AGENT_STATES: [&str; 3] = ["joining", "ready", "down"];
-const OPERATION_KINDS: [&str; 4] = ["onboard", "offboard", "scan", "allow"];
+const OPERATION_KINDS: [&str; 5] = ["onboard", "offboard", "scan", "allow", "rotate"];
 const OPERATION_STATES: [&str; 5] = ["running", "undoing", "done", "undone", "stuck"];
 
 type Rows<const N: usize> = BTreeMap<Labels<N>, i64>;
@@ -136,6 +136,7 @@ fn count(rooms: &Rooms, state: &State, now: Stamp, leads_since: Option<Stamp>) {
     metrics.tenants.show(tenants(state));
     metrics.agents.show(agents(state));
     metrics.isolation_findings.show(findings(state));
+    metrics.credential_oldest.set(oldest_credential(state));
     let (operations, oldest) = operations(state, now);
     metrics.operations.show(operations);
     metrics.operation_oldest_running_seconds.show(oldest);
@@ -153,6 +154,16 @@ fn tenants(state: &State) -> Rows<2> {
         *rows.entry(labels).or_default() += 1;
     }
     rows
+}
+
+/// When the oldest credential of an active tenant was published; 0 without one.
+fn oldest_credential(state: &State) -> i64 {
+    let active = state
+        .tenants
+        .values()
+        .filter(|tenant| tenant.status == tenant::Status::Active);
+    let oldest = active.map(|tenant| rotation::published(tenant)).min();
+    oldest.map_or(0, |at| (at.0 / 1_000) as i64)
 }
 
 fn agents(state: &State) -> Rows<2> {
@@ -223,6 +234,7 @@ fn operations(state: &State, now: Stamp) -> (Rows<2>, Rows<1>) {
             operation::Kind::Offboard => "offboard",
             operation::Kind::Scan => "scan",
             operation::Kind::Allow => "allow",
+            operation::Kind::Rotate => "rotate",
         };
         let word = match operation.status {
             operation::Status::Running => "running",

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub agents: Table<2>,
     pub isolation_findings: Table<3>,
     pub agent_last_audit: Table<1>,
+    pub credential_oldest: Gauge,
+    pub rotation_every_seconds: Gauge,
     pub agent_last_heartbeat: Table<1>,
     pub operations: Table<2>,
     pub operation_oldest_running_seconds: Table<1>,
@@ -203,6 +205,16 @@ impl Metrics {
                 to,
                 "isolation_findings",
                 "open findings of isolation audits by rule, severity and region",
+            ),
+            credential_oldest: add(
+                to,
+                "credential_oldest_timestamp_seconds",
+                "when the oldest credential of an active tenant was published; 0 without one",
+            ),
+            rotation_every_seconds: add(
+                to,
+                "rotation_every_seconds",
+                "the age at which this node has a credential changed; 0 without a schedule",
             ),
             agent_last_audit: add(
                 to,

@@ -115,6 +115,15 @@ impl ResolverService for Resolver {
         let given = credential::give(&self.desk, &call, wire).await?;
         Ok(Response::new(given))
     }
+
+    async fn acknowledge_credential(
+        &self,
+        request: Request<v1::AcknowledgeCredentialRequest>,
+    ) -> Result<Response<v1::AcknowledgeCredentialResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        credential::acknowledge(&self.desk, &call, wire).await?;
+        Ok(Response::new(v1::AcknowledgeCredentialResponse {}))
+    }
 }
 
 /// A resolution as one network sees it. What does not serve names no host.

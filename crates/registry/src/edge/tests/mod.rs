@@ -14,6 +14,7 @@ mod pages;
 mod refusals;
 mod reserve;
 mod roll;
+mod rotation;
 mod secrets;
 mod slow;
 mod watching;

@@ -14,6 +14,7 @@ async fn a_password_leaves_only_after_its_record() {
         tenant_id: tenant.clone(),
         version: 0,
         slot: slot.into(),
+        instance: String::new(),
     };
     let mut agent = ResolverServiceClient::new(world.channel_as("spiffe://hospital/agent/vn-1"));
     let mut service = ResolverServiceClient::new(enrol(&world, v1::Role::Service, "ehr", &[]).await);

@@ -1,0 +1,180 @@
+//! A tenant's two logins: the one that rests is prepared with the next password, the former one is retired.
+//!
+//! A session may hold its own role's row locked for as long as it likes; whoever does is ended.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+
+use super::{Context, Outcome, Proof, Result_, Slot, TenantSpec};
+use crate::host::ident::{Ident, literal};
+use crate::host::{Error, Host, Statement, verifier};
+
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// Looks at the sessions of a login before it is given up for now.
+const LOOKS_MAX: u32 = 50;
+/// Tries at its row; each waits for 1.5 s at the most.
+const TRIES_MAX: u32 = 3;
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// The login that rests lets in with the next password, over TLS, as itself.
+pub(super) async fn prepare(context: &Context<'_>) -> Result_ {
+    let (host, tenant, next) = (context.host, context.tenant, context.login()?);
+    if next.slot == tenant.active_slot {
+        return Err(Error::permanent("BAD_ORDER", "the login in use is not prepared"));
+    }
+    let role = Ident::role(&tenant.id, next.slot.ending());
+    let mut session = host.control("postgres").await?;
+    if can_log_in(&mut session, &role).await?
+        && host
+            .as_tenant(&tenant.id, next.slot.ending(), &next.password)
+            .await
+            .is_ok()
+    {
+        let line = format!("login {}: lets in with the next password", role.as_str());
+        return Ok(Outcome::AlreadyTrue(Proof::of(line)));
+    }
+    let verifier = verifier(&next.password);
+    let name = role.quoted();
+    // Whatever it kept from its last time in use is gone.
+    let statements = [
+        format!("ALTER ROLE {name} RESET ALL"),
+        format!(
+            "ALTER ROLE {name} IN DATABASE {} RESET ALL",
+            Ident::of(&tenant.id).quoted()
+        ),
+        format!(
+            "ALTER ROLE {name} LOGIN PASSWORD {} CONNECTION LIMIT {} VALID UNTIL 'infinity'",
+            literal(&verifier),
+            tenant.connection_limit
+        ),
+    ];
+    end_sessions(&mut session, &role).await?;
+    host.want_login(&tenant.id, next.slot.ending(), &verifier)?;
+    alter(host, &mut session, &role, &statements).await?;
+    let mut tried = host
+        .as_tenant(&tenant.id, next.slot.ending(), &next.password)
+        .await?;
+    let (who, database): (String, String) =
+        sqlx::query_as("SELECT session_user::text, current_database()::text")
+            .fetch_one(&mut tried)
+            .await?;
+    // The answer is here; how the session ends changes nothing.
+    let _ = tried.close().await;
+    if who != role.as_str() || database != tenant.id.as_str() {
+        return Err(Error::permanent("LOGIN", "the login leads elsewhere"));
+    }
+    Ok(Outcome::Done(Proof::of(format!(
+        "login {who}: set, and lets in over TLS"
+    ))))
+}
+
+/// The login that is not in use lets nobody in, and nobody is inside with it.
+pub(super) async fn retire(context: &Context<'_>) -> Result_ {
+    let (host, tenant) = (context.host, context.tenant);
+    let slot = tenant.active_slot.other();
+    let role = Ident::role(&tenant.id, slot.ending());
+    let mut session = host.control("postgres").await?;
+    let could_log_in = can_log_in(&mut session, &role).await?;
+    host.want_login_gone(&tenant.id, slot.ending())?;
+    let take_away = [format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", role.quoted())];
+    let mut ended = alter(host, &mut session, &role, &take_away).await?;
+    ended += end_sessions(&mut session, &role).await?;
+    prove_one_is_left(&mut session, tenant).await?;
+    let proof = Proof::of(format!(
+        "login {}: taken away, {ended} sessions ended; {} is the only one",
+        role.as_str(),
+        Ident::role(&tenant.id, tenant.active_slot.ending()).as_str()
+    ));
+    Ok(match could_log_in || ended > 0 {
+        true => Outcome::Done(proof),
+        false => Outcome::AlreadyTrue(proof),
+    })
+}
+
+/// Of the two logins the one in use can log in, and the other neither can nor has a password.
+async fn prove_one_is_left(session: &mut PgConnection, tenant: &TenantSpec) -> Result<(), Error> {
+    let names = [Slot::A, Slot::B].map(|slot| Ident::role(&tenant.id, slot.ending()).as_str().to_owned());
+    let usable: Vec<String> = sqlx::query_scalar(
+        "SELECT rolname::text FROM pg_authid WHERE rolname::text = ANY ($1) \
+         AND (rolcanlogin OR rolpassword IS NOT NULL)",
+    )
+    .bind(&names[..])
+    .fetch_all(session)
+    .await?;
+    let in_use = Ident::role(&tenant.id, tenant.active_slot.ending());
+    match usable.as_slice() {
+        [only] if only == in_use.as_str() => Ok(()),
+        others => Err(Error::retry(
+            "LOGIN",
+            format!(
+                "{} should be the only login; usable are: {}",
+                in_use.as_str(),
+                others.join(" ")
+            ),
+        )),
+    }
+}
+
+async fn can_log_in(session: &mut PgConnection, role: &Ident) -> Result<bool, Error> {
+    let can: Option<bool> = sqlx::query_scalar("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1")
+        .bind(role.as_str())
+        .fetch_optional(session)
+        .await?;
+    can.ok_or_else(|| Error::permanent("ROLES", format!("role {} is not there", role.as_str())))
+}
+
+/// Alters the role, and ends its sessions for as long as one of them is in the way; how many were ended. Whoever comes
+/// in meanwhile waits behind this for the row.
+async fn alter(
+    host: &Host,
+    session: &mut PgConnection,
+    role: &Ident,
+    statements: &[Statement],
+) -> Result<u64, Error> {
+    let mut ended = 0;
+    for _ in 0..TRIES_MAX {
+        let mut altering = pin!(host.in_one_transaction("postgres", statements));
+        let altered = loop {
+            tokio::select! {
+                altered = &mut altering => break altered,
+                () = tokio::time::sleep(LOOK_EVERY) => ended += end(session, role).await?,
+            }
+        };
+        match altered {
+            Err(error) if error.code() == LOCK_NOT_AVAILABLE => {}
+            altered => return altered.map(|()| ended),
+        }
+    }
+    Err(Error::retry(
+        LOCK_NOT_AVAILABLE,
+        format!("the row of role {} is held", role.as_str()),
+    ))
+}
+
+/// Ends sessions of a login until two looks in a row find none: one that was just coming in is seen by the second.
+async fn end_sessions(session: &mut PgConnection, role: &Ident) -> Result<u64, Error> {
+    let (mut ended, mut clear) = (0, 0);
+    for _ in 0..LOOKS_MAX {
+        let found = end(session, role).await?;
+        ended += found;
+        clear = if found == 0 { clear + 1 } else { 0 };
+        if clear == 2 {
+            return Ok(ended);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Error::retry(
+        "SESSIONS",
+        format!("sessions of {} do not end", role.as_str()),
+    ))
+}
+
+async fn end(session: &mut PgConnection, role: &Ident) -> Result<u64, Error> {
+    let found = sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
+        .bind(role.as_str())
+        .fetch_all(session)
+        .await?;
+    Ok(found.len() as u64)
+}

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use reeve_agent::config::{self, LogFormat, Logs};
 use reeve_agent::{agent, records};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 /// The agent beside one PostgreSQL instance.
@@ -65,8 +67,18 @@ enum ConfigVerb {
     },
 }
 
+/// A process that dies leaves no copy of its memory behind, nor does its PostgreSQL: passwords and patients are in it.
+fn leave_no_core() -> std::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(setrlimit(Resource::Core, none)?)
+}
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    leave_no_core().context("limiting core files")?;
     let layered = config::load(&cli.config, &cli.set)?;
     if let Some(Verb::Config {
         verb: ConfigVerb::Print { provenance },

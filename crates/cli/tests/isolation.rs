@@ -1,8 +1,10 @@
 //! A wall that breaks on a real instance: told by the agent, known to the registry, shown to people, mended, gone.
 
-use std::process::{Command, Stdio};
+mod admin;
+
 use std::time::Duration;
 
+use admin::Admin;
 use anyhow::{Context, Result, ensure};
 use reeve_client::v1::operation::State;
 use reeve_local::{Fleet, tenants, until};
@@ -11,45 +13,13 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(60);
 const FOUND: i32 = 10;
 
-/// The program, as the fleet's admin.
-struct Admin<'a> {
-    fleet: &'a Fleet,
-    home: tempfile::TempDir,
-}
-
-impl Admin<'_> {
-    fn json(&self, words: &str, code: i32) -> Result<Value> {
-        let files = self.fleet.admin_files();
-        let ran = Command::new(env!("CARGO_BIN_EXE_reeve"))
-            .args(words.split(' '))
-            .args(["-o", "json", "--nodes", &self.fleet.addresses().join(",")])
-            .arg("--ca")
-            .arg(files.ca)
-            .arg("--cert")
-            .arg(files.cert)
-            .arg("--key")
-            .arg(files.key)
-            .env("REEVE_CONFIG", self.home.path().join("config.toml"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()?;
-        let (out, err) = (
-            String::from_utf8_lossy(&ran.stdout),
-            String::from_utf8_lossy(&ran.stderr),
-        );
-        let got = ran.status.code();
-        ensure!(got == Some(code), "{words} ended with {got:?}\n{out}\n{err}");
-        Ok(serde_json::from_str(&out)?)
-    }
-
-    /// Until the report says so; how it exits is judged by the caller's last look.
-    async fn report(&self, what: &str, code: i32, holds: impl Fn(&Value) -> bool) -> Result<Value> {
-        until(what, PATIENCE, async || {
-            let seen = self.json("isolation report --closed", code);
-            Ok(seen.ok().filter(&holds))
-        })
-        .await
-    }
+/// Until the report says so; how it exits is judged by the caller's last look.
+async fn report(admin: &Admin<'_>, what: &str, code: i32, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+    until(what, PATIENCE, async || {
+        let seen = admin.json("isolation report --closed", code);
+        Ok(seen.ok().filter(&holds))
+    })
+    .await
 }
 
 fn open(report: &Value) -> Vec<String> {
@@ -84,10 +54,7 @@ async fn create(fleet: &Fleet, slug: &str) -> Result<reeve_client::v1::Operation
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanwhile() -> Result<()> {
     let fleet = started("[]").await?;
-    let admin = Admin {
-        fleet: &fleet,
-        home: tempfile::tempdir()?,
-    };
+    let admin = Admin::of(&fleet)?;
     let made = create(&fleet, "cho-ray").await?;
     ensure!(made.state() == State::Done, "{made:?}");
     ensure!(
@@ -96,11 +63,10 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
     );
     let tenant = made.tenant_id.clone();
     // A clean report is one of an instance that was looked at.
-    let clean = admin
-        .report("a round of the audit", 0, |seen| {
-            seen["audited"][0]["last_round_ms"].is_number()
-        })
-        .await?;
+    let clean = report(&admin, "a round of the audit", 0, |seen| {
+        seen["audited"][0]["last_round_ms"].is_number()
+    })
+    .await?;
     ensure!(open(&clean).is_empty(), "{clean}");
     let scanned = admin.json("isolation scan cho-ray", 0)?;
     ensure!(scanned["scans"][0]["stands"] == true, "{scanned}");
@@ -113,9 +79,7 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
             &format!("GRANT CONNECT ON DATABASE {tenant} TO intruder"),
         )
         .await?;
-    let seen = admin
-        .report("the findings", FOUND, |seen| open(seen).len() == 3)
-        .await?;
+    let seen = report(&admin, "the findings", FOUND, |seen| open(seen).len() == 3).await?;
     ensure!(
         open(&seen).contains(&format!("F1 database {tenant}: CONNECT to intruder"))
             && open(&seen).contains(&"F3 role intruder: SUPERUSER".to_owned())
@@ -143,9 +107,10 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
         )
         .await?;
     postgres.ask("postgres", "DROP ROLE intruder").await?;
-    let closed = admin
-        .report("the walls to stand again", 0, |seen| open(seen).is_empty())
-        .await?;
+    let closed = report(&admin, "the walls to stand again", 0, |seen| {
+        open(seen).is_empty()
+    })
+    .await?;
     let findings = closed["findings"].as_array().context("no findings")?;
     ensure!(findings.len() == 3, "what was closed is still shown: {closed}");
     ensure!(create(&fleet, "bach-mai").await?.state() == State::Done);
@@ -162,10 +127,7 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_be_mended_is_mended_by_itself_and_written_down() -> Result<()> {
     let fleet = started(r#"["F1", "F8", "F9", "F11"]"#).await?;
-    let admin = Admin {
-        fleet: &fleet,
-        home: tempfile::tempdir()?,
-    };
+    let admin = Admin::of(&fleet)?;
     let made = create(&fleet, "cho-ray").await?;
     let tenant = made.tenant_id.clone();
     let postgres = fleet.agent("vn-1")?.postgres().clone();
@@ -185,17 +147,16 @@ async fn what_may_be_mended_is_mended_by_itself_and_written_down() -> Result<()>
     let lines = std::fs::read_to_string(&hba)?;
     std::fs::write(&hba, format!("host all all all trust\n{lines}"))?;
     postgres.ask("postgres", "SELECT pg_reload_conf()").await?;
-    let seen = admin
-        .report("all four to be found and mended", 0, |seen| {
-            // A probe may have met the open door, too.
-            let known = seen["findings"].to_string();
-            let four = ["F1", "F8", "F9", "F11"];
-            open(seen).is_empty()
-                && four
-                    .iter()
-                    .all(|rule| known.contains(&format!("\"rule\":\"{rule}\"")))
-        })
-        .await?;
+    let seen = report(&admin, "all four to be found and mended", 0, |seen| {
+        // A probe may have met the open door, too.
+        let known = seen["findings"].to_string();
+        let four = ["F1", "F8", "F9", "F11"];
+        open(seen).is_empty()
+            && four
+                .iter()
+                .all(|rule| known.contains(&format!("\"rule\":\"{rule}\"")))
+    })
+    .await?;
     ensure!(std::fs::read_to_string(&hba)? == lines, "{seen}");
     // The registry's password opens the door again.
     ensure!(admin.json("isolation scan cho-ray", 0)?["scans"][0]["stands"] == true);

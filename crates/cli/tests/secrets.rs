@@ -1,8 +1,10 @@
 //! `reeve secret`: credentials are changed by hand, when they have leaked, and by the schedule; their age and holders shown.
 
-use std::process::{Command, Stdio};
+mod admin;
+
 use std::time::Duration;
 
+use admin::Admin;
 use anyhow::{Context, Result, ensure};
 use reeve_client::{Access, Fleet as Service};
 use reeve_local::{Fleet, tenants, until};
@@ -11,42 +13,9 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONFLICT: i32 = 4;
 
-/// The program, as the fleet's admin.
-struct Admin<'a> {
-    fleet: &'a Fleet,
-    home: tempfile::TempDir,
-}
-
-impl Admin<'_> {
-    fn run(&self, words: &str, form: &str) -> Result<(Option<i32>, String, String)> {
-        let files = self.fleet.admin_files();
-        let ran = Command::new(env!("CARGO_BIN_EXE_reeve"))
-            .args(words.split(' '))
-            .args(["-o", form, "--nodes", &self.fleet.addresses().join(",")])
-            .arg("--ca")
-            .arg(files.ca)
-            .arg("--cert")
-            .arg(files.cert)
-            .arg("--key")
-            .arg(files.key)
-            .env("REEVE_CONFIG", self.home.path().join("config.toml"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()?;
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ok((ran.status.code(), text(&ran.stdout), text(&ran.stderr)))
-    }
-
-    fn json(&self, words: &str) -> Result<Value> {
-        let (code, out, err) = self.run(words, "json")?;
-        ensure!(code == Some(0), "{words} ended with {code:?}\n{out}\n{err}");
-        Ok(serde_json::from_str(&out)?)
-    }
-
-    fn age(&self, words: &str) -> Result<Value> {
-        let answer = self.json(&format!("secret age {words}"))?;
-        answer["credentials"].get(0).cloned().context("no credential")
-    }
+fn age(admin: &Admin<'_>, words: &str) -> Result<Value> {
+    let answer = admin.json(&format!("secret age {words}"), 0)?;
+    answer["credentials"].get(0).cloned().context("no credential")
 }
 
 async fn onboard(fleet: &Fleet, slug: &str) -> Result<()> {
@@ -77,23 +46,20 @@ async fn a_credential_is_changed_by_hand_and_its_holders_are_told() -> Result<()
         .schema("ehr", examples)
         .start()
         .await?;
-    let admin = Admin {
-        fleet: &fleet,
-        home: tempfile::tempdir()?,
-    };
+    let admin = Admin::of(&fleet)?;
     onboard(&fleet, "cho-ray").await?;
-    let fresh = admin.age("cho-ray")?;
+    let fresh = age(&admin, "cho-ray")?;
     ensure!(fresh["version"] == 1 && fresh["client_count"] == 0, "{fresh}");
     let service = fleet.service_client("ehr", &[]).await?;
     service.ready().await?;
     write(&service, "cho-ray.example").await?;
 
-    let ended = admin.json("secret rotate cho-ray")?;
+    let ended = admin.json("secret rotate cho-ray", 0)?;
     ensure!(ended["state"] == "done" && ended["kind"] == "rotate", "{ended}");
-    let held = admin.age("cho-ray --clients")?;
+    let held = age(&admin, "cho-ray --clients")?;
     ensure!(held["version"] == 2 && held["behind_count"] == 0, "{held}");
     write(&service, "cho-ray.example").await?;
-    let held = admin.age("cho-ray --clients")?;
+    let held = age(&admin, "cho-ray --clients")?;
     let client = held["clients"][0].clone();
     ensure!(
         client["principal"]
@@ -108,7 +74,7 @@ async fn a_credential_is_changed_by_hand_and_its_holders_are_told() -> Result<()
     let pool = service.pool(&tenant, Access::Write).await?;
     let mut inside = pool.begin().await?;
     sqlx::query("SELECT 1").execute(&mut *inside).await?;
-    let ended = admin.json("secret rotate cho-ray --leaked")?;
+    let ended = admin.json("secret rotate cho-ray --leaked", 0)?;
     let steps: Vec<&str> = ended["steps"]
         .as_array()
         .into_iter()
@@ -128,21 +94,21 @@ async fn a_credential_is_changed_by_hand_and_its_holders_are_told() -> Result<()
         Ok(write(&service, "cho-ray.example").await.ok())
     })
     .await?;
-    let held = admin.age("cho-ray")?;
+    let held = age(&admin, "cho-ray")?;
     ensure!(held["version"] == 3 && held["behind_count"] == 0, "{held}");
 
-    let (code, _, told) = admin.run("secret rotate nowhere", "table")?;
+    let (code, told) = admin.said("secret rotate nowhere")?;
     ensure!(code == Some(3) && told.contains("nowhere"), "{code:?} {told}");
-    let (code, _, told) = admin.run("secret rotate cho-ray --grace 8760h", "table")?;
+    let (code, told) = admin.said("secret rotate cho-ray --grace 8760h")?;
     ensure!(code == Some(2) && told.contains("grace"), "{code:?} {told}");
-    let (code, table, _) = admin.run("secret age --clients", "table")?;
+    let (code, table) = admin.said("secret age --clients")?;
     ensure!(
         code == Some(0) && table.contains("v3") && table.contains("/svc/ehr"),
         "{table}"
     );
-    let (code, out, _) = admin.run("secret rotate cho-ray --no-wait", "table")?;
+    let (code, out) = admin.said("secret rotate cho-ray --no-wait")?;
     ensure!(code == Some(0), "{out}");
-    let (code, _, told) = admin.run("secret rotate cho-ray --no-wait", "table")?;
+    let (code, told) = admin.said("secret rotate cho-ray --no-wait")?;
     ensure!(code == Some(CONFLICT) || code == Some(0), "{code:?} {told}");
     service.close().await;
     fleet.shutdown().await
@@ -159,10 +125,7 @@ async fn the_schedule_changes_what_is_old_and_services_follow() -> Result<()> {
         .node_settings(settings)
         .start()
         .await?;
-    let admin = Admin {
-        fleet: &fleet,
-        home: tempfile::tempdir()?,
-    };
+    let admin = Admin::of(&fleet)?;
     onboard(&fleet, "cho-ray").await?;
     onboard(&fleet, "hue").await?;
     let service = fleet.service_client("ehr", &[]).await?;
@@ -174,12 +137,12 @@ async fn the_schedule_changes_what_is_old_and_services_follow() -> Result<()> {
         until(&format!("{slug} to be changed twice"), PATIENCE, async || {
             let domain = format!("{slug}.example");
             write(&service, &domain).await?;
-            let version = admin.age(slug)?["version"].as_u64();
+            let version = age(&admin, slug)?["version"].as_u64();
             Ok(version.filter(|version| *version >= 3))
         })
         .await?;
     }
-    let operations = admin.json("op ls")?;
+    let operations = admin.json("op ls", 0)?;
     let rotations: Vec<&Value> = operations["operations"]
         .as_array()
         .into_iter()

@@ -1,11 +1,13 @@
 //! `reeve-registry`: one node of the roll.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use reeve_registry::threads::Threads;
 use reeve_registry::{backup, config, join, mutant, node, rejoin, release, telemetry};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -75,8 +77,18 @@ fn offline(verb: backup::offline::Verb) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A process that dies leaves no copy of its memory behind: passwords and keys are in it.
+fn leave_no_core() -> io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(setrlimit(Resource::Core, none)?)
+}
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    leave_no_core().context("limiting core files")?;
     mutant::check(std::env::var("REEVE_MUTANT").ok().as_deref()).map_err(anyhow::Error::msg)?;
     release::check_pretence(std::env::var("REEVE_PRETEND_VERSION").ok().as_deref())
         .map_err(anyhow::Error::msg)?;

@@ -1,15 +1,11 @@
 //! Who may come in: the tenant's lines in pg_hba.conf, and its sessions.
 
-use std::time::Duration;
-
 use reeve_domain::TenantId;
 
+use super::sessions::Looks;
 use super::{Context, Outcome, Proof, Result_, TenantSpec};
 use crate::host::ident::{Ending, Ident};
 use crate::host::{Error, Host, Statement};
-
-const END_MAX: u32 = 50;
-const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 /// Opens the tenant's doors: its own logins, over TLS, from where it lists.
 pub(super) async fn open(context: &Context<'_>) -> Result_ {
@@ -48,8 +44,8 @@ async fn end_strangers(host: &Host, tenant: &TenantSpec) -> Result<u64, Error> {
         .map(ToString::to_string)
         .collect();
     let mut session = host.control("postgres").await?;
-    let (mut ended, mut clear) = (0, 0);
-    for _ in 0..END_MAX {
+    let mut looks = Looks::default();
+    loop {
         let found = sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename::text = ANY ($1) \
              AND client_addr IS NOT NULL AND NOT client_addr <<= ANY ($2::text[]::inet[])",
@@ -57,16 +53,11 @@ async fn end_strangers(host: &Host, tenant: &TenantSpec) -> Result<u64, Error> {
         .bind(&logins[..])
         .bind(&from)
         .fetch_all(&mut session)
-        .await?
-        .len() as u64;
-        ended += found;
-        clear = if found == 0 { clear + 1 } else { 0 };
-        if clear == 2 {
+        .await?;
+        if let Some(ended) = looks.made("from elsewhere", found.len() as u64).await? {
             return Ok(ended);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
-    Err(Error::retry("SESSIONS", "sessions from elsewhere do not end"))
 }
 
 /// Closes the doors, takes the logins away, and ends every session.
@@ -98,11 +89,11 @@ pub(super) async fn close(context: &Context<'_>) -> Result_ {
     }
 }
 
-/// Ends sessions until two looks in a row find none: one that was just coming in is seen by the second.
+/// Ends every session of the tenant's, and in its database.
 async fn end_sessions(host: &Host, tenant: &TenantId) -> Result<u64, Error> {
     let mut session = host.control("postgres").await?;
-    let (mut ended, mut clear) = (0, 0);
-    for _ in 0..END_MAX {
+    let mut looks = Looks::default();
+    loop {
         let found = sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
              WHERE (datname = $1 OR usename = $1 OR usename LIKE $2) AND pid <> pg_backend_pid()",
@@ -110,14 +101,9 @@ async fn end_sessions(host: &Host, tenant: &TenantId) -> Result<u64, Error> {
         .bind(tenant.to_string())
         .bind(format!("{}\\_%", tenant.as_str().replace('_', "\\_")))
         .fetch_all(&mut session)
-        .await?
-        .len() as u64;
-        ended += found;
-        clear = if found == 0 { clear + 1 } else { 0 };
-        if clear == 2 {
+        .await?;
+        if let Some(ended) = looks.made("of the tenant", found.len() as u64).await? {
             return Ok(ended);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
-    Err(Error::retry("SESSIONS", "sessions of the tenant do not end"))
 }

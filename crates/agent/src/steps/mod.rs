@@ -16,6 +16,7 @@ mod probe;
 mod reach;
 mod roles;
 mod rotate;
+mod sessions;
 
 pub(crate) use roles::acts_as_owner;
 

@@ -3,17 +3,14 @@
 //! A session may hold its own role's row locked for as long as it likes; whoever does is ended.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
+use super::sessions::{LOOK_EVERY, Looks};
 use super::{Context, Outcome, Proof, Result_, Slot, TenantSpec};
 use crate::host::ident::{Ident, literal};
 use crate::host::{Error, Host, Statement, verifier};
 
-const LOOK_EVERY: Duration = Duration::from_millis(40);
-/// Looks at the sessions of a login before it is given up for now.
-const LOOKS_MAX: u32 = 50;
 /// Tries at its row; each waits for 1.5 s at the most.
 const TRIES_MAX: u32 = 3;
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -153,22 +150,15 @@ async fn alter(
     ))
 }
 
-/// Ends sessions of a login until two looks in a row find none: one that was just coming in is seen by the second.
 async fn end_sessions(session: &mut PgConnection, role: &Ident) -> Result<u64, Error> {
-    let (mut ended, mut clear) = (0, 0);
-    for _ in 0..LOOKS_MAX {
+    let whose = format!("of {}", role.as_str());
+    let mut looks = Looks::default();
+    loop {
         let found = end(session, role).await?;
-        ended += found;
-        clear = if found == 0 { clear + 1 } else { 0 };
-        if clear == 2 {
+        if let Some(ended) = looks.made(&whose, found).await? {
             return Ok(ended);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
-    Err(Error::retry(
-        "SESSIONS",
-        format!("sessions of {} do not end", role.as_str()),
-    ))
 }
 
 async fn end(session: &mut PgConnection, role: &Ident) -> Result<u64, Error> {

@@ -20,7 +20,7 @@ enum Verb {
     /// List operations, newest first
     #[command(after_help = "Examples:\n  reeve op ls\n  reeve op ls --tenant cho-ray --state undone")]
     Ls(ListArgs),
-    /// Show one operation and its steps
+    /// Show one operation, its steps, and what each has checked, done and proved
     #[command(
         after_help = "Examples:\n  reeve op get op_0123456789abcdef\n  reeve op get op_0123456789abcdef -o json"
     )]

@@ -118,11 +118,25 @@ impl Operation {
             self.steps.iter().map(row),
         )
     }
+
+    /// What was checked, done and proved, line by line; each step's name stands once.
+    fn log(&self) -> String {
+        let proofs = self.steps.iter().flat_map(|step| {
+            let lines = step.proof.iter().enumerate();
+            lines.map(|(i, line)| {
+                let name = if i == 0 { step.name.as_str() } else { "" };
+                format!("{name:<18}  {line}")
+            })
+        });
+        proofs.collect::<Vec<String>>().join("\n")
+    }
 }
 
 impl Show for Operation {
     fn table(&self) -> String {
-        format!("{}\n\n{}", self.about(), self.steps_table())
+        let parts = [self.about(), self.steps_table(), self.log()];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join("\n\n")
     }
 }
 

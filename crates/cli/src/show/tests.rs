@@ -104,6 +104,15 @@ STEP          BY          STATE   ATTEMPT  TOOK   ERROR
 create_roles  agent/vn-1  undone  -        42 ms  -
 migrate       agent/vn-1  failed  -        42 ms  V3: no such table";
     assert_eq!(Operation::from(operation()).table(), expected);
+
+    let mut proved = operation();
+    proved.steps[0].proof = vec!["roles: five are there".into(), "none has an attribute".into()];
+    proved.steps[1].proof = vec!["V1 applied".into()];
+    let log = "\n
+create_roles        roles: five are there
+                    none has an attribute
+migrate             V1 applied";
+    assert_eq!(Operation::from(proved).table(), format!("{expected}{log}"));
 }
 
 #[test]

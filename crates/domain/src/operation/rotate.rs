@@ -36,7 +36,7 @@ pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Resul
         return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
     }
     if !GRACE_MS.contains(&order.grace_ms) {
-        let why = format!("is {} ms; 1 s to 7 d are allowed", order.grace_ms);
+        let why = format!("is {} s; 1 s to 7 d are allowed", order.grace_ms / 1000);
         return Err(Refusal::field("grace", why));
     }
     state.edit_tenant(&order.tenant, at, |tenant| {
@@ -97,6 +97,12 @@ pub(super) fn publish(state: &mut State, at: Stamp, operation: &mut Operation) -
     // Nobody can acknowledge for those of whom nothing was written down: the whole grace is waited.
     let drains = operation.steps.iter().any(|s| s.goal == Goal::DrainClients);
     operation.wait = (drains && !unknown).then(|| Wait::Acknowledged(state.revision.next()));
+    let index = operation.cursor;
+    operation.steps[index].proof = vec![format!(
+        "credential: v{} is in force, on login {}",
+        next.version,
+        next.slot.letter()
+    )];
     let turn = state.edit_tenant(&operation.tenant, at, |tenant| {
         if tenant.credential.version < next.version {
             tenant.credential.turn(at, next);

@@ -32,6 +32,8 @@ use crate::steps::{self, Context, Login, Outcome, Slot, TenantSpec, Wanted};
 const TENANTS_MAX: usize = 4;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 const PROBE_MAX: Duration = Duration::from_secs(30);
+/// Between two looks whether PostgreSQL is back.
+const AWAY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Carries orders out.
 pub struct Performer {
@@ -143,6 +145,15 @@ impl Failure {
             code: code.to_owned(),
             message: message.to_string(),
         }
+    }
+}
+
+impl Failure {
+    /// Whether PostgreSQL was not there: starting, stopping, or not to be reached.
+    fn is_away(&self) -> bool {
+        let away = ["CONNECTION", "57P01", "57P02", "57P03"];
+        self.outcome == WireOutcome::Retry
+            && (away.contains(&self.code.as_str()) || self.code.starts_with("08"))
     }
 }
 
@@ -285,12 +296,35 @@ impl Performer {
         };
         let limit = order.timeout.as_ref().and_then(length).unwrap_or(TIMEOUT_DEFAULT);
         hold::at(&order.name, undo, Moment::Before).await;
-        let result = tokio::time::timeout(limit, self.step(order, &tenant, undo)).await;
+        let result = self.patiently(order, &tenant, undo, limit).await;
         hold::at(&order.name, undo, Moment::After).await;
-        result.unwrap_or_else(|_| {
-            let why = format!("not done within {} s", limit.as_secs());
-            Err(Failure::retry("TIMEOUT", why))
-        })
+        result
+    }
+
+    /// Within the step's time a PostgreSQL that is away, or on its way, is waited for: it costs no try.
+    async fn patiently(
+        &self,
+        order: &StepOrder,
+        tenant: &TenantSpec,
+        undo: bool,
+        limit: Duration,
+    ) -> Result<Outcome, Failure> {
+        let until = Instant::now() + limit;
+        // What was not reached is to be told before the registry takes the step for lost.
+        let patient_until = until - limit / 6;
+        loop {
+            let tried = tokio::time::timeout_at(until, self.step(order, tenant, undo)).await;
+            let result = tried.unwrap_or_else(|_| {
+                let why = format!("not done within {} s", limit.as_secs());
+                Err(Failure::retry("TIMEOUT", why))
+            });
+            match result {
+                Err(failure) if failure.is_away() && Instant::now() < patient_until => {
+                    tokio::time::sleep(AWAY_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     async fn step(&self, order: &StepOrder, tenant: &TenantSpec, undo: bool) -> Result<Outcome, Failure> {

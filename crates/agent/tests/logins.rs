@@ -11,7 +11,8 @@ use bench::{Bench, Case, FORWARD};
 use reeve_agent::host::ident::{Ending, Ident};
 use reeve_agent::host::{Host, random_password};
 use reeve_agent::steps::{Login, Outcome, Slot, undo};
-use sqlx::{Connection, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 /// Nothing here takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -199,5 +200,106 @@ async fn a_tenant_that_holds_its_own_row_and_comes_back_cannot_stop_it() {
     stop.store(true, Ordering::SeqCst);
     for holder in holders {
         holder.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_behind_the_password_does_not_come_in_later() {
+    let bench = Bench::new().await;
+    let mut case = onboarded(&bench).await;
+    let former = prepare(&mut case).await;
+    publish(&mut case);
+    let options = PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(bench.settings.port)
+        .username(Ident::role(&case.tenant.id, former.slot.ending()).as_str())
+        .password(&former.password)
+        .database(case.tenant.id.as_str())
+        // Past the password and the look at the login, and nowhere to be seen.
+        .options([("post_auth_delay", "600")])
+        .ssl_mode(PgSslMode::VerifyFull)
+        .ssl_root_cert(&bench.settings.tls.ca);
+    // Being woken it may greet, and must not get an answer.
+    let waiting = tokio::spawn(async move {
+        let mut session = options.connect().await?;
+        sqlx::query("SELECT 1").execute(&mut session).await.map(drop)
+    });
+    let mut control = bench.host.control("postgres").await.unwrap();
+    let starting = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass \
+                    AND objid = (SELECT oid FROM pg_database WHERE datname = $1)";
+    loop {
+        let there: i64 = sqlx::query_scalar(starting)
+            .bind(case.tenant.id.as_str())
+            .fetch_one(&mut control)
+            .await
+            .unwrap();
+        if there > 0 {
+            break;
+        }
+        assert!(!waiting.is_finished(), "it does not wait");
+        tokio::task::yield_now().await;
+    }
+    case.forward("retire_login").await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(ended.expect("it waits still").unwrap().is_err(), "it came in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_its_holder_has_altered_is_given_again_before_the_former_login_goes() {
+    let bench = Bench::new().await;
+    let mut case = onboarded(&bench).await;
+    let former = prepare(&mut case).await;
+    publish(&mut case);
+    let mut session = log_in(&case, &case.login).await.unwrap();
+    sqlx::query("ALTER ROLE CURRENT_USER PASSWORD 'mine'")
+        .execute(&mut session)
+        .await
+        .unwrap();
+    assert!(!lets_in(&case, &case.login).await);
+    case.forward("retire_login").await.unwrap();
+    assert!(lets_in(&case, &case.login).await && !lets_in(&case, &former).await);
+    case.forward("audit").await.unwrap();
+}
+
+/// Alters its own password in commands of their own, as fast as it can.
+async fn alter_on(case: Arc<(Case, Login)>, stop: Arc<AtomicBool>) {
+    let (case, former) = &*case;
+    while !stop.load(Ordering::SeqCst) {
+        let Ok(mut session) = log_in(case, former).await else {
+            continue;
+        };
+        while sqlx::query("ALTER ROLE CURRENT_USER SET work_mem = '5MB'")
+            .execute(&mut session)
+            .await
+            .is_ok()
+            && sqlx::raw_sql(AssertSqlSafe(format!(
+                "ALTER ROLE CURRENT_USER PASSWORD '{}'",
+                former.password.as_str()
+            )))
+            .execute(&mut session)
+            .await
+            .is_ok()
+        {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_alters_its_own_row_all_the_time_cannot_stop_it() {
+    let bench = Bench::new().await;
+    let mut case = onboarded(&bench).await;
+    let former = prepare(&mut case).await;
+    publish(&mut case);
+    let (stop, shared) = (Arc::new(AtomicBool::new(false)), Arc::new((case, former)));
+    let alterers: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(alter_on(shared.clone(), stop.clone())))
+        .collect();
+    let (case, former) = &*shared;
+    let retired = tokio::time::timeout(PATIENCE, case.forward("retire_login")).await;
+    retired.expect("it was held up for ever").unwrap();
+    assert!(!lets_in(case, former).await && lets_in(case, &case.login).await);
+    assert_eq!(usable(&bench.host, case).await, [Slot::B]);
+    stop.store(true, Ordering::SeqCst);
+    for alterer in alterers {
+        alterer.await.unwrap();
     }
 }

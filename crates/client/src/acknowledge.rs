@@ -18,7 +18,8 @@ pub(crate) async fn run(api: Api, instance: String, mut due: UnboundedReceiver<A
     while let Some(one) = due.recv().await {
         let mut pause = PAUSE_MIN;
         while let Err(error) = say(&api, &instance, &one, PATIENCE).await {
-            if !error.is_transient() {
+            // What was refused for what it says would be refused again; all else may be mended meanwhile.
+            if matches!(error, Error::Refused(_)) {
                 debug!(tenant = %one.tenant, %error, "an acknowledgement is not wanted");
                 break;
             }

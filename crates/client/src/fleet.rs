@@ -218,8 +218,7 @@ impl Fleet {
 
     /// Closes all pools, waiting for connections in use, and tells the registry that no credential is held any more.
     pub async fn close(&self) {
-        self.rooms.pools.close().await;
-        let held = self.rooms.pools.let_go();
+        let held = self.rooms.pools.close().await;
         let told = held.iter().map(|one| {
             // It is a courtesy: who is not told waits for the grace of the next change.
             acknowledge::say(&self.rooms.api, &self.rooms.instance, one, FAREWELL_PATIENCE)

@@ -125,7 +125,11 @@ impl Watch {
     fn take(&self, message: WatchResponse, now: Instant) -> Option<Ended> {
         match message.event? {
             Event::Initial(resolution) => match Resolution::try_from(resolution) {
-                Ok(resolution) => self.cache.listed(Arc::new(resolution), now),
+                Ok(resolution) => {
+                    let resolution = Arc::new(resolution);
+                    self.cache.listed(resolution.clone(), now);
+                    (self.on_change)(&resolution);
+                }
                 Err(error) => warn!(%error, "a listed tenant cannot be read"),
             },
             Event::InitialDone(done) => {

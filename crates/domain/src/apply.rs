@@ -213,11 +213,12 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
             Ok((operation::allow(state, at, actor, order)?, answer))
         }
         Command::RotateCredential(order) => {
-            let answer = Answer::Operation {
-                operation: order.operation.clone(),
-                tenant: order.tenant.clone(),
-            };
-            Ok((operation::rotate(state, at, actor, order)?, answer))
+            let tenant = order.tenant.clone();
+            let opened = order.operation.clone();
+            let change = operation::rotate(state, at, actor, order)?;
+            // The one that was opened, or the one that was at work.
+            let operation = change.operation.clone().unwrap_or(opened);
+            Ok((change, Answer::Operation { operation, tenant }))
         }
         Command::ReadCredential(order) => {
             let change = credential::read(state, at, actor, &order)?;

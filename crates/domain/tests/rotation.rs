@@ -4,7 +4,7 @@ mod world;
 
 use reeve_domain::access::Expect;
 use reeve_domain::command::Answer;
-use reeve_domain::credential::{Acknowledge, HOLDERS_MAX, Next, Read, Slot, behind};
+use reeve_domain::credential::{Acknowledge, HOLDERS_PER_PRINCIPAL_MAX, Next, Read, Slot, behind};
 use reeve_domain::operation::{Goal, Outcome, Retry, Rotate, Status, StepState};
 use reeve_domain::plan::operations::{Reason, Verdict, judge, orders_for, plan};
 use reeve_domain::plan::rotation::{Schedule, due};
@@ -204,6 +204,39 @@ fn a_leaked_one_is_retired_at_once() {
 }
 
 #[test]
+fn a_leak_hastens_the_change_that_is_at_work() {
+    let mut world = hospital();
+    read(&mut world, EHR, "p1");
+    rotate(&mut world, 2, false);
+    world.report(&world.operation(2), Outcome::Done);
+    assert_eq!(at(&world, 2), (Status::Running, Some(Goal::DrainClients)));
+    let hastened = rotate(&mut world, 3, true).outcome;
+    let same =
+        matches!(&hastened, Ok(Answer::Operation { operation, .. }) if *operation == world.operation(2));
+    assert!(same, "{hastened:?}");
+    assert_eq!(at(&world, 2), (Status::Running, Some(Goal::RetireLogin)));
+    let late = rotate(&mut world, 4, true).outcome;
+    assert!(
+        matches!(late, Err(Refusal::OperationInProgress { .. })),
+        "nothing is waited for any more"
+    );
+    world.report(&world.operation(2), Outcome::Done);
+    assert_eq!(at(&world, 2), (Status::Done, None));
+
+    // Before it is published it loses the wait.
+    read(&mut world, EHR, "p1");
+    rotate(&mut world, 5, false);
+    rotate(&mut world, 6, true);
+    world.report(&world.operation(5), Outcome::Done);
+    assert_eq!(at(&world, 5), (Status::Running, Some(Goal::RetireLogin)));
+    assert_eq!(
+        world.state.operations[&world.operation(5)].wanted,
+        None,
+        "it is the tenant's own"
+    );
+}
+
+#[test]
 fn who_does_not_follow_is_waited_for_as_long_as_the_grace_and_named() {
     let mut world = hospital();
     read(&mut world, EHR, "p1");
@@ -347,20 +380,28 @@ fn only_what_is_in_force_is_read_and_holders_are_bounded() {
         acknowledge(&mut world, EHR, "p1", 3).outcome.is_err(),
         "a version that never was"
     );
-    for process in 0..=HOLDERS_MAX {
+    read(&mut world, LAB, "first");
+    for process in 0..=HOLDERS_PER_PRINCIPAL_MAX {
         world.now += 1;
         read(&mut world, EHR, &format!("p{process}"));
     }
     let holders = &world.state.holders[&tenant()];
-    assert_eq!(holders.len(), HOLDERS_MAX);
+    assert_eq!(holders.len(), HOLDERS_PER_PRINCIPAL_MAX + 1);
     assert!(
         !holders.iter().any(|h| h.instance == "p0"),
         "the one of longest ago goes"
     );
-    assert_eq!(behind(&world.state, &tenant(), 2).count(), HOLDERS_MAX);
+    assert!(
+        holders.iter().any(|h| h.instance == "first"),
+        "one pushes another out"
+    );
+    assert_eq!(
+        behind(&world.state, &tenant(), 2).count(),
+        HOLDERS_PER_PRINCIPAL_MAX + 1
+    );
     // A process that ends says so, and holds nothing.
     acknowledge(&mut world, EHR, "p7", 2);
-    assert_eq!(world.state.holders[&tenant()].len(), HOLDERS_MAX - 1);
+    assert_eq!(world.state.holders[&tenant()].len(), HOLDERS_PER_PRINCIPAL_MAX);
 }
 
 #[test]
@@ -374,7 +415,7 @@ fn the_oldest_are_changed_by_the_schedule_a_few_at_a_time_and_what_fails_rests()
         every_ms: 86_400_000,
         at_once_max: 2,
     };
-    let now = |world: &World| due(&world.state, Stamp(world.now), schedule);
+    let now = |world: &World| due(&world.state, &sightings(world), Stamp(world.now), schedule);
     world.now += schedule.every_ms - 3_000;
     assert_eq!(now(&world), [tenant()]);
     world.now += 3_000;
@@ -383,6 +424,7 @@ fn the_oldest_are_changed_by_the_schedule_a_few_at_a_time_and_what_fails_rests()
     assert!(
         due(
             &world.state,
+            &sightings(&world),
             Stamp(world.now),
             Schedule {
                 every_ms: 0,
@@ -405,6 +447,9 @@ fn the_oldest_are_changed_by_the_schedule_a_few_at_a_time_and_what_fails_rests()
     world.report(&world.operation(3), Outcome::Done);
     world.report(&world.operation(3), Outcome::Done);
     assert_eq!(now(&world), others, "it is as young as its last change");
+    let nobody = Sightings::default();
+    let silent = due(&world.state, &nobody, Stamp(world.now), schedule);
+    assert!(silent.is_empty(), "an agent that is away is given orders");
     world.state.cluster.version = ROTATION - 1;
     assert!(now(&world).is_empty(), "not every node could read the order");
 }

@@ -2,7 +2,7 @@
 
 use reeve_domain::TenantId;
 
-use super::sessions::Looks;
+use super::sessions::{Looks, nobody_is_coming_in};
 use super::{Context, Outcome, Proof, Result_, TenantSpec};
 use crate::host::ident::{Ending, Ident};
 use crate::host::{Error, Host, Statement};
@@ -44,6 +44,7 @@ async fn end_strangers(host: &Host, tenant: &TenantSpec) -> Result<u64, Error> {
         .map(ToString::to_string)
         .collect();
     let mut session = host.control("postgres").await?;
+    nobody_is_coming_in(&mut session, &tenant.id).await?;
     let mut looks = Looks::default();
     loop {
         let found = sqlx::query(

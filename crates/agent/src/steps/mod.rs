@@ -131,7 +131,7 @@ type Result_ = Result<Outcome, host::Error>;
 pub fn needs(name: &str, undo: bool, tenant: &TenantSpec) -> Option<Wanted> {
     match name {
         _ if undo => None,
-        "create_roles" | "probe" => Some(Wanted::InForce),
+        "create_roles" | "probe" | "retire_login" => Some(Wanted::InForce),
         "prepare_login" => Some(Wanted::Next {
             slot: tenant.active_slot.other(),
             version: tenant.credential_version + 1,

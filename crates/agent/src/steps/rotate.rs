@@ -6,14 +6,16 @@ use std::pin::pin;
 
 use sqlx::{Connection, PgConnection};
 
-use super::sessions::{LOOK_EVERY, Looks};
-use super::{Context, Outcome, Proof, Result_, Slot, TenantSpec};
+use super::sessions::{LOOK_EVERY, Looks, nobody_is_coming_in};
+use super::{Context, Login, Outcome, Proof, Result_, Slot, TenantSpec};
 use crate::host::ident::{Ident, literal};
 use crate::host::{Error, Host, Statement, verifier};
 
 /// Tries at its row; each waits for 1.5 s at the most.
-const TRIES_MAX: u32 = 3;
+const TRIES_MAX: u32 = 12;
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// "tuple concurrently updated": who held the row has changed it.
+const CHANGED_MEANWHILE: &str = "XX000";
 
 /// The login that rests lets in with the next password, over TLS, as itself.
 pub(super) async fn prepare(context: &Context<'_>) -> Result_ {
@@ -74,9 +76,13 @@ pub(super) async fn retire(context: &Context<'_>) -> Result_ {
     let role = Ident::role(&tenant.id, slot.ending());
     let mut session = host.control("postgres").await?;
     let could_log_in = can_log_in(&mut session, &role).await?;
+    if let Some(in_use) = context.login.filter(|login| login.slot == tenant.active_slot) {
+        lets_in(host, &mut session, tenant, in_use).await?;
+    }
     host.want_login_gone(&tenant.id, slot.ending())?;
     let take_away = [format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", role.quoted())];
     let mut ended = alter(host, &mut session, &role, &take_away).await?;
+    nobody_is_coming_in(&mut session, &tenant.id).await?;
     ended += end_sessions(&mut session, &role).await?;
     prove_one_is_left(&mut session, tenant).await?;
     let proof = Proof::of(format!(
@@ -88,6 +94,34 @@ pub(super) async fn retire(context: &Context<'_>) -> Result_ {
         true => Outcome::Done(proof),
         false => Outcome::AlreadyTrue(proof),
     })
+}
+
+/// The login in use lets in with its password before the other one goes. Whoever is inside with it may have altered it:
+/// then it is given again.
+async fn lets_in(
+    host: &Host,
+    session: &mut PgConnection,
+    tenant: &TenantSpec,
+    in_use: &Login,
+) -> Result<(), Error> {
+    let ending = in_use.slot.ending();
+    if let Ok(tried) = host.as_tenant(&tenant.id, ending, &in_use.password).await {
+        let _ = tried.close().await;
+        return Ok(());
+    }
+    let role = Ident::role(&tenant.id, ending);
+    let verifier = verifier(&in_use.password);
+    host.want_login(&tenant.id, ending, &verifier)?;
+    let give = format!(
+        "ALTER ROLE {} LOGIN PASSWORD {}",
+        role.quoted(),
+        literal(&verifier)
+    );
+    alter(host, session, &role, &[give]).await?;
+    let tried = host.as_tenant(&tenant.id, ending, &in_use.password).await?;
+    // It has let in; how the session ends changes nothing.
+    let _ = tried.close().await;
+    Ok(())
 }
 
 /// Of the two logins the one in use can log in, and the other neither can nor has a password.
@@ -131,7 +165,10 @@ async fn alter(
     statements: &[Statement],
 ) -> Result<u64, Error> {
     let mut ended = 0;
-    for _ in 0..TRIES_MAX {
+    for tried in 0..TRIES_MAX {
+        if tried > 0 {
+            ended += end(session, role).await?;
+        }
         let mut altering = pin!(host.in_one_transaction("postgres", statements));
         let altered = loop {
             tokio::select! {
@@ -140,7 +177,7 @@ async fn alter(
             }
         };
         match altered {
-            Err(error) if error.code() == LOCK_NOT_AVAILABLE => {}
+            Err(error) if [LOCK_NOT_AVAILABLE, CHANGED_MEANWHILE].contains(&error.code()) => {}
             altered => return altered.map(|()| ended),
         }
     }

@@ -10,7 +10,9 @@ use std::{
 
 use parking_lot::Mutex;
 use reeve_domain::TenantId;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+
+use super::Rank;
 
 /// Nothing before `version` is held any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,14 +26,16 @@ pub(crate) struct Acknowledgement {
 pub(super) struct Held {
     tenants: Arc<Mutex<HashMap<TenantId, Versions>>>,
     said: UnboundedSender<Acknowledgement>,
+    ended: Arc<Notify>,
 }
 
+/// Ordered by rank: after a registry came back from a copy, a later placement may have an earlier version.
 #[derive(Default)]
 struct Versions {
-    leases: BTreeMap<u64, usize>,
+    leases: BTreeMap<Rank, usize>,
     /// The highest that was heard of.
-    newest: u64,
-    /// The highest that was acknowledged, or begun with.
+    newest: Rank,
+    /// The version that was acknowledged last, or begun with.
     said: u64,
 }
 
@@ -39,7 +43,7 @@ struct Versions {
 pub(super) struct Lease {
     held: Held,
     tenant: TenantId,
-    version: u64,
+    rank: Rank,
 }
 
 impl Held {
@@ -47,74 +51,101 @@ impl Held {
         Held {
             tenants: Arc::default(),
             said,
+            ended: Arc::default(),
         }
     }
 
     /// Begins to hold a version; none when a later one has been heard of.
-    pub(super) fn lease(&self, tenant: &TenantId, version: u64) -> Option<Lease> {
+    pub(super) fn lease(&self, tenant: &TenantId, rank: Rank) -> Option<Lease> {
         let mut tenants = self.tenants.lock();
         let versions = tenants.entry(tenant.clone()).or_insert_with(|| Versions {
-            said: version,
+            said: rank.2,
             ..Versions::default()
         });
-        if version < versions.newest {
+        if rank < versions.newest {
             return None;
         }
-        versions.newest = version;
-        *versions.leases.entry(version).or_default() += 1;
+        versions.newest = rank;
+        *versions.leases.entry(rank).or_default() += 1;
         self.say(tenant, versions);
         Some(Lease {
             held: self.clone(),
             tenant: tenant.clone(),
-            version,
+            rank,
         })
     }
 
-    /// Hears which version is in force.
-    pub(super) fn hear(&self, tenant: &TenantId, version: u64) {
+    /// Hears what is in force.
+    pub(super) fn hear(&self, tenant: &TenantId, rank: Rank) {
         if let Some(versions) = self.tenants.lock().get_mut(tenant) {
-            versions.newest = versions.newest.max(version);
+            versions.newest = versions.newest.max(rank);
             self.say(tenant, versions);
         }
     }
 
-    /// Forgets everything; what was held, by the version behind it.
-    pub(super) fn take_all(&self) -> Vec<Acknowledgement> {
-        let all = self.tenants.lock().drain().collect::<Vec<_>>();
+    /// Waits until nothing is held, and forgets everything: what was held, by the version behind it.
+    pub(super) async fn take_all(&self) -> Vec<Acknowledgement> {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // From here on it hears every end, also one before it is waited for.
+            ended.as_mut().enable();
+            if let Some(all) = self.take_if_idle() {
+                return all;
+            }
+            ended.await;
+        }
+    }
+
+    fn take_if_idle(&self) -> Option<Vec<Acknowledgement>> {
+        let mut tenants = self.tenants.lock();
+        if tenants.values().any(|versions| !versions.leases.is_empty()) {
+            return None;
+        }
         let behind = |(tenant, versions): (TenantId, Versions)| Acknowledgement {
             tenant,
-            version: versions.newest + 1,
+            version: versions.newest.2 + 1,
         };
-        all.into_iter().map(behind).collect()
+        Some(tenants.drain().map(behind).collect())
     }
 
     fn say(&self, tenant: &TenantId, versions: &mut Versions) {
         let oldest = versions.leases.keys().next();
         let is_free = oldest.is_none_or(|oldest| *oldest >= versions.newest);
-        if is_free && versions.said < versions.newest {
-            versions.said = versions.newest;
+        if is_free && versions.said != versions.newest.2 {
+            versions.said = versions.newest.2;
             // Nobody listens where the fleet is going.
             let _ = self.said.send(Acknowledgement {
                 tenant: tenant.clone(),
-                version: versions.newest,
+                version: versions.newest.2,
             });
         }
+    }
+}
+
+impl Lease {
+    /// Whether nothing later has been heard of.
+    pub(super) fn is_newest(&self) -> bool {
+        let tenants = self.held.tenants.lock();
+        tenants
+            .get(&self.tenant)
+            .is_some_and(|versions| versions.newest == self.rank)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut tenants = self.held.tenants.lock();
-        let Some(versions) = tenants.get_mut(&self.tenant) else {
-            return;
-        };
-        if let Some(count) = versions.leases.get_mut(&self.version) {
-            *count -= 1;
-            if *count == 0 {
-                versions.leases.remove(&self.version);
+        if let Some(versions) = tenants.get_mut(&self.tenant) {
+            if let Some(count) = versions.leases.get_mut(&self.rank) {
+                *count -= 1;
+                if *count == 0 {
+                    versions.leases.remove(&self.rank);
+                }
             }
+            self.held.say(&self.tenant, versions);
         }
-        self.held.say(&self.tenant, versions);
+        self.held.ended.notify_waiters();
     }
 }
 
@@ -128,36 +159,56 @@ mod tests {
         (Held::new(said), heard, TenantId::from_random(1))
     }
 
-    #[test]
-    fn a_version_is_acknowledged_once_when_the_last_use_of_every_earlier_one_has_ended() {
-        let (held, mut heard, tenant) = held();
-        let (one, two) = (held.lease(&tenant, 1).unwrap(), held.lease(&tenant, 1).unwrap());
-        held.hear(&tenant, 2);
-        drop(one);
-        let newer = held.lease(&tenant, 2).unwrap();
-        assert!(heard.try_recv().is_err(), "a connection of the first is open");
-        assert!(held.lease(&tenant, 1).is_none(), "the first is begun again");
-        drop(two);
-        assert_eq!(
-            heard.try_recv().unwrap(),
-            Acknowledgement {
-                tenant: tenant.clone(),
-                version: 2
-            }
-        );
-        drop(newer);
-        held.hear(&tenant, 2);
-        assert!(heard.try_recv().is_err(), "it is said twice");
+    fn v(version: u64) -> Rank {
+        (1, 1, version)
     }
 
     #[test]
-    fn who_uses_nothing_acknowledges_at_once_and_a_stranger_not_at_all() {
+    fn a_version_is_acknowledged_once_when_the_last_use_of_every_earlier_one_has_ended() {
         let (held, mut heard, tenant) = held();
-        held.hear(&tenant, 7);
+        let (one, two) = (
+            held.lease(&tenant, v(1)).unwrap(),
+            held.lease(&tenant, v(1)).unwrap(),
+        );
+        held.hear(&tenant, v(2));
+        assert!(!one.is_newest());
+        drop(one);
+        let newer = held.lease(&tenant, v(2)).unwrap();
+        assert!(heard.try_recv().is_err(), "a connection of the first is open");
+        assert!(held.lease(&tenant, v(1)).is_none(), "the first is begun again");
+        drop(two);
+        assert_eq!(heard.try_recv().unwrap().version, 2);
+        assert!(newer.is_newest());
+        drop(newer);
+        held.hear(&tenant, v(2));
+        assert!(heard.try_recv().is_err(), "it is said twice");
+        held.hear(&tenant, (1, 2, 2));
+        assert!(heard.try_recv().is_err(), "a failover is no other credential");
+    }
+
+    #[tokio::test]
+    async fn who_uses_nothing_acknowledges_at_once_and_a_stranger_not_at_all() {
+        let (held, mut heard, tenant) = held();
+        held.hear(&tenant, v(7));
         assert!(heard.try_recv().is_err(), "nothing was ever held");
-        drop(held.lease(&tenant, 7));
-        held.hear(&tenant, 8);
+        drop(held.lease(&tenant, v(7)));
+        held.hear(&tenant, v(8));
         assert_eq!(heard.try_recv().unwrap().version, 8);
-        assert_eq!(held.take_all(), [Acknowledgement { tenant, version: 9 }]);
+        let in_use = held.lease(&tenant, v(8)).unwrap();
+        assert!(held.take_if_idle().is_none(), "something is in use");
+        let (all, ()) = tokio::join!(held.take_all(), async {
+            tokio::task::yield_now().await;
+            drop(in_use);
+        });
+        assert_eq!(all, [Acknowledgement { tenant, version: 9 }]);
+    }
+
+    #[test]
+    fn a_registry_that_came_back_may_count_from_an_earlier_version() {
+        let (held, mut heard, tenant) = held();
+        drop(held.lease(&tenant, (1, 1, 5)));
+        let restored = held.lease(&tenant, (1_000, 1_000, 4));
+        assert!(restored.is_some(), "the process would have to be started again");
+        assert_eq!(heard.try_recv().unwrap().version, 4);
     }
 }

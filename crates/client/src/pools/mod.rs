@@ -9,7 +9,11 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use reeve_proto::v1::GetCredentialResponse;
@@ -19,7 +23,8 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedSender};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize;
 
 pub(crate) use self::held::Acknowledgement;
@@ -91,8 +96,9 @@ struct Open {
     lease: Arc<Lease>,
 }
 
-/// How long a pool of a former credential stays open for who has it in the hand.
-const HANDOVER: Duration = Duration::from_secs(2);
+/// How much longer than anybody waits for a connection a pool of a former credential stays open: who has it in the hand,
+/// or stands in its line, is not turned away.
+const HANDOVER: Duration = Duration::from_secs(1);
 
 /// All pools of this process.
 pub(crate) struct Pools {
@@ -102,8 +108,11 @@ pub(crate) struct Pools {
     shelf: Mutex<Shelf<Open>>,
     flights: Flights<Key>,
     held: Held,
-    /// Somebody waits for the budget: nothing stays open out of courtesy.
-    hurry: Arc<Notify>,
+    /// Shares of pools of a former credential that are closing: their successors go on with them. For a moment both may
+    /// be in use.
+    legacies: Mutex<HashMap<Place, Weak<OwnedSemaphorePermit>>>,
+    /// Nothing is opened any more, and nothing stays open out of courtesy.
+    closing: CancellationToken,
 }
 
 impl Pools {
@@ -122,7 +131,8 @@ impl Pools {
             shelf,
             flights: Flights::default(),
             held: Held::new(said),
-            hurry: Arc::default(),
+            legacies: Mutex::default(),
+            closing: CancellationToken::new(),
         }
     }
 
@@ -147,10 +157,13 @@ impl Pools {
         let superseded = || Error::Superseded {
             tenant: key.place.tenant.clone(),
         };
-        let lease = self.held.lease(&resolution.tenant, resolution.credential_version);
+        let lease = self.held.lease(&resolution.tenant, key.rank);
         let lease = lease.ok_or_else(superseded)?;
         let options = self.options(resolution, &key, unseal().await?)?;
-        let share = self.share().await?;
+        let share = match self.inherited(&key) {
+            Some(share) => share,
+            None => Arc::new(self.share().await?),
+        };
         let pool = PgPoolOptions::new()
             .max_connections(self.share_size())
             .acquire_timeout(self.limits.patience)
@@ -159,12 +172,20 @@ impl Pools {
             .connect_lazy_with(options);
         let open = Open {
             pool: pool.clone(),
-            share: Arc::new(share),
+            share,
             lease: Arc::new(lease),
         };
         let rank = key.rank;
-        let retired = self.shelf.lock().put(key, open);
-        self.retire(retired, rank);
+        let put = {
+            let mut shelf = self.shelf.lock();
+            let is_late = !open.lease.is_newest() || matches!(shelf.find(&key), Found::Superseded);
+            match is_late || self.closing.is_cancelled() {
+                true => Err(superseded()),
+                false => Ok(shelf.put(key.clone(), open)),
+            }
+        };
+        // What changed while it was opened has never been lent: it goes as it came.
+        self.retire(put?, rank);
         Ok(pool)
     }
 
@@ -176,33 +197,42 @@ impl Pools {
             .lock()
             .take_older(&resolution.tenant.to_string(), &rank);
         self.retire(retired, rank);
-        self.held.hear(&resolution.tenant, resolution.credential_version);
+        self.held.hear(&resolution.tenant, rank);
     }
 
     /// Closes what was taken off the shelf; of the same place as the newest, a moment later.
     fn retire(&self, retired: Vec<Retired<Open>>, newest: Rank) {
         for Retired { key, pool } in retired {
-            let is_rotated = (key.rank.0, key.rank.1) == (newest.0, newest.1) && key.rank.2 < newest.2;
-            let hurry = self.hurry.clone();
+            let is_rotated = precedes(&key, newest);
+            let stays = self.limits.patience + HANDOVER;
+            let closing = self.closing.clone();
+            if is_rotated {
+                let mut legacies = self.legacies.lock();
+                legacies.retain(|_, share| share.strong_count() > 0);
+                legacies.insert(key.place, Arc::downgrade(&pool.share));
+            }
             tokio::spawn(async move {
                 if is_rotated {
-                    let hurried = hurry.notified();
-                    let _ = tokio::time::timeout(HANDOVER, hurried).await;
+                    // Either way it is closed now.
+                    let _ = tokio::time::timeout(stays, closing.cancelled()).await;
                 }
                 shut(pool).await;
             });
         }
     }
 
-    /// Closes everything and waits for connections in use to come back.
-    pub(crate) async fn close(&self) {
+    /// Closes everything and waits for connections in use to come back: what was held, and is no more.
+    pub(crate) async fn close(&self) -> Vec<Acknowledgement> {
+        self.closing.cancel();
         let all = self.shelf.lock().take_all();
-        futures::future::join_all(all.iter().map(|open| open.pool.close())).await;
+        futures::future::join_all(all.into_iter().map(shut)).await;
+        self.held.take_all().await
     }
 
-    /// What this process has held and holds no more, once everything is closed.
-    pub(crate) fn let_go(&self) -> Vec<Acknowledgement> {
-        self.held.take_all()
+    /// The share of the pool that this one takes the place of, with another credential.
+    fn inherited(&self, key: &Key) -> Option<Arc<OwnedSemaphorePermit>> {
+        let former = self.shelf.lock().former(key).map(|open| open.share);
+        former.or_else(|| self.legacies.lock().get(&key.place)?.upgrade())
     }
 
     fn find(&self, key: &Key) -> Result<Option<PgPool>, Error> {
@@ -229,10 +259,10 @@ impl Pools {
                 if let Ok(share) = self.budget.clone().try_acquire_many_owned(wanted) {
                     return Ok(share);
                 }
-                self.hurry.notify_waiters();
                 let oldest = self.shelf.lock().take_oldest();
                 match oldest {
-                    Some(oldest) => shut(oldest.pool).await,
+                    // On its own: what a caller gives up must not let go of what is in use.
+                    Some(oldest) => drop(tokio::spawn(shut(oldest.pool)).await),
                     // All of it belongs to pools that are closing or opening now.
                     None => return self.budget.clone().acquire_many_owned(wanted).await,
                 }
@@ -295,6 +325,11 @@ fn key(resolution: &Resolution, access: Access) -> Result<Key, Error> {
         host: host.clone(),
         rank: rank(resolution),
     })
+}
+
+/// Whether a pool leads to the same place as the newest, with an earlier credential.
+fn precedes(key: &Key, newest: Rank) -> bool {
+    (key.rank.0, key.rank.1) == (newest.0, newest.1) && key.rank.2 < newest.2
 }
 
 fn rank(resolution: &Resolution) -> Rank {

@@ -55,6 +55,12 @@ impl<P: Clone> Shelf<P> {
         }
     }
 
+    /// The pool that one of this key would take the place of, at the same place with an earlier credential.
+    pub(super) fn former(&self, key: &Key) -> Option<P> {
+        let slot = self.pools.get(&key.place)?;
+        super::precedes(&slot.key, key.rank).then(|| slot.pool.clone())
+    }
+
     /// Shelves a pool. What comes back must be closed: its predecessor, and what no longer fits.
     pub(super) fn put(&mut self, key: Key, pool: P) -> Vec<Retired<P>> {
         self.uses += 1;

@@ -10,8 +10,10 @@ use crate::ids::{Stamp, TenantId};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 
-/// Holders kept of one tenant. Beyond them the one that read longest ago is forgotten.
-pub const HOLDERS_MAX: usize = 256;
+/// Holders kept of one tenant, and of one principal among them. Beyond that the one that read longest ago is forgotten:
+/// of the principal's own first, so that nobody pushes others out.
+pub const HOLDERS_MAX: usize = 1_024;
+pub const HOLDERS_PER_PRINCIPAL_MAX: usize = 256;
 /// The longest name of a process.
 pub const INSTANCE_BYTES_MAX: usize = 64;
 
@@ -58,9 +60,11 @@ pub fn read(state: &mut State, at: Stamp, actor: &str, order: &Read) -> Result<C
             known.read = at;
         }
         None => {
-            if holders.len() >= HOLDERS_MAX {
-                let longest_ago = (0..holders.len()).min_by_key(|i| holders[*i].read);
-                longest_ago.map(|i| holders.remove(i));
+            let own = holders.iter().filter(|h| h.principal == actor).count();
+            if own >= HOLDERS_PER_PRINCIPAL_MAX {
+                forget_longest_ago(&mut holders, |h| h.principal == actor);
+            } else if holders.len() >= HOLDERS_MAX {
+                forget_longest_ago(&mut holders, |_| true);
             }
             holders.push(Holding {
                 principal: actor.to_owned(),
@@ -145,6 +149,13 @@ fn keep(state: &mut State, tenant: &TenantId, mut holders: Vec<Holding>) {
         true => state.holders.remove(tenant),
         false => state.holders.insert(tenant.clone(), holders),
     };
+}
+
+fn forget_longest_ago(holders: &mut Vec<Holding>, among: impl Fn(&Holding) -> bool) {
+    let those = (0..holders.len()).filter(|i| among(&holders[*i]));
+    if let Some(longest_ago) = those.min_by_key(|i| holders[*i].read) {
+        holders.remove(longest_ago);
+    }
 }
 
 fn is(holding: &Holding, principal: &str, instance: &str) -> bool {

@@ -10,7 +10,8 @@ mod holder;
 use serde::{Deserialize, Serialize};
 
 pub use holder::{
-    Acknowledge, HOLDERS_MAX, Holding, INSTANCE_BYTES_MAX, Read, acknowledge, behind, read, settled,
+    Acknowledge, HOLDERS_MAX, HOLDERS_PER_PRINCIPAL_MAX, Holding, INSTANCE_BYTES_MAX, Read, acknowledge,
+    behind, read, settled,
 };
 pub(crate) use holder::{forget_older, may_be_unknown};
 

@@ -224,7 +224,7 @@ fn find(state: &State, id: &OperationId) -> Result<Operation, Refusal> {
         .ok_or_else(|| Refusal::OperationNotFound(id.to_string()))
 }
 
-fn store(state: &mut State, mut operation: Operation) -> Change {
+pub(super) fn store(state: &mut State, mut operation: Operation) -> Change {
     operation.modified = state.revision.next();
     let change = Change::tenant(&operation.tenant).with_operation(&operation.id);
     state.store_operation(operation);
@@ -250,7 +250,7 @@ fn already_counted(operation: &Operation, report: &Report) -> Result<Option<Chan
 }
 
 /// The step at the cursor is done: on to the next, in whichever direction.
-fn advance(state: &mut State, at: Stamp, operation: &mut Operation) -> Result<(), Refusal> {
+pub(super) fn advance(state: &mut State, at: Stamp, operation: &mut Operation) -> Result<(), Refusal> {
     let index = operation.cursor;
     operation.steps[index].ended = Some(at);
     if operation.status == Status::Undoing {
@@ -385,6 +385,10 @@ fn end(state: &mut State, at: Stamp, operation: &mut Operation, status: Status) 
     operation.status = status;
     operation.ended = Some(at);
     operation.locks.clear();
+    if operation.kind == Kind::Rotate {
+        // What was taken back is not kept, sealed as it is.
+        operation.wanted = None;
+    }
     match status {
         Status::Undone if operation.kind.makes_its_tenant() => state.remove_tenant(&operation.tenant, at),
         _ => state.free_tenant(&operation.tenant, at),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::{self, Next};
 use crate::ids::{OperationId, Stamp, TenantId};
-use crate::operation::{self, Goal, Kind, Operation, Wait, Wanted};
+use crate::operation::{self, Goal, Kind, Operation, Wait, Wanted, report};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 use crate::tenant::Status;
@@ -30,8 +30,13 @@ pub struct Rotate {
     pub grace_ms: u64,
 }
 
-/// Opens the operation. What was drawn for another version than the next one is refused: two were asked for at once.
+/// Opens the operation, or hastens the one that is at work when the credential has leaked. What was drawn for another version than the next one is refused: two were asked for at once.
 pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Result<Change, Refusal> {
+    if order.leaked
+        && let Some(change) = hasten(state, at, &order.tenant)?
+    {
+        return Ok(change);
+    }
     if state.operations.contains_key(&order.operation) {
         return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
     }
@@ -77,6 +82,31 @@ pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Resul
     Ok(change)
 }
 
+/// A change that is at work waits for no client any more; none when there is none, or it does not.
+fn hasten(state: &mut State, at: Stamp, tenant: &TenantId) -> Result<Option<Change>, Refusal> {
+    let held = state.tenant(tenant)?.operation.clone();
+    let Some(known) = held.and_then(|id| state.operations.get(&id)) else {
+        return Ok(None);
+    };
+    let mut operation = Operation::clone(known);
+    let drain = operation.steps.iter().position(|s| s.goal == Goal::DrainClients);
+    let (Kind::Rotate, operation::Status::Running, Some(drain)) = (operation.kind, operation.status, drain)
+    else {
+        return Ok(None);
+    };
+    if drain < operation.cursor {
+        return Ok(None);
+    }
+    if drain == operation.cursor {
+        operation.steps[drain].proof = vec!["clients: leaked, nobody is waited for".to_owned()];
+        operation.wait = None;
+        report::advance(state, at, &mut operation)?;
+    } else {
+        operation.steps.remove(drain);
+    }
+    Ok(Some(report::store(state, operation)))
+}
+
 fn edit(state: &mut State, id: &OperationId, edit: impl FnOnce(&mut Operation)) {
     if let Some(known) = state.operations.get(id) {
         let mut operation = Operation::clone(known);
@@ -109,6 +139,8 @@ pub(super) fn publish(state: &mut State, at: Stamp, operation: &mut Operation) -
         }
         Ok(())
     });
+    // It is the tenant's own now.
+    operation.wanted = None;
     turn.map(drop)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Stamp, TenantId};
 use crate::operation::{Kind, Status as End};
+use crate::plan::{AGENT_SILENT_MS, Sightings};
 use crate::state::State;
 use crate::tenant::{Status, Tenant};
 use crate::version;
@@ -38,8 +39,8 @@ pub fn overdue(state: &State, now: Stamp, every_ms: u64) -> Vec<&Tenant> {
     due
 }
 
-/// Whose credential is to be changed now.
-pub fn due(state: &State, now: Stamp, schedule: Schedule) -> Vec<TenantId> {
+/// Whose credential is to be changed now: of those whose agent is heard.
+pub fn due(state: &State, sightings: &Sightings, now: Stamp, schedule: Schedule) -> Vec<TenantId> {
     if state.cluster.version < version::ROTATION {
         return Vec::new();
     }
@@ -47,11 +48,20 @@ pub fn due(state: &State, now: Stamp, schedule: Schedule) -> Vec<TenantId> {
     if overdue.is_empty() {
         return Vec::new();
     }
+    let answers = |id: &TenantId| {
+        let group = state.tenants.get(id).map(|t| &t.placement.group);
+        let agent = group
+            .and_then(|group| state.groups.get(group))
+            .map(|g| &g.primary);
+        let sighting = agent.and_then(|agent| sightings.agents.get(agent));
+        sighting.is_some_and(|s| now.millis_since(s.seen) <= AGENT_SILENT_MS)
+    };
     let mut at_work = 0;
     let mut failed: BTreeMap<&TenantId, Stamp> = BTreeMap::new();
     for operation in state.operations.values().filter(|o| o.kind == Kind::Rotate) {
         match operation.ended {
-            None => at_work += usize::from(operation.status != End::Stuck),
+            // What waits for a person, or for an agent that is away, keeps nobody from its turn.
+            None => at_work += usize::from(operation.status != End::Stuck && answers(&operation.tenant)),
             Some(ended) if operation.status != End::Done => {
                 let last = failed.entry(&operation.tenant).or_default();
                 *last = ended.max(*last);
@@ -65,7 +75,8 @@ pub fn due(state: &State, now: Stamp, schedule: Schedule) -> Vec<TenantId> {
     };
     let free = overdue
         .into_iter()
-        .filter(|tenant| tenant.operation.is_none() && tenant.dispute.is_none() && !rests(tenant));
+        .filter(|tenant| tenant.operation.is_none() && tenant.dispute.is_none() && !rests(tenant))
+        .filter(|tenant| answers(&tenant.id));
     let room = schedule.at_once_max.saturating_sub(at_work);
     free.take(room).map(|tenant| tenant.id.clone()).collect()
 }

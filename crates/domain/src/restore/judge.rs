@@ -266,6 +266,8 @@ fn end_of(state: &State, known: &Tenant, status: Status) -> (Option<End>, bool) 
     };
     match (operation.kind, status) {
         (Kind::Onboard, Status::Provisioning) | (Kind::Offboard, Status::Deleting) => (None, true),
+        // What it published is kept by the record; whichever login rests then is taken away, forwards or back.
+        (Kind::Rotate, Status::Active | Status::Suspended) => (None, true),
         (Kind::Onboard, Status::Active | Status::Suspended) => (Some(End::Done), false),
         (Kind::Offboard, Status::Active | Status::Suspended) => (Some(End::Undone), false),
         _ => (Some(End::Stuck), false),

@@ -43,7 +43,7 @@ async fn round(rooms: &Rooms, settings: Rotation) {
         every_ms: settings.every_ms,
         at_once_max: settings.at_once,
     };
-    let due = due(state, pilot::now(state), schedule);
+    let due = due(state, &rooms.sightings.own(), pilot::now(state), schedule);
     if due.is_empty() {
         return;
     }

@@ -84,6 +84,8 @@ pub(super) async fn retire(context: &Context<'_>) -> Result_ {
     let mut ended = alter(host, &mut session, &role, &take_away).await?;
     nobody_is_coming_in(&mut session, &tenant.id).await?;
     ended += end_sessions(&mut session, &role).await?;
+    // Who was inside until now may have given itself a password again.
+    alter(host, &mut session, &role, &take_away).await?;
     prove_one_is_left(&mut session, tenant).await?;
     let proof = Proof::of(format!(
         "login {}: taken away, {ended} sessions ended; {} is the only one",

@@ -114,3 +114,46 @@ fn the_pin_is_of_the_certificate() {
     assert!(is_pinned("", &[]));
     assert!(!is_pinned("", &[1; 32]));
 }
+
+/// The same place, with the next credential.
+fn rotated(from: &Resolution) -> Resolution {
+    Resolution {
+        role: format!("{}_b", from.tenant),
+        credential_version: from.credential_version + 1,
+        ..from.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_pool_of_a_former_credential_stays_for_who_has_it_and_its_successor_goes_on_with_its_share() {
+    let pools = pools(10, 4);
+    let tenant = resolution(1, 1);
+    let old = get(&pools, &tenant).await.unwrap();
+    assert_eq!(pools.budget.available_permits(), 0);
+    pools.supersede(&rotated(&tenant));
+    let new = get(&pools, &rotated(&tenant)).await.unwrap();
+    assert!(!old.is_closed() && !new.is_closed());
+    let refused = get(&pools, &tenant).await;
+    assert!(matches!(refused, Err(Error::Superseded { .. })), "{refused:?}");
+    let held = pools.close().await;
+    assert!(old.is_closed() && new.is_closed());
+    assert_eq!(held.iter().map(|one| one.version).collect::<Vec<_>>(), [3]);
+    assert_eq!(pools.budget.available_permits(), 4);
+}
+
+#[tokio::test]
+async fn what_changed_while_it_was_opened_is_not_lent() {
+    let pools = pools(10, 100);
+    let tenant = resolution(1, 1);
+    let unseal = || async {
+        pools.supersede(&rotated(&tenant));
+        Ok(GetCredentialResponse {
+            role: tenant.role.clone(),
+            version: tenant.credential_version,
+            ..Default::default()
+        })
+    };
+    let late = pools.get(&tenant, Access::Write, unseal).await;
+    assert!(matches!(late, Err(Error::Superseded { .. })), "{late:?}");
+    get(&pools, &rotated(&tenant)).await.unwrap();
+}

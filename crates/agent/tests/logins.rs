@@ -174,6 +174,24 @@ async fn hold_on(case: Arc<(Case, Login)>, stop: Arc<AtomicBool>, held: Arc<Atom
     }
 }
 
+/// The former login is retired whatever these do about it; then they are told to stop.
+async fn retires_all_the_same(
+    bench: &Bench,
+    shared: &(Case, Login),
+    stop: &AtomicBool,
+    against: Vec<tokio::task::JoinHandle<()>>,
+) {
+    let (case, former) = shared;
+    let retired = tokio::time::timeout(PATIENCE, case.forward("retire_login")).await;
+    retired.expect("it was held up for ever").unwrap();
+    assert!(!lets_in(case, former).await && lets_in(case, &case.login).await);
+    assert_eq!(usable(&bench.host, case).await, [Slot::B]);
+    stop.store(true, Ordering::SeqCst);
+    for one in against {
+        one.await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_holds_its_own_row_and_comes_back_cannot_stop_it() {
     let bench = Bench::new().await;
@@ -192,15 +210,7 @@ async fn a_tenant_that_holds_its_own_row_and_comes_back_cannot_stop_it() {
     let holders: Vec<_> = (0..3)
         .map(|_| tokio::spawn(hold_on(shared.clone(), stop.clone(), held.clone())))
         .collect();
-    let (case, former) = &*shared;
-    let retired = tokio::time::timeout(PATIENCE, case.forward("retire_login")).await;
-    retired.expect("it was held up for ever").unwrap();
-    assert!(!lets_in(case, former).await && lets_in(case, &case.login).await);
-    assert_eq!(usable(&bench.host, case).await, [Slot::B]);
-    stop.store(true, Ordering::SeqCst);
-    for holder in holders {
-        holder.await.unwrap();
-    }
+    retires_all_the_same(&bench, &shared, &stop, holders).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,13 +303,5 @@ async fn a_tenant_that_alters_its_own_row_all_the_time_cannot_stop_it() {
     let alterers: Vec<_> = (0..3)
         .map(|_| tokio::spawn(alter_on(shared.clone(), stop.clone())))
         .collect();
-    let (case, former) = &*shared;
-    let retired = tokio::time::timeout(PATIENCE, case.forward("retire_login")).await;
-    retired.expect("it was held up for ever").unwrap();
-    assert!(!lets_in(case, former).await && lets_in(case, &case.login).await);
-    assert_eq!(usable(&bench.host, case).await, [Slot::B]);
-    stop.store(true, Ordering::SeqCst);
-    for alterer in alterers {
-        alterer.await.unwrap();
-    }
+    retires_all_the_same(&bench, &shared, &stop, alterers).await;
 }

@@ -35,6 +35,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::PrincipalNotFound => Code::NotFound,
         Reason::ClaimTaken | Reason::AlreadyExists => Code::AlreadyExists,
         Reason::TenantNotServing
+        | Reason::TenantNotReady
         | Reason::WrongState
         | Reason::OperationEnded
         | Reason::LastAdmin
@@ -44,9 +45,11 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NotIsolated
         | Reason::Fenced => Code::FailedPrecondition,
         Reason::OperationInProgress | Reason::EtagMismatch => Code::Aborted,
-        Reason::NoCapacity | Reason::RateLimited | Reason::TooManyRequestsRemembered | Reason::DiskFull => {
-            Code::ResourceExhausted
-        }
+        Reason::NoCapacity
+        | Reason::RateLimited
+        | Reason::TooManyRequestsRemembered
+        | Reason::QueueFull
+        | Reason::DiskFull => Code::ResourceExhausted,
         Reason::TokenInvalid | Reason::TokenExpired | Reason::TokenUsed | Reason::Unauthenticated => {
             Code::Unauthenticated
         }
@@ -65,7 +68,7 @@ fn pause(reason: Reason) -> Option<Duration> {
     let exhausted = code(reason) == Code::ResourceExhausted;
     exhausted.then_some(match reason {
         Reason::NoCapacity | Reason::TooManyRequestsRemembered => Duration::from_secs(60),
-        Reason::DiskFull => Duration::from_secs(10),
+        Reason::DiskFull | Reason::QueueFull => Duration::from_secs(10),
         _ => Duration::from_secs(1),
     })
 }
@@ -169,6 +172,7 @@ pub fn reason(refusal: &Refusal) -> Reason {
         Refusal::ClusterVersionTooLow { .. } => Reason::ClusterVersionTooLow,
         Refusal::NotIsolated { .. } => Reason::NotIsolated,
         Refusal::ProgramVersionUnfit { .. } => Reason::ProgramVersionUnfit,
+        Refusal::QueueFull { .. } => Reason::QueueFull,
     }
 }
 
@@ -239,6 +243,13 @@ mod tests {
             (Refusal::DiskFull("1".into()), Code::ResourceExhausted),
             (Refusal::LastAdmin("x".into()), Code::FailedPrecondition),
             (Refusal::TooManyRequestsRemembered, Code::ResourceExhausted),
+            (
+                Refusal::QueueFull {
+                    of: "the fleet".into(),
+                    max: 9,
+                },
+                Code::ResourceExhausted,
+            ),
             (Refusal::field("slug", "is empty"), Code::InvalidArgument),
             (Refusal::PolicyChanged, Code::PermissionDenied),
             (Refusal::EtagMismatch("t.1".into()), Code::Aborted),

@@ -22,6 +22,7 @@ use crate::link::{Link, Place};
 use crate::perform::Performer;
 use crate::records::{Keeper, Store};
 use crate::rounds::{self, Hosted};
+use crate::senses::health::Checker;
 use crate::senses::isolation::Auditor;
 
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -91,9 +92,28 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let hosted = Arc::new(hosted);
     let auditor = Auditor::new(host.clone(), config.audit_plan(), hosted.clone());
-    let link = Link::new(api.clone(), performer.clone(), place, keeper, auditor.clone());
+    let checker = Checker::new(
+        host.clone(),
+        config.health_plan(),
+        hosted.clone(),
+        Arc::new(api.clone()),
+    );
+    let link = Link::new(
+        api.clone(),
+        performer.clone(),
+        place,
+        keeper,
+        auditor.clone(),
+        checker.clone(),
+    );
 
-    let http = http::serve(config.http.listen, host.clone(), link.clone(), auditor.clone());
+    let http = http::serve(
+        config.http.listen,
+        host.clone(),
+        link.clone(),
+        auditor.clone(),
+        config.health.tenant_metrics.then(|| checker.clone()),
+    );
     tokio::spawn(async move {
         if let Err(error) = http.await {
             warn!(%error, "the door for probes and metrics is closed");
@@ -102,6 +122,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(files.keep_fresh(api, credentials, host.clone(), hosts(&config)));
     tokio::spawn(watch(host.clone()));
     tokio::spawn(rounds::run(auditor, performer, hosted));
+    tokio::spawn(checker.run());
     tokio::spawn(link.run());
 
     wait_for_stop().await?;

@@ -12,6 +12,7 @@ use reeve_domain::words::Cidr;
 use serde::{Deserialize, Serialize};
 
 use crate::mend::MENDABLE;
+use crate::senses::health;
 use crate::senses::isolation::{Allowed, Plan};
 
 /// All settings, shaped like the program.
@@ -26,6 +27,7 @@ pub struct Config {
     /// Schema channel → folder with versions.toml.
     pub schemas: BTreeMap<String, PathBuf>,
     pub isolation: Isolation,
+    pub health: Health,
     pub http: Http,
     pub logs: Logs,
 }
@@ -89,6 +91,20 @@ pub struct Isolation {
     pub repair: Vec<String>,
 }
 
+/// Looking after each tenant's database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Seconds from one round to the next.
+    pub every_s: u64,
+    /// Tenants as whom a round tries to come in; the others come in the next ones.
+    pub tries_per_round: usize,
+    /// Databases that a round measures from inside, likewise.
+    pub databases_per_round: usize,
+    /// Whether /metrics has series of each tenant.
+    pub tenant_metrics: bool,
+}
+
 /// The door for probes and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +127,17 @@ pub enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health {
+            every_s: 10,
+            tries_per_round: 64,
+            databases_per_round: 32,
+            tenant_metrics: true,
+        }
+    }
 }
 
 impl Default for Isolation {
@@ -168,6 +195,7 @@ impl Default for Config {
             postgres: Postgres::default(),
             schemas: BTreeMap::new(),
             isolation: Isolation::default(),
+            health: Health::default(),
             http: Http::default(),
             logs: Logs::default(),
         }
@@ -284,6 +312,17 @@ impl Config {
         if self.isolation.databases_per_round == 0 {
             return wrong("isolation.databases_per_round", "must be at least 1");
         }
+        if !(1..=60).contains(&self.health.every_s) {
+            return wrong("health.every_s", "must be 1 to 60");
+        }
+        for (field, many) in [
+            ("health.tries_per_round", self.health.tries_per_round),
+            ("health.databases_per_round", self.health.databases_per_round),
+        ] {
+            if !(1..=1_000).contains(&many) {
+                return wrong(field, "must be 1 to 1000");
+            }
+        }
         self.rules()?;
         Ok(())
     }
@@ -313,6 +352,15 @@ impl Config {
             allowed: self.allowed(),
             // Read once already, when the settings were.
             repair: self.rules().unwrap_or_default(),
+        }
+    }
+
+    /// How tenants' databases are looked after.
+    pub fn health_plan(&self) -> health::Plan {
+        health::Plan {
+            every: Duration::from_secs(self.health.every_s),
+            tries: self.health.tries_per_round,
+            databases: self.health.databases_per_round,
         }
     }
 
@@ -467,6 +515,14 @@ mod tests {
         );
         let seldom = format!("{FILE}\n[isolation]\nevery_s = 61");
         assert!(why(&seldom).to_string().starts_with("isolation.every_s"));
+        for (setting, field) in [
+            ("every_s = 0", "health.every_s"),
+            ("tries_per_round = 0", "health.tries_per_round"),
+            ("databases_per_round = 1001", "health.databases_per_round"),
+        ] {
+            let wrong = format!("{FILE}\n[health]\n{setting}");
+            assert!(why(&wrong).to_string().starts_with(field), "{field}");
+        }
         assert!(matches!(why(&format!("colour = 1\n{FILE}")), Error::Read(_)));
         assert!(layered(FILE, &["nonsense"]).is_err());
     }

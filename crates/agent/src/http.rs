@@ -1,5 +1,6 @@
 //! The door for probes and metrics: /livez, /readyz, /metrics.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,16 +11,25 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use reeve_domain::TenantId;
 
 use crate::host::Host;
 use crate::link::Link;
+use crate::senses::health::{Checker, Fares};
 use crate::senses::isolation::{Auditor, Round};
 
 /// Serves until the process ends.
-pub async fn serve(listen: SocketAddr, host: Host, link: Link, auditor: Auditor) -> io::Result<()> {
+pub async fn serve(
+    listen: SocketAddr,
+    host: Host,
+    link: Link,
+    auditor: Auditor,
+    checker: Option<Checker>,
+) -> io::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let (ready_host, ready_link) = (host.clone(), link.clone());
     let router = Router::new()
@@ -33,6 +43,9 @@ pub async fn serve(listen: SocketAddr, host: Host, link: Link, auditor: Auditor)
             get(move || {
                 let (metrics, host, link) = (metrics.clone(), host.clone(), link.clone());
                 let last = auditor.last();
+                metrics
+                    .tenants
+                    .show(checker.as_ref().map(Checker::board).unwrap_or_default());
                 async move { metrics.render(&host, &link, last).await }
             }),
         );
@@ -68,6 +81,63 @@ struct Metrics {
     records: [Gauge<i64, AtomicI64>; 3],
     audit: [Gauge<i64, AtomicI64>; 3],
     audit_took: Gauge<f64, AtomicU64>,
+    tenants: Tenants,
+}
+
+/// Series of each tenant: by its opaque id, and gone with it.
+struct Tenants {
+    up: Family<Labels, Gauge<i64, AtomicI64>>,
+    probe_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    database_bytes: Family<Labels, Gauge<i64, AtomicI64>>,
+}
+
+type Labels = [(&'static str, String); 1];
+
+/// Tenants that have series of their own.
+const SERIES_TENANTS_MAX: usize = 5_000;
+
+impl Tenants {
+    fn new(registry: &mut Registry) -> Tenants {
+        let tenants = Tenants {
+            up: Family::default(),
+            probe_seconds: Family::default(),
+            database_bytes: Family::default(),
+        };
+        registry.register(
+            "tenant_up",
+            "Whether its services come in, as the agent tries it",
+            tenants.up.clone(),
+        );
+        registry.register(
+            "tenant_probe_seconds",
+            "How long coming in took, TLS and password included",
+            tenants.probe_seconds.clone(),
+        );
+        registry.register(
+            "tenant_database_bytes",
+            "Size of its database",
+            tenants.database_bytes.clone(),
+        );
+        tenants
+    }
+
+    fn show(&self, board: BTreeMap<TenantId, Fares>) {
+        self.up.clear();
+        self.probe_seconds.clear();
+        self.database_bytes.clear();
+        for (id, fares) in board.into_iter().take(SERIES_TENANTS_MAX) {
+            let labels = [("tenant", id.to_string())];
+            if let Some(verdict) = &fares.verdict {
+                self.up.get_or_create(&labels).set(i64::from(verdict.is_ok()));
+            }
+            if let Some(ms) = fares.vitals.tried_ms {
+                self.probe_seconds.get_or_create(&labels).set(ms as f64 / 1_000.0);
+            }
+            if let Some(bytes) = fares.vitals.size_bytes {
+                self.database_bytes.get_or_create(&labels).set(bytes as i64);
+            }
+        }
+    }
 }
 
 impl Metrics {
@@ -116,7 +186,9 @@ impl Metrics {
             "How long the last round took",
             audit_took.clone(),
         );
+        let tenants = Tenants::new(&mut registry);
         Metrics {
+            tenants,
             registry,
             pg_up,
             connections,
@@ -169,7 +241,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -180,7 +252,13 @@ mod tests {
         let (_, listed) = LIST.split_once("\n## An agent\n").unwrap();
         let listed = listed.lines().filter(|line| line.starts_with("| `reeve_"));
         let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
-        let page = Metrics::new().page().unwrap();
+        let metrics = Metrics::new();
+        let mut fares = Fares::default();
+        fares.verdict = Some(Ok(None));
+        fares.vitals.tried_ms = Some(5);
+        fares.vitals.size_bytes = Some(1);
+        metrics.tenants.show([(TenantId::from_random(1), fares)].into());
+        let page = metrics.page().unwrap();
         let words = |mark: &str| -> BTreeMap<String, String> {
             let marked = page
                 .lines()
@@ -192,6 +270,7 @@ mod tests {
         let (help, kind) = (words("# HELP "), words("# TYPE "));
         let row = |(name, what): (&String, &String)| match kind[name].as_str() {
             "info" => format!("| `{name}_info` | info | `version` | {what} |"),
+            kind if name.starts_with("reeve_tenant_") => format!("| `{name}` | {kind} | `tenant` | {what} |"),
             kind => format!("| `{name}` | {kind} |  | {what} |"),
         };
         let shown: BTreeSet<String> = help.iter().map(row).collect();

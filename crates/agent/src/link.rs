@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use reeve_client::{AnsweredBy, Api};
+use reeve_domain::TenantId;
 use reeve_proto::convert;
 use reeve_proto::convert::time::length;
-use reeve_proto::v1::session_request::{Beat, Findings, Hello, Message as Up};
+use reeve_proto::v1::session_request::{Beat, Findings, Health, Hello, Message as Up};
 use reeve_proto::v1::session_response::Message as Down;
 use reeve_proto::v1::{
-    Endpoint, HeldEpoch, MemberFacts, SessionRequest, SessionResponse, StepKey, StepOrder, StepReport,
+    Endpoint, HeldEpoch, MemberFacts, NotReady, SessionRequest, SessionResponse, StepKey, StepOrder,
+    StepReport, TenantHealth,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::perform::Performer;
 use crate::records::Keeper;
+use crate::senses::health::{Checker, Fares};
 use crate::senses::isolation::Auditor;
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -49,6 +52,7 @@ pub struct Link {
     place: Place,
     records: Keeper,
     auditor: Auditor,
+    checker: Checker,
     boot_id: String,
     /// Reports that no node has acknowledged.
     unsaid: Arc<Mutex<BTreeMap<Key, StepReport>>>,
@@ -66,13 +70,21 @@ fn key_of(key: &StepKey) -> Key {
 
 impl Link {
     /// Nothing is dialled yet.
-    pub fn new(api: Api, performer: Arc<Performer>, place: Place, records: Keeper, auditor: Auditor) -> Link {
+    pub fn new(
+        api: Api,
+        performer: Arc<Performer>,
+        place: Place,
+        records: Keeper,
+        auditor: Auditor,
+        checker: Checker,
+    ) -> Link {
         Link {
             api,
             performer,
             place,
             records,
             auditor,
+            checker,
             boot_id: uuid::Uuid::new_v4().to_string(),
             unsaid: Arc::default(),
             at_work: Arc::default(),
@@ -172,6 +184,9 @@ impl Link {
                 () = self.auditor.news() => if !self.say_findings(&up) {
                     return Ended::Silent;
                 },
+                () = self.checker.news() => if !self.say_health(&up) {
+                    return Ended::Silent;
+                },
                 () = self.finished.notified() => if !self.say_reports(&up) {
                     return Ended::Silent;
                 },
@@ -197,6 +212,16 @@ impl Link {
             round: round.number,
             found: round.found.iter().map(convert::found).collect(),
             scope: Some(convert::scope(&round.scope)),
+        }));
+        up.try_send(SessionRequest { message }).is_ok()
+    }
+
+    /// Sends how the databases fare; false when the stream does not take it.
+    fn say_health(&self, up: &mpsc::Sender<SessionRequest>) -> bool {
+        let board = self.checker.board();
+        let tenants = board.into_iter().take(convert::TENANTS_MAX);
+        let message = Some(Up::Health(Health {
+            tenants: tenants.map(|(id, fares)| told(&id, &fares)).collect(),
         }));
         up.try_send(SessionRequest { message }).is_ok()
     }
@@ -297,6 +322,31 @@ impl Link {
                 .last()
                 .map(|(last, _)| convert::time::duration(last.ended.elapsed())),
         }
+    }
+}
+
+/// How a database fares, as the wire writes it.
+fn told(id: &TenantId, fares: &Fares) -> TenantHealth {
+    let (schema_version, not_ready) = match &fares.verdict {
+        Some(Ok(version)) => (*version, None),
+        Some(Err((cause, detail))) => {
+            let not_ready = NotReady {
+                cause: convert::cause(*cause) as i32,
+                detail: detail.clone(),
+                since: None,
+            };
+            (None, Some(not_ready))
+        }
+        None => (None, None),
+    };
+    // While it is not sure what a try came to, none is told of.
+    let tried = fares.tried.filter(|_| fares.verdict.is_some());
+    TenantHealth {
+        tenant_id: id.to_string(),
+        tried: tried.map(|at| convert::time::duration(at.elapsed())),
+        not_ready,
+        schema_version,
+        vitals: Some(convert::vitals(&fares.vitals)),
     }
 }
 

@@ -29,7 +29,7 @@ use crate::senses::isolation::Allowed;
 use crate::steps::{self, Context, Login, Outcome, Slot, TenantSpec, Wanted};
 
 /// Tenants worked on at once.
-const TENANTS_MAX: usize = 4;
+const TENANTS_MAX: usize = 64;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 const PROBE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks whether PostgreSQL is back.

@@ -229,6 +229,7 @@ mod tests {
             "op wait",
             "op cancel",
             "op retry",
+            "op limits",
             "group ls",
             "isolation report",
             "isolation scan",

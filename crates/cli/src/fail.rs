@@ -202,13 +202,17 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::ConfirmationMissing => "type the name again, or give it with --confirm",
         R::TenantNotFound => "`reeve tenant ls` shows the ones that you may see",
         R::TenantNotServing => "`reeve tenant status` says what it is doing; ask again later",
+        R::TenantNotReady => "`reeve tenant status` says why; ask again later",
         R::ClaimTaken => "choose another slug or domain",
         R::AlreadyExists => "choose another name",
         R::RegionUnknown => "`reeve group ls` shows the regions that have groups",
         R::NoCapacity => "add an agent in that region with `reeve cluster join-token --role agent`",
         R::GroupNotFound => "`reeve group ls` shows all groups",
         R::OperationNotFound => "`reeve op ls` shows the operations",
-        R::OperationInProgress => "wait for it with `reeve op wait`, or `reeve op cancel` it",
+        R::OperationInProgress => {
+            "wait for it with `reeve op wait`, queue behind it with --queue, or `reeve op cancel` it"
+        }
+        R::QueueFull => "come back when some have ended; `reeve op ls --state queued` shows them",
         R::OperationEnded => "it is over; `reeve op get` shows how it ended",
         R::EtagMismatch => "it changed meanwhile: look at it, and say it again",
         R::WrongState | R::Fenced => "look at its present state, and decide again",

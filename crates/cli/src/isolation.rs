@@ -8,6 +8,7 @@ use crate::session::Session;
 use crate::show::Freshness;
 use crate::show::isolation::{Report, Scan, Scans};
 use crate::tenant as tenants;
+use crate::turn::Turn;
 use crate::wait::{self, Goal};
 
 /// A round of the audit is due every minute; an instance without one for three has proved nothing lately.
@@ -54,6 +55,8 @@ struct ScanArgs {
     /// Every active and suspended tenant that you may see
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    turn: Turn,
 }
 
 pub async fn run(isolation: Isolation, session: &Session) -> Result<(), Failure> {
@@ -134,7 +137,7 @@ async fn scan(args: ScanArgs, session: &Session) -> Result<(), Failure> {
             0 => session.request_id(),
             _ => reeve_client::request_id(),
         };
-        scans.push(scan_one(tenant, request_id, session).await?);
+        scans.push(scan_one(tenant, args.turn, request_id, session).await?);
     }
     let scans = Scans { scans };
     session.print(&scans)?;
@@ -149,10 +152,11 @@ async fn scan(args: ScanArgs, session: &Session) -> Result<(), Failure> {
     }
 }
 
-async fn scan_one(tenant: &str, request_id: String, session: &Session) -> Result<Scan, Failure> {
+async fn scan_one(tenant: &str, turn: Turn, request_id: String, session: &Session) -> Result<Scan, Failure> {
     let asked = v1::ScanIsolationRequest {
         request_id,
         tenant: tenant.to_owned(),
+        turn: turn.wire(),
     };
     let answer = session
         .api()?

@@ -32,5 +32,6 @@ mod secret;
 mod session;
 pub mod show;
 mod tenant;
+mod turn;
 mod version;
 mod wait;

@@ -6,7 +6,7 @@ use reeve_client::v1::{self, operation};
 use crate::fail::Failure;
 use crate::session::Session;
 use crate::show::Freshness;
-use crate::show::operation::{Ended, Operation, Operations};
+use crate::show::operation::{Ended, Limits, Operation, Operations};
 use crate::wait::{self, Goal, Wait};
 
 #[derive(Debug, Args)]
@@ -41,6 +41,21 @@ enum Verb {
         after_help = "Examples:\n  reeve op retry op_0123456789abcdef --reason 'the disk has room again'"
     )]
     Retry(ChangeArgs),
+    /// Show or set how many operations are at work at once; the others wait for their turn
+    #[command(
+        after_help = "Examples:\n  reeve op limits\n  reeve op limits --per-server 4\n  reeve op limits --per-server 16 --per-region 128\n\nWhat is at work goes on. An operation that waits for a person or for clients is not counted."
+    )]
+    Limits(LimitsArgs),
+}
+
+#[derive(Debug, Args)]
+struct LimitsArgs {
+    /// On any one server, 1 to 64
+    #[arg(long, value_name = "N")]
+    per_server: Option<u32>,
+    /// In any one region, 1 to 1000
+    #[arg(long, value_name = "N")]
+    per_region: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +95,7 @@ enum State {
     Done,
     Undone,
     Stuck,
+    Queued,
 }
 
 impl From<State> for operation::State {
@@ -90,6 +106,7 @@ impl From<State> for operation::State {
             State::Done => operation::State::Done,
             State::Undone => operation::State::Undone,
             State::Stuck => operation::State::Stuck,
+            State::Queued => operation::State::Queued,
         }
     }
 }
@@ -108,6 +125,7 @@ pub async fn run(op: Op, session: &Session) -> Result<(), Failure> {
         }
         Verb::Cancel(args) => cancel(args, session).await,
         Verb::Retry(args) => retry(args, session).await,
+        Verb::Limits(args) => limits(args, session).await,
     }
 }
 
@@ -203,4 +221,44 @@ async fn retry(args: ChangeArgs, session: &Session) -> Result<(), Failure> {
         .is_some_and(|o| o.state() == operation::State::Undoing);
     let goal = if turned_back { Goal::Undone } else { Goal::Done };
     wait::answer(session, answer.operation, &args.wait, goal).await
+}
+
+async fn limits(args: LimitsArgs, session: &Session) -> Result<(), Failure> {
+    let asked = v1::GetOperationLimitsRequest::default();
+    let answer = session
+        .api()?
+        .operations()
+        .get_operation_limits(session.ask(asked))
+        .await?
+        .into_inner();
+    let are = answer.limits.unwrap_or_default();
+    let wanted = v1::OperationLimits {
+        per_server: args.per_server.unwrap_or(are.per_server),
+        per_region: args.per_region.unwrap_or(are.per_region),
+    };
+    let is_change = args.per_server.is_some() || args.per_region.is_some();
+    let limits = match is_change {
+        false => are,
+        true => {
+            let asked = v1::SetOperationLimitsRequest {
+                request_id: session.request_id(),
+                limits: Some(wanted),
+                instead_of: Some(are),
+            };
+            let answer = session
+                .api()?
+                .operations()
+                .set_operation_limits(session.ask(asked))
+                .await;
+            let answer = answer
+                .map_err(|status| Failure::from(status).doing("the limits were not changed".to_owned()))?;
+            answer.into_inner().limits.unwrap_or_default()
+        }
+    };
+    session.print(&Limits {
+        per_server: limits.per_server,
+        per_region: limits.per_region,
+        queued: answer.queued,
+        freshness: Freshness::of(answer.freshness),
+    })
 }

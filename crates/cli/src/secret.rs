@@ -10,6 +10,7 @@ use crate::session::{self, Session};
 use crate::show::Freshness;
 use crate::show::secret::Secrets;
 use crate::tenant as tenants;
+use crate::turn::Turn;
 use crate::wait::{self, Goal, Wait};
 
 #[derive(Debug, Args)]
@@ -38,6 +39,8 @@ struct RotateArgs {
     /// How long clients may take to follow, 1s to 168h [default: 10m]
     #[arg(long, value_parser = session::duration, value_name = "TIME")]
     grace: Option<Duration>,
+    #[command(flatten)]
+    turn: Turn,
     #[command(flatten)]
     wait: Wait,
 }
@@ -70,6 +73,7 @@ async fn rotate(args: RotateArgs, session: &Session) -> Result<(), Failure> {
         tenant: tenant.id.clone(),
         etag: tenant.etag.clone(),
         leaked: args.leaked,
+        turn: args.turn.wire(),
         grace: grace.map_err(|_| Failure::usage("--grace is too long", "at most 168h are allowed"))?,
     };
     let answer = session

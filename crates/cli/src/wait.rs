@@ -155,7 +155,7 @@ pub fn verdict(operation: &v1::Operation, goal: Goal) -> Result<(), Failure> {
             why,
         )
         .fix(fix)),
-        (State::Running | State::Undoing | State::Unspecified, _) => {
+        (State::Queued | State::Running | State::Undoing | State::Unspecified, _) => {
             Err(Failure::error(format!("{id} has not ended"), why).fix(fix))
         }
     }
@@ -165,6 +165,8 @@ pub fn verdict(operation: &v1::Operation, goal: Goal) -> Result<(), Failure> {
 #[derive(Default)]
 struct Progress {
     told: BTreeMap<usize, (step::State, u32)>,
+    /// What it waits for before anything of it is begun.
+    turn: String,
 }
 
 struct Change {
@@ -176,6 +178,14 @@ struct Change {
 impl Progress {
     fn changes(&mut self, operation: &v1::Operation) -> Vec<Change> {
         let mut changes = Vec::new();
+        if operation.state() == State::Queued && self.turn != operation.waits_for {
+            self.turn.clone_from(&operation.waits_for);
+            changes.push(Change {
+                mark: "▸",
+                colour: Colour::Yellow,
+                text: format!("{:<18} waits for {}", "queued", operation.waits_for),
+            });
+        }
         for (at, step) in operation.steps.iter().enumerate() {
             let now = (step.state(), step.attempt);
             let before = self.told.insert(at, now);

@@ -49,5 +49,5 @@ pub use reeve_proto::{
     identity::{Credentials, JoinToken, KeyRequest},
     v1,
 };
-pub use resolution::{Host, Resolution};
+pub use resolution::{Host, NotReady, Resolution};
 pub use selector::Selector;

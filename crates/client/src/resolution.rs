@@ -1,6 +1,7 @@
 //! Where a tenant lives: the registry's answer, read once and strictly.
 
 use reeve_domain::{Epoch, PlacementNumber, Revision, TenantId};
+use reeve_proto::v1::not_ready::Cause;
 use reeve_proto::v1::{self, tenant::State};
 
 use crate::{Error, Selector};
@@ -26,6 +27,8 @@ pub struct Resolution {
     pub schema_version: u32,
     /// Revision at which this last changed.
     pub changed: Revision,
+    /// Why who goes there would not come in, as its agent has tried; none while all is well.
+    pub not_ready: Option<NotReady>,
     pub(crate) selectors: Vec<Selector>,
 }
 
@@ -34,6 +37,22 @@ pub struct Resolution {
 pub struct Host {
     pub host: String,
     pub port: u16,
+}
+
+/// Why services would not come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    pub cause: Cause,
+    pub detail: String,
+}
+
+impl From<v1::NotReady> for NotReady {
+    fn from(wire: v1::NotReady) -> NotReady {
+        NotReady {
+            cause: wire.cause(),
+            detail: wire.detail,
+        }
+    }
 }
 
 impl Resolution {
@@ -86,6 +105,7 @@ impl TryFrom<v1::Resolution> for Resolution {
             server_ca_pem: wire.server_ca_pem,
             schema_version: wire.schema_version,
             changed: Revision(wire.mod_revision),
+            not_ready: wire.not_ready.map(NotReady::from),
             selectors: wire.claims.iter().filter_map(Selector::from_wire).collect(),
         })
     }

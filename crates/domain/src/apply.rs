@@ -12,9 +12,10 @@ use crate::digest::{self, Hash};
 use crate::entry::{Actor, Entry};
 use crate::event::Event;
 use crate::group;
-use crate::ids::{Revision, Stamp, TenantId};
+use crate::health;
+use crate::ids::{OperationId, Revision, Stamp, TenantId};
 use crate::isolation;
-use crate::operation::{self, Operation};
+use crate::operation::{self, Limits, Operation};
 use crate::policy::{Role, Scope};
 use crate::refusal::Refusal;
 use crate::request::Remembered;
@@ -129,6 +130,8 @@ struct Before {
     /// The tenants that the change may show in, as they resolved.
     resolved: Vec<(TenantId, Option<Resolution>)>,
     has_new_nodes: bool,
+    /// Some operation waited for its turn.
+    had_queue: bool,
 }
 
 impl Before {
@@ -144,6 +147,7 @@ impl Before {
             object: object(state, change),
             resolved: resolved.collect(),
             has_new_nodes: state.nodes != next.nodes,
+            had_queue: !state.queued.is_empty(),
         }
     }
 }
@@ -201,10 +205,13 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
         Command::ReportStep(report) => operation::report(state, at, report).map(plain),
         Command::TimeoutStep(order) => operation::timeout(state, at, order).map(plain),
         Command::CancelOperation(order) => operation::cancel(state, at, order).map(plain),
+        Command::BeginOperation(order) => operation::begin_one(state, at, &order).map(plain),
+        Command::SetOperationLimits(order) => operation::set_limits(state, at, &order).map(plain),
         Command::Witness(witness) => Ok(self::witness(state, witness)),
         Command::RaiseVersion(order) => version::raise(state, at, &order).map(plain),
         Command::RetryOperation(order) => operation::retry(state, at, order).map(plain),
         Command::ReportFindings(order) => isolation::report(state, at, order).map(plain),
+        Command::ReportReadiness(order) => health::report(state, at, order).map(plain),
         Command::SetAllowlist(order) => {
             let answer = Answer::Operation {
                 operation: order.operation.clone(),
@@ -389,6 +396,7 @@ fn action_of(command: &Command) -> (String, String) {
         Command::Witness(witness) => (witness.action.as_str(), witness.detail.clone()),
         Command::RaiseVersion(order) => ("cluster.raise_version", format!("to {}", order.to)),
         Command::ReportFindings(order) => ("isolation.report", order.told()),
+        Command::ReportReadiness(order) => ("tenant.readiness", order.told()),
         Command::ScanTenant(_) => ("isolation.scan", String::new()),
         Command::SetAllowlist(order) => {
             let list: Vec<String> = order.allowlist.iter().map(ToString::to_string).collect();
@@ -417,6 +425,17 @@ fn action_of(command: &Command) -> (String, String) {
                 .to_owned(),
         ),
         Command::RetryOperation(order) => ("operation.retry", order.reason.clone()),
+        Command::BeginOperation(order) => ("operation.begin", order.operation.to_string()),
+        Command::SetOperationLimits(order) => {
+            let Limits {
+                per_server,
+                per_region,
+            } = order.limits;
+            (
+                "operation.limit",
+                format!("{per_server} per server, {per_region} per region"),
+            )
+        }
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => ("rehearse", String::new()),
     };
@@ -471,6 +490,9 @@ fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec
         }
     }
     events.extend(change.operation.clone().map(Event::Operation));
+    if before.had_queue {
+        events.extend(turned(state, change).map(Event::Operation));
+    }
     match &entry.command {
         Command::RedeemToken(_) | Command::RevokePrincipal { .. } => {
             let id = change.resource.trim_start_matches("principal/");
@@ -482,6 +504,20 @@ fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec
         events.push(Event::Node);
     }
     events
+}
+
+/// Operations whose turn came with the change, or never will.
+fn turned(state: &State, change: &Change) -> impl Iterator<Item = OperationId> {
+    let ended = state.ended.iter().rev().map(|(_, id)| id);
+    let ended = ended.take(operation::QUEUED_PER_TENANT_MAX + 1);
+    let known = state
+        .open
+        .iter()
+        .chain(ended)
+        .filter_map(|id| state.operations.get(id));
+    let now = known.filter(|operation| operation.modified == state.revision);
+    let others = now.filter(|operation| Some(&operation.id) != change.operation.as_ref());
+    others.map(|operation| operation.id.clone())
 }
 
 fn answer(revision: Revision, outcome: Result<Answer, Refusal>) -> Applied {

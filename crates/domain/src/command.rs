@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::access::{MintToken, RedeemToken, Redeemed};
 use crate::credential::{Acknowledge, Read};
 use crate::group::{Region, ReportMember};
+use crate::health::ReportReadiness;
 use crate::ids::{NodeId, OperationId, TenantId, TokenId};
 use crate::isolation::ReportFindings;
-use crate::operation::{Allow, Cancel, Report, Retry, Rotate, Scan, Timeout};
+use crate::operation::{Allow, Begin, Cancel, Report, Retry, Rotate, Scan, SetLimits, Timeout};
 use crate::secret::Sealed;
 use crate::tenant::{Create, Delete, Update};
 use crate::version::{self, RaiseVersion};
@@ -64,6 +65,10 @@ pub enum Command {
     /// A service is about to be given the password in force.
     ReadCredential(Read),
     AcknowledgeCredential(Acknowledge),
+    /// An operation need not wait for those of its region that nobody hears.
+    BeginOperation(Begin),
+    SetOperationLimits(SetLimits),
+    ReportReadiness(ReportReadiness),
     /// What a later release might bring: a command that only rehearsals of an upgrade know.
     #[cfg(feature = "mutants")]
     Rehearse(Region),

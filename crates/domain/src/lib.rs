@@ -15,6 +15,7 @@ pub mod digest;
 pub mod entry;
 pub mod event;
 pub mod group;
+pub mod health;
 pub mod ids;
 pub mod isolation;
 pub mod operation;

@@ -187,6 +187,8 @@ pub fn says_the_same(one: &Tenant, other: &Tenant) -> bool {
         modified: _,
         operation: _,
         dispute: _,
+        // It is tried again there.
+        unready: _,
         digest: _,
     } = one;
     (id, slug, status, access_mode) == (&other.id, &other.slug, &other.status, &other.access_mode)

@@ -147,6 +147,14 @@ pub enum Refusal {
         /// Its rule and subject.
         what: String,
     },
+    /// Too many wait for their turn already.
+    #[error("{max} operations of {of} wait for their turn already; come back when some have ended")]
+    QueueFull {
+        /// A tenant, or the fleet.
+        of: String,
+        /// How many may wait.
+        max: usize,
+    },
     /// The policy changed between asking and deciding.
     #[error("the policy has changed; ask again")]
     PolicyChanged,

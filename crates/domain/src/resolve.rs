@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::group::{Endpoint, Group, MemberStatus};
+use crate::health::Unready;
 use crate::ids::{Epoch, PlacementNumber, Revision, TenantId};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -27,6 +28,9 @@ pub struct Resolution {
     pub schema_version: u32,
     pub claims: Vec<Claim>,
     pub modified: Revision,
+    /// Who goes there would not come in, as its agent has tried. Left out while they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready: Option<Unready>,
 }
 
 impl Resolution {
@@ -75,6 +79,7 @@ pub fn of(state: &State, tenant: &Tenant) -> Resolution {
         schema_version: tenant.schema.applied,
         claims: tenant.claims.clone(),
         modified: group.map_or(tenant.modified, |g| g.modified.max(tenant.modified)),
+        unready: tenant.unready.clone(),
     }
 }
 
@@ -101,6 +106,8 @@ pub fn explain(state: &State, claim: &Claim) -> Vec<String> {
         format!("{claim}: held by tenant {} ({id})", tenant.slug),
         format!("tenant is {}", tenant.status.word()),
     ];
+    let unready = tenant.unready.iter();
+    lines.extend(unready.map(|unready| format!("NOT READY: {}: {}", unready.cause.word(), unready.detail)));
     let clashes = tenant.dispute.iter().flat_map(|dispute| &dispute.clashes);
     lines.extend(clashes.map(|clash| format!("FENCED: {clash}")));
     let Some(group) = state.groups.get(&tenant.placement.group) else {

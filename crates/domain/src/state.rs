@@ -12,7 +12,7 @@ use crate::digest::{self, Hash};
 use crate::group::{Group, Region};
 use crate::ids::{FindingId, NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
 use crate::isolation::Finding;
-use crate::operation::Operation;
+use crate::operation::{self, Limits, Operation, Priority};
 use crate::refusal::Refusal;
 use crate::request::Requests;
 use crate::restore::Leap;
@@ -41,8 +41,11 @@ pub struct State {
     /// Which databases a group holds.
     pub placed: OrdMap<Name, OrdSet<TenantId>>,
     pub operations: OrdMap<OperationId, Arc<Operation>>,
-    /// Operations that have not ended.
+    /// Operations that are begun and have not ended.
     pub open: OrdSet<OperationId>,
+    /// Operations whose turn has not come, in its order. Left out while there is none, as before there were turns.
+    #[serde(default, skip_serializing_if = "OrdSet::is_empty")]
+    pub queued: OrdSet<(Priority, Stamp, OperationId)>,
     /// Ended operations by when they ended; the oldest leave for the archive.
     pub ended: OrdSet<(Stamp, OperationId)>,
     pub principals: OrdMap<String, Principal>,
@@ -76,6 +79,16 @@ pub struct Cluster {
     /// Since when it is written down who was given a password. Left out where it always was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holders_since: Option<Stamp>,
+    /// How many operations may be at work at once, where it is not as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+impl Cluster {
+    /// How many operations may be at work at once.
+    pub fn operation_limits(&self) -> Limits {
+        self.limits.unwrap_or_default()
+    }
 }
 
 /// A registry node on the roll.
@@ -200,18 +213,35 @@ impl State {
             .is_some_and(|tenant| tenant.class == Class::Dedicated)
     }
 
-    /// Operations that have not ended.
+    /// Operations that have not ended; those whose turn has not come are the last.
     pub fn open_operations(&self) -> impl Iterator<Item = &Operation> {
+        self.begun_operations().chain(self.queued_operations())
+    }
+
+    /// Operations that are begun and have not ended.
+    pub fn begun_operations(&self) -> impl Iterator<Item = &Operation> {
+        self.open
+            .iter()
+            .filter_map(|id| self.operations.get(id).map(Arc::as_ref))
+    }
+
+    /// Operations whose turn has not come, the next one first.
+    pub fn queued_operations(&self) -> impl Iterator<Item = &Operation> {
         let known = |id| self.operations.get(id).map(Arc::as_ref);
-        self.open.iter().filter_map(known)
+        self.queued.iter().filter_map(move |(_, _, id)| known(id))
     }
 
     /// Writes an operation down, among the open ones or the ended ones.
     pub(crate) fn store_operation(&mut self, operation: Operation) {
+        let place = (operation.priority, operation.created, operation.id.clone());
+        self.queued.remove(&place);
+        self.open.remove(&operation.id);
         match operation.ended {
             Some(ended) => {
-                self.open.remove(&operation.id);
                 self.ended.insert((ended, operation.id.clone()));
+            }
+            None if operation.status == operation::Status::Queued => {
+                self.queued.insert(place);
             }
             None => {
                 self.open.insert(operation.id.clone());

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::credential::{Credential, Slot};
 use crate::digest::Memo;
 use crate::group;
+use crate::health::Unready;
 use crate::ids::{OperationId, PlacementNumber, Revision, Stamp, TenantId};
 use crate::isolation;
-use crate::operation::{self, Kind};
+use crate::operation::{self, Kind, Opening, Turn};
 use crate::refusal::Refusal;
 use crate::restore::Dispute;
 use crate::secret::Sealed;
@@ -49,6 +50,9 @@ pub struct Tenant {
     /// none: every State before is as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispute: Option<Dispute>,
+    /// Its services would not come in. Left out while they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready: Option<Unready>,
     /// What its last change showed as, which is what the next one was before.
     #[serde(skip)]
     pub(crate) digest: Memo,
@@ -147,6 +151,11 @@ impl Tenant {
         Ok(())
     }
 
+    /// When the credential in force was published.
+    pub fn credential_published(&self) -> Stamp {
+        self.credential.rotated.unwrap_or(self.created)
+    }
+
     pub(crate) fn check_free(&self) -> Result<(), Refusal> {
         match &self.operation {
             Some(operation) => Err(Refusal::OperationInProgress {
@@ -187,6 +196,8 @@ pub struct Create {
     pub credential_a: Sealed,
     pub credential_b: Sealed,
     pub audit_key: Sealed,
+    #[serde(default, skip_serializing_if = "Turn::is_plain")]
+    pub turn: Turn,
 }
 
 /// Most claims one tenant may hold.
@@ -202,9 +213,7 @@ pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Resul
     let Some(home) = order.regions.first().cloned() else {
         return Err(Refusal::field("region_policy.home", "is required"));
     };
-    let group = group::place(state, &home, order.class)?;
-    let agent = group.primary.clone();
-    let (group, epoch) = (group.name.clone(), group.epoch);
+    let group = group::place(state, &home, order.class)?.name.clone();
 
     let mut claims = vec![Claim::Slug(order.slug.clone())];
     claims.extend(order.claims);
@@ -254,23 +263,18 @@ pub fn create(state: &mut State, at: Stamp, actor: &str, order: Create) -> Resul
         modified: state.revision.next(),
         operation: Some(order.operation.clone()),
         dispute: None,
+        unready: None,
         digest: Memo::default(),
     };
-    let steps = operation::steps(Kind::Onboard, &agent, state.cluster.version);
-    let operation = operation::begin(
-        order.operation,
-        Kind::Onboard,
-        &tenant,
-        steps,
-        actor,
-        at,
-        epoch,
-        state.revision.next(),
-    );
     state.add_tenant(tenant);
-    let change = Change::tenant(&order.id).with_operation(&operation.id);
-    state.store_operation(operation);
-    Ok(change)
+    let opening = Opening {
+        id: order.operation,
+        kind: Kind::Onboard,
+        tenant: order.id,
+        wanted: None,
+        priority: order.turn.priority,
+    };
+    operation::open(state, at, actor, opening)
 }
 
 fn check(state: &State, order: &Create) -> Result<(), Refusal> {
@@ -403,6 +407,8 @@ pub struct Delete {
     pub etag: String,
     /// The slug, typed again.
     pub confirm: String,
+    #[serde(default, skip_serializing_if = "Turn::is_plain")]
+    pub turn: Turn,
 }
 
 /// Stops resolving the tenant and opens the offboarding operation.
@@ -410,26 +416,32 @@ pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Resul
     if state.operations.contains_key(&order.operation) {
         return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
     }
-    state.edit_tenant(&order.tenant, at, |tenant| {
-        tenant.check_etag(&order.etag)?;
-        tenant.check_free()?;
-        if order.confirm != tenant.slug.as_str() {
-            return Err(Refusal::ConfirmationMissing(tenant.slug.to_string()));
-        }
-        if tenant.legal_hold {
-            return Err(tenant.wrong_state("it is under a legal hold; lift that first"));
-        }
-        tenant.status = Status::Deleting;
-        tenant.operation = Some(order.operation.clone());
-        Ok(())
-    })?;
-    operation::open(
-        state,
-        at,
-        actor,
-        order.operation,
-        Kind::Offboard,
-        &order.tenant,
-        None,
-    )
+    let tenant = state.tenant(&order.tenant)?;
+    tenant.check_etag(&order.etag)?;
+    if order.confirm != tenant.slug.as_str() {
+        return Err(Refusal::ConfirmationMissing(tenant.slug.to_string()));
+    }
+    if operation::is_free(state, tenant, order.turn)? {
+        state.edit_tenant(&order.tenant, at, |tenant| {
+            hold_to_delete(tenant, &order.operation)
+        })?;
+    }
+    let opening = Opening {
+        id: order.operation,
+        kind: Kind::Offboard,
+        tenant: order.tenant,
+        wanted: None,
+        priority: order.turn.priority,
+    };
+    operation::open(state, at, actor, opening)
+}
+
+/// From here on nobody is sent to it.
+pub(crate) fn hold_to_delete(tenant: &mut Tenant, operation: &OperationId) -> Result<(), Refusal> {
+    if tenant.legal_hold {
+        return Err(tenant.wrong_state("it is under a legal hold; lift that first"));
+    }
+    tenant.status = Status::Deleting;
+    tenant.operation = Some(operation.clone());
+    Ok(())
 }

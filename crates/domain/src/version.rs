@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 use crate::ids::{NodeId, Stamp};
+use crate::operation::{Allow, Rotate, Scan};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
+use crate::tenant::{Create, Delete};
 
 /// The cluster versions that a program knows, both ends included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ pub struct Versions {
 
 impl Versions {
     /// What this program knows.
-    pub const KNOWN: Versions = Versions { min: 1, max: 3 };
+    pub const KNOWN: Versions = Versions { min: 1, max: 4 };
 
     /// Whether a cluster at this version may be taken part in.
     pub fn holds(self, version: u32) -> bool {
@@ -52,6 +54,9 @@ pub const ISOLATION: u32 = 2;
 /// Since here credentials are changed, and it is written down who was given one.
 pub const ROTATION: u32 = 3;
 
+/// Since here operations wait for their turn, and agents tell who is ready.
+pub const TURNS: u32 = 4;
+
 /// Layouts of a log entry, and since which version each is written.
 const ENTRY_FORMATS: [(u32, u16); 1] = [(1, 1)];
 
@@ -72,6 +77,15 @@ pub fn reads_entry(known: Versions, format: u16) -> bool {
 pub fn since(command: &Command) -> u32 {
     match command {
         Command::Found(order) => order.version,
+        Command::CreateTenant(Create { turn, .. })
+        | Command::DeleteTenant(Delete { turn, .. })
+        | Command::ScanTenant(Scan { turn, .. })
+        | Command::SetAllowlist(Allow { turn, .. })
+        | Command::RotateCredential(Rotate { turn, .. })
+            if !turn.is_plain() =>
+        {
+            TURNS
+        }
         Command::CreateRegion(_)
         | Command::MintToken(_)
         | Command::RedeemToken(_)
@@ -96,6 +110,7 @@ pub fn since(command: &Command) -> u32 {
         | Command::RetryOperation(_)
         | Command::SetAllowlist(_) => ISOLATION,
         Command::RotateCredential(_) | Command::ReadCredential(_) | Command::AcknowledgeCredential(_) => ROTATION,
+        Command::BeginOperation(_) | Command::SetOperationLimits(_) | Command::ReportReadiness(_) => TURNS,
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => Versions::KNOWN.max + 1,
     }
@@ -130,6 +145,9 @@ pub fn name(command: &Command) -> &'static str {
         Command::RotateCredential(_) => "RotateCredential",
         Command::ReadCredential(_) => "ReadCredential",
         Command::AcknowledgeCredential(_) => "AcknowledgeCredential",
+        Command::BeginOperation(_) => "BeginOperation",
+        Command::SetOperationLimits(_) => "SetOperationLimits",
+        Command::ReportReadiness(_) => "ReportReadiness",
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => "Rehearse",
     }

@@ -12,12 +12,16 @@ use reeve_domain::command::{Found as Founding, Witness};
 use reeve_domain::credential::{Acknowledge, Next, Read, Slot};
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
+use reeve_domain::health::{Cause, ReportReadiness, Turned};
 use reeve_domain::ids::{FindingId, TokenId};
 use reeve_domain::isolation::{Found, ReportFindings, Rule};
-use reeve_domain::operation::{Allow, Cancel, Direction, Outcome, Report, Retry, Rotate, Scan, Timeout};
+use reeve_domain::operation::{
+    Allow, Begin, Cancel, Direction, Limits, Outcome, Priority, Report, Retry, Rotate, Scan, SetLimits,
+    Timeout, Turn,
+};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
-use reeve_domain::tenant::{Delete, Setting, Update};
+use reeve_domain::tenant::{Create, Delete, Setting, Update};
 use reeve_domain::version::{self, RaiseVersion};
 use reeve_domain::words::{Cidr, Claim};
 use reeve_domain::{Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Stamp, TenantId, Versions};
@@ -119,6 +123,7 @@ fn commands() -> Vec<Command> {
             operation: operation.clone(),
             etag: String::new(),
             confirm: "cho-ray".into(),
+            turn: Turn::default(),
         }),
         Command::ReportMember(ReportMember {
             agent: name("vn-1"),
@@ -182,10 +187,31 @@ fn commands() -> Vec<Command> {
             operation: OperationId::from_random(2),
             etag: "t_000000000001.7".into(),
             allowlist: vec![Cidr::parse("10.1.0.0/16").unwrap()],
+            turn: Turn::default(),
         }),
         Command::ScanTenant(Scan {
             tenant: TenantId::from_random(1),
             operation: OperationId::from_random(2),
+            turn: Turn::default(),
+        }),
+        Command::ReportReadiness(ReportReadiness {
+            agent: name("vn-1"),
+            epoch: Epoch(2),
+            turned: vec![Turned {
+                tenant: TenantId::from_random(1),
+                cause: Some(Cause::TurnedAway),
+                detail: "28P01".into(),
+            }],
+        }),
+        Command::BeginOperation(Begin {
+            operation: OperationId::from_random(5),
+        }),
+        Command::SetOperationLimits(SetLimits {
+            limits: Limits {
+                per_server: 4,
+                per_region: 32,
+            },
+            instead_of: Some(Limits::default()),
         }),
         Command::RotateCredential(Rotate {
             tenant: TenantId::from_random(1),
@@ -198,6 +224,7 @@ fn commands() -> Vec<Command> {
             },
             leaked: true,
             grace_ms: 600_000,
+            turn: Turn::default(),
         }),
         Command::ReadCredential(Read {
             tenant: TenantId::from_random(1),
@@ -219,7 +246,33 @@ fn grown() -> Vec<(&'static str, Command)> {
         Command::Found(found) => Some(Command::Found(Founding { version: 2, ..found })),
         _ => None,
     });
-    vec![("Found.version", found.unwrap())]
+    let turn = Turn {
+        queue: true,
+        priority: Priority::Urgent,
+    };
+    let turned = commands().into_iter().filter_map(|command| match command {
+        Command::CreateTenant(order) => Some((
+            "CreateTenant.turn",
+            Command::CreateTenant(Create { turn, ..order }),
+        )),
+        Command::DeleteTenant(order) => Some((
+            "DeleteTenant.turn",
+            Command::DeleteTenant(Delete { turn, ..order }),
+        )),
+        Command::ScanTenant(order) => Some(("ScanTenant.turn", Command::ScanTenant(Scan { turn, ..order }))),
+        Command::SetAllowlist(order) => Some((
+            "SetAllowlist.turn",
+            Command::SetAllowlist(Allow { turn, ..order }),
+        )),
+        Command::RotateCredential(order) => Some((
+            "RotateCredential.turn",
+            Command::RotateCredential(Rotate { turn, ..order }),
+        )),
+        _ => None,
+    });
+    let mut grown: Vec<_> = turned.collect();
+    grown.push(("Found.version", found.unwrap()));
+    grown
 }
 
 fn entry(command: Command) -> Entry {
@@ -349,6 +402,8 @@ fn variants() -> Vec<String> {
         of::<reeve_domain::tenant::Status>("tenant::Status"),
         of::<Rule>("Rule"),
         of::<reeve_domain::operation::Wanted>("Wanted"),
+        of::<Priority>("Priority"),
+        of::<Cause>("Cause"),
     ]
     .concat()
 }

@@ -7,9 +7,10 @@ mod world;
 use reeve_domain::access::{Expect, NodeAddresses, RedeemToken, Redeemed};
 use reeve_domain::credential::{Next, Read, Slot};
 use reeve_domain::group::{Endpoint, Region};
+use reeve_domain::health::{Cause, ReportReadiness, Turned, Unready};
 use reeve_domain::ids::{FindingId, PlacementNumber, TokenId};
 use reeve_domain::isolation::{Found, Rule};
-use reeve_domain::operation::{Allow, Outcome, Rotate};
+use reeve_domain::operation::{Allow, Limits, Outcome, Priority, Rotate, Scan, SetLimits, Turn};
 use reeve_domain::policy::Role;
 use reeve_domain::restore::Leap;
 use reeve_domain::tenant::Status;
@@ -95,6 +96,7 @@ fn busy() -> State {
         operation: OperationId::from_random(6),
         etag: String::new(),
         allowlist: vec![Cidr::parse("10.1.0.0/16").unwrap()],
+        turn: Turn::default(),
     }));
     for (token, who) in [("00000000000d", "lab"), ("00000000000e", "desk")] {
         world.mint(token, Role::Service, who, None);
@@ -124,6 +126,7 @@ fn busy() -> State {
             },
             leaked: serial == 7,
             grace_ms: 600_000,
+            turn: Turn::default(),
         }));
         world.report(&OperationId::from_random(serial), Outcome::Done);
         if serial == 7 {
@@ -139,6 +142,31 @@ fn busy() -> State {
             );
         }
     }
+    world.say(Command::SetOperationLimits(SetLimits {
+        limits: Limits {
+            per_server: 4,
+            per_region: 32,
+        },
+        instead_of: None,
+    }));
+    world.say(Command::ScanTenant(Scan {
+        tenant: tenant.clone(),
+        operation: OperationId::from_random(9),
+        turn: Turn {
+            queue: true,
+            priority: Priority::Urgent,
+        },
+    }));
+    let turned = Turned {
+        tenant: tenant.clone(),
+        cause: Some(Cause::TurnedAway),
+        detail: "28P01".into(),
+    };
+    world.say(Command::ReportReadiness(ReportReadiness {
+        agent: name("vn-1"),
+        epoch: Epoch(1),
+        turned: vec![turned],
+    }));
     world.state.cluster.holders_since = Some(Stamp(1_000));
     world.state.leaps.push(Leap {
         from: Revision(2),
@@ -152,7 +180,8 @@ fn busy() -> State {
 fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
     gold::kept("state.v1/busy", &busy());
     gold::kept("state.v2/busy", &busy());
-    let (now, state) = (busy(), gold::kept("state.v3/busy", &busy()));
+    gold::kept("state.v3/busy", &busy());
+    let (now, state) = (busy(), gold::kept("state.v4/busy", &busy()));
     let new: Vec<String> = gold::paths(&now)
         .difference(&gold::paths(&state))
         .cloned()
@@ -176,6 +205,7 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         placed,
         operations,
         open,
+        queued,
         ended,
         principals,
         tokens,
@@ -195,6 +225,7 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         placed.len(),
         operations.len(),
         open.len(),
+        queued.len(),
         ended.len(),
         principals.len(),
         tokens.len(),
@@ -230,7 +261,17 @@ fn every_event_is_read_as_it_was_written() {
         schema_version: 6,
         claims: vec![Claim::Slug(Slug::parse("cho-ray").unwrap())],
         modified: Revision(7),
+        unready: None,
     };
+    let unready = Resolution {
+        unready: Some(Unready {
+            since: Stamp(8),
+            cause: Cause::Full,
+            detail: "53300".into(),
+        }),
+        ..resolution.clone()
+    };
+    gold::check("event.v4/Resolves", &Event::Resolves(unready));
     gold::check_all(
         "event.v1",
         &[
@@ -326,6 +367,10 @@ fn every_refusal_is_read_as_it_was_written() {
                 is: 2,
             },
             Refusal::PolicyChanged,
+            Refusal::QueueFull {
+                of: text(),
+                max: 1_000,
+            },
             Refusal::NotIsolated {
                 tenant: TenantId::from_random(1),
                 finding: FindingId::from_random(3),

@@ -3,7 +3,7 @@
 mod world;
 
 use reeve_domain::isolation::{self, CLOSED_MAX, Found, NOBODYS, OPEN_MAX, ReportFindings, Rule, Severity};
-use reeve_domain::operation::{Goal, Outcome, Scan, Status};
+use reeve_domain::operation::{Goal, Outcome, Scan, Status, Turn};
 use reeve_domain::words::Slug;
 use reeve_domain::{Actor, Command, OperationId, Refusal, TenantId, resolve, tenant};
 use world::{World, name};
@@ -41,6 +41,7 @@ fn scan(world: &mut World, serial: u64, operation: u64) -> reeve_domain::Applied
     world.say(Command::ScanTenant(Scan {
         tenant: id(serial),
         operation: OperationId::from_random(operation),
+        turn: Turn::default(),
     }))
 }
 

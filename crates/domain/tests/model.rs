@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use reeve_domain::audit::Verifier;
 use reeve_domain::credential::{Next, Slot};
 use reeve_domain::isolation::{Found, Rule};
-use reeve_domain::operation::{Allow, Outcome, Retry, Rotate, Scan};
+use reeve_domain::operation::{Allow, Outcome, Retry, Rotate, Scan, Turn};
 use reeve_domain::resolve;
 use reeve_domain::words::{Claim, Slug};
 use reeve_domain::{Command, Entry, OperationId, State, TenantId, apply};
@@ -275,6 +275,7 @@ fn step(world: &mut World, model: &mut Model, act: &Act, serial: u64) {
             let said = world.say(Command::ScanTenant(Scan {
                 tenant,
                 operation: operation.clone(),
+                turn: Turn::default(),
             }));
             let life = model.tenants.get(slug).cloned();
             let free = life.filter(|life| matches!(life, Life::Active | Life::Suspended));
@@ -294,6 +295,7 @@ fn step(world: &mut World, model: &mut Model, act: &Act, serial: u64) {
                 operation: operation.clone(),
                 etag: String::new(),
                 allowlist: vec![],
+                turn: Turn::default(),
             }));
             let life = model.tenants.get(slug).cloned();
             let free = life.filter(|life| matches!(life, Life::Active | Life::Suspended));
@@ -322,6 +324,7 @@ fn step(world: &mut World, model: &mut Model, act: &Act, serial: u64) {
                 },
                 leaked: true,
                 grace_ms: 1_000,
+                turn: Turn::default(),
             }));
             let life = model.tenants.get(slug).cloned();
             let free = life.filter(|life| matches!(life, Life::Active | Life::Suspended));

@@ -5,7 +5,7 @@ mod world;
 use reeve_domain::access::Expect;
 use reeve_domain::command::Answer;
 use reeve_domain::credential::{Acknowledge, HOLDERS_PER_PRINCIPAL_MAX, Next, Read, Slot, behind};
-use reeve_domain::operation::{Goal, Outcome, Retry, Rotate, Status, StepState};
+use reeve_domain::operation::{Goal, Outcome, Retry, Rotate, Status, StepState, Turn};
 use reeve_domain::plan::operations::{Reason, Verdict, judge, orders_for, plan};
 use reeve_domain::plan::rotation::{Schedule, due};
 use reeve_domain::plan::{Sighting, Sightings};
@@ -52,6 +52,7 @@ fn order(world: &World, serial: u64, leaked: bool) -> Rotate {
         },
         leaked,
         grace_ms: GRACE_MS,
+        turn: Turn::default(),
     }
 }
 

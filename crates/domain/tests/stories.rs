@@ -7,7 +7,7 @@ use std::path::Path;
 
 use reeve_domain::access::Expect;
 use reeve_domain::credential::Next;
-use reeve_domain::operation::{Allow, Operation, Outcome, Retry, Rotate, Wanted};
+use reeve_domain::operation::{Allow, Operation, Outcome, Retry, Rotate, Turn, Wanted};
 use reeve_domain::plan::operations::{Verdict, judge, orders_for};
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
@@ -110,6 +110,7 @@ impl Teller {
                         .split(',')
                         .map(|cidr| Cidr::parse(cidr).unwrap())
                         .collect(),
+                    turn: Turn::default(),
                 }))
             }
             "rotate" => {
@@ -126,6 +127,7 @@ impl Teller {
                     },
                     leaked: words.contains(&"leaked"),
                     grace_ms: 60_000,
+                    turn: Turn::default(),
                 };
                 world.say(Command::RotateCredential(order))
             }

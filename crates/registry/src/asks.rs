@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reeve_domain::Revision;
+use reeve_domain::health::Vitals;
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::words::Name;
-use reeve_domain::{Refusal, Stamp, State};
+use reeve_domain::{Refusal, Stamp, State, TenantId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
@@ -14,7 +15,7 @@ use tonic::{Code, Status};
 use crate::archive::{Archive, Change, LIMIT_MAX};
 use crate::authority::{Authority, IssueOrder};
 use crate::consensus::{Consensus, Forwarded, Handlers};
-use crate::pilot::{Beat, SightingsBoard};
+use crate::pilot::{Beat, Measured, SightingsBoard, VitalsBoard};
 use crate::policy::Gate;
 
 /// A question to the leader.
@@ -29,6 +30,10 @@ pub enum Question {
     Sightings,
     /// Carry out a call that only the leader can.
     Carry(Carried),
+    /// What an agent measured.
+    Measured(Vec<Measured>),
+    /// What was last measured of a tenant's database?
+    Vitals(TenantId),
 }
 
 /// A call as another node took it at its door.
@@ -54,6 +59,7 @@ pub enum Reply {
     Issued(String),
     Heard,
     Sightings(Vec<Seen>),
+    Vitals(Option<Vitals>),
     /// The answer to a call that was carried out.
     Carried(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Why it was not.
@@ -158,6 +164,7 @@ pub struct Answers {
 pub struct Asked {
     pub authority: Authority,
     pub sightings: SightingsBoard,
+    pub vitals: VitalsBoard,
     pub carrier: Arc<dyn Carrier>,
 }
 
@@ -189,6 +196,11 @@ impl Answers {
                 Reply::Heard
             }
             Question::Sightings => Reply::Sightings(seen(&asked.sightings.own())),
+            Question::Measured(measured) => {
+                asked.vitals.note(measured);
+                Reply::Heard
+            }
+            Question::Vitals(tenant) => Reply::Vitals(asked.vitals.own(&tenant)),
             Question::Carry(call) => match asked.carrier.carry(call).await {
                 Ok(answer) => Reply::Carried(answer),
                 Err(status) => Reply::Failed(status.into()),
@@ -292,6 +304,25 @@ mod tests {
             connections: 3,
             last_audit_ms: None,
         };
+        let vitals = Vitals {
+            at: Stamp(9),
+            tried: Some(Stamp(8)),
+            tried_ms: Some(12),
+            connections: 3,
+            slow_statements: 1,
+            oldest_transaction_s: 7,
+            hits_permille: Some(998),
+            deadlocks: 2,
+            xid_age: 1_000,
+            size_bytes: Some(1 << 20),
+            live_rows: Some(10),
+            dead_rows: Some(1),
+        };
+        let measured = Measured {
+            tenant: TenantId::from_random(1),
+            tried_ago_ms: Some(5),
+            vitals: vitals.clone(),
+        };
         let questions = [
             Question::Issue(serde_json::from_str(order).unwrap()),
             Question::Sight(beat),
@@ -303,6 +334,8 @@ mod tests {
                 patience_ms: 5,
                 trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             }),
+            Question::Measured(vec![measured]),
+            Question::Vitals(TenantId::from_random(1)),
         ];
         let seen = Seen {
             agent,
@@ -315,6 +348,7 @@ mod tests {
             Reply::Issued("chain".to_owned()),
             Reply::Heard,
             Reply::Sightings(vec![seen]),
+            Reply::Vitals(Some(vitals)),
             Reply::Carried(vec![1, 2]),
             Reply::Failed(Status::with_details(Code::NotFound, "no node 9", vec![3, 4].into()).into()),
             Reply::Refused("no".to_owned()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reeve_domain::NodeId;
+use reeve_domain::health::Terms;
 use reeve_proto::identity::{
     Bounds, ClientAuth, Credentials, Expect, Kind, Tuning, channel, connector, incoming, server_config,
 };
@@ -21,7 +22,7 @@ use crate::authority::{Authority, renew};
 use crate::config::{Config, RaftProfile};
 use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Settings, Timing};
 use crate::hub::Hub;
-use crate::pilot::{self, SightingsBoard};
+use crate::pilot::{self, SightingsBoard, VitalsBoard};
 use crate::rooms::Rooms;
 use crate::sink::Sink;
 use crate::stop::{self, Part, Parts};
@@ -56,6 +57,7 @@ pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
     answers.open(Asked {
         authority: rooms.authority.clone(),
         sightings: rooms.sightings.clone(),
+        vitals: rooms.vitals.clone(),
         carrier: Arc::new(bearer),
     });
     let door = serve_peers(
@@ -215,6 +217,10 @@ async fn build(
     let rooms = Rooms {
         authority: Authority::new(root, consensus.clone()),
         sightings: SightingsBoard::new(consensus.clone()),
+        vitals: VitalsBoard::new(consensus.clone()),
+        terms: Terms {
+            credential_ms: config.rotation.every_ms,
+        },
         consensus,
         hub,
         archive,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use reeve_domain::NodeId;
+use reeve_domain::health::Terms;
 use reeve_proto::identity::Credentials;
 
 use crate::archive::Archive;
 use crate::authority::Authority;
 use crate::consensus::Consensus;
 use crate::hub::Hub;
-use crate::pilot::SightingsBoard;
+use crate::pilot::{SightingsBoard, VitalsBoard};
 use crate::telemetry::Metrics;
 
 /// The rooms of one node.
@@ -26,6 +27,10 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Who was heard lately.
     pub sightings: SightingsBoard,
+    /// How databases fare.
+    pub vitals: VitalsBoard,
+    /// How old what is trusted may be.
+    pub terms: Terms,
     /// Signs what this node says to agents, with its own key.
     pub signer: Credentials,
     pub node_id: NodeId,

@@ -1,7 +1,6 @@
 //! How old credentials are, and who holds them.
 
 use reeve_domain::credential::{self, Holding};
-use reeve_domain::plan::rotation;
 use reeve_domain::{State, Tenant};
 
 use crate::convert::time;
@@ -21,7 +20,7 @@ pub fn credential(state: &State, tenant: &Tenant, with_clients: bool) -> v1::Cre
         tenant_slug: tenant.slug.to_string(),
         version,
         role: tenant.role(),
-        publish_time: Some(time::timestamp(rotation::published(tenant))),
+        publish_time: Some(time::timestamp(tenant.credential_published())),
         operation: rotating(state, tenant).unwrap_or_default(),
         client_count: holders.len() as u32,
         behind_count: credential::behind(state, &tenant.id, version).count() as u32,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use reeve_domain::Operation;
-use reeve_domain::operation::{Addressee, Kind, Status, Step, StepState};
+use reeve_domain::operation::{Addressee, Kind, Limits, Priority, Status, Step, StepState, Turn};
 
-use crate::convert::time;
+use crate::convert::{BadField, time};
 use crate::v1;
 
 /// An operation as the wire writes it; `waits_for` is what the pilot says it waits for.
@@ -35,6 +35,7 @@ pub fn operation(from: &Operation, waits_for: String) -> v1::Operation {
         children: from.children.iter().map(ToString::to_string).collect(),
         locks: from.locks.clone(),
         mod_revision: from.modified.0,
+        priority: priority(from.priority) as i32,
     }
 }
 
@@ -45,6 +46,50 @@ fn status(status: Status) -> v1::operation::State {
         Status::Done => v1::operation::State::Done,
         Status::Undone => v1::operation::State::Undone,
         Status::Stuck => v1::operation::State::Stuck,
+        Status::Queued => v1::operation::State::Queued,
+    }
+}
+
+fn priority(priority: Priority) -> v1::operation::Priority {
+    match priority {
+        Priority::Urgent => v1::operation::Priority::Urgent,
+        Priority::Normal => v1::operation::Priority::Normal,
+        Priority::Background => v1::operation::Priority::Background,
+    }
+}
+
+/// Reads how an operation is to take its turn.
+pub fn turn_from_wire(wire: Option<&v1::Turn>) -> Result<Turn, BadField> {
+    let Some(wire) = wire else {
+        return Ok(Turn::default());
+    };
+    let queue = match v1::turn::OnConflict::try_from(wire.on_conflict) {
+        Ok(v1::turn::OnConflict::Queue) => true,
+        Ok(v1::turn::OnConflict::Unspecified | v1::turn::OnConflict::Refuse) => false,
+        Err(_) => return Err(BadField::new("turn.on_conflict", "is refuse or queue")),
+    };
+    let priority = match v1::operation::Priority::try_from(wire.priority) {
+        Ok(v1::operation::Priority::Urgent) => Priority::Urgent,
+        Ok(v1::operation::Priority::Unspecified | v1::operation::Priority::Normal) => Priority::Normal,
+        Ok(v1::operation::Priority::Background) => Priority::Background,
+        Err(_) => return Err(BadField::new("turn.priority", "is urgent, normal or background")),
+    };
+    Ok(Turn { queue, priority })
+}
+
+/// The limits, as they are.
+pub fn operation_limits(from: Limits) -> v1::OperationLimits {
+    v1::OperationLimits {
+        per_server: from.per_server,
+        per_region: from.per_region,
+    }
+}
+
+/// Reads limits.
+pub fn operation_limits_from_wire(wire: v1::OperationLimits) -> Limits {
+    Limits {
+        per_server: wire.per_server,
+        per_region: wire.per_region,
     }
 }
 
@@ -56,6 +101,7 @@ pub fn operation_status_from_wire(wire: v1::operation::State) -> Option<Status> 
         v1::operation::State::Done => Some(Status::Done),
         v1::operation::State::Undone => Some(Status::Undone),
         v1::operation::State::Stuck => Some(Status::Stuck),
+        v1::operation::State::Queued => Some(Status::Queued),
         v1::operation::State::Unspecified => None,
     }
 }

@@ -3,7 +3,7 @@
 use reeve_domain::Resolution;
 use reeve_domain::tenant::Status;
 
-use crate::convert::{claim, endpoint};
+use crate::convert::{claim, endpoint, not_ready};
 use crate::v1;
 
 /// A tenant's state as the wire writes it.
@@ -36,5 +36,6 @@ pub fn resolution(from: &Resolution, network: &str, server_ca_pem: &str) -> v1::
         schema_version: from.schema_version,
         claims: from.claims.iter().map(claim).collect(),
         mod_revision: from.modified.0,
+        not_ready: from.unready.as_ref().map(not_ready),
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use prost_types::value::Kind;
+use reeve_domain::operation::Turn;
 use reeve_domain::tenant::{AccessMode, Class, Setting, Status};
 use reeve_domain::words::{Cidr, Claim, Name, Slug};
 use reeve_domain::{State, Tenant};
 
-use crate::convert::{BadField, claim, claim_from_wire, tenant_state, time};
+use crate::convert::{BadField, claim, claim_from_wire, not_ready, tenant_state, time, turn_from_wire};
 use crate::v1;
 
 /// A tenant as the wire writes it.
@@ -66,6 +67,7 @@ pub fn tenant(state: &State, from: &Tenant) -> v1::Tenant {
             .flat_map(|dispute| &dispute.clashes)
             .map(ToString::to_string)
             .collect(),
+        not_ready: from.unready.as_ref().map(not_ready),
     }
 }
 
@@ -112,6 +114,7 @@ pub struct Wanted {
     pub connections_max: u32,
     pub settings: BTreeMap<String, Setting>,
     pub labels: BTreeMap<String, String>,
+    pub turn: Turn,
 }
 
 /// Connections of a tenant that does not say.
@@ -181,6 +184,7 @@ pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadFie
         },
         settings: settings_from_wire(wire.settings.as_ref())?,
         labels: wire.labels.clone().into_iter().collect(),
+        turn: turn_from_wire(wire.turn.as_ref())?,
     })
 }
 

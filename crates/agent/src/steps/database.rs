@@ -71,6 +71,9 @@ fn inside(tenant: &TenantId) -> Vec<Statement> {
         "REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC"
             .to_owned(),
         format!("CREATE SCHEMA IF NOT EXISTS _reeve AUTHORIZATION {ddl}"),
+        // So that whoever comes in may see which version it meets.
+        format!("GRANT USAGE ON SCHEMA _reeve TO {group}"),
+        format!("{default} IN SCHEMA _reeve GRANT SELECT ON TABLES TO {group}"),
     ]
 }
 

@@ -126,7 +126,7 @@ fn verdict(operation: &Operation) -> String {
         State::Done => format!("done, {} steps", operation.steps.len()),
         State::Undone => "undone".to_owned(),
         State::Stuck => "stuck".to_owned(),
-        State::Running | State::Undoing | State::Unspecified => "not ended".to_owned(),
+        State::Queued | State::Running | State::Undoing | State::Unspecified => "not ended".to_owned(),
     }
 }
 

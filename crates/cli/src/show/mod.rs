@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod group;
+pub mod health;
 pub mod isolation;
 pub mod operation;
 pub mod record;

@@ -17,6 +17,7 @@ pub struct Operation {
     pub detail: String,
     pub waits_for: String,
     pub actor: String,
+    pub priority: String,
     pub create_time: String,
     pub end_time: String,
     /// How long it took; empty while it has not ended.
@@ -43,6 +44,7 @@ impl From<v1::Operation> for Operation {
         Operation {
             kind: plain(operation.kind().as_str_name(), "KIND_"),
             state: plain(operation.state().as_str_name(), "STATE_"),
+            priority: plain(operation.priority().as_str_name(), "PRIORITY_"),
             took: took(operation.create_time, operation.end_time),
             create_time: time(operation.create_time),
             end_time: time(operation.end_time),
@@ -90,6 +92,7 @@ impl Operation {
             ("reason", self.reason.clone()),
             ("detail", self.detail.clone()),
             ("waits for", self.waits_for.clone()),
+            ("priority", told_priority(&self.priority)),
             ("by", self.actor.clone()),
             ("created", self.create_time.clone()),
             ("ended", self.end_time.clone()),
@@ -137,6 +140,33 @@ impl Show for Operation {
         let parts = [self.about(), self.steps_table(), self.log()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         parts.join("\n\n")
+    }
+}
+
+/// What is as ever goes without saying.
+fn told_priority(priority: &str) -> String {
+    match priority {
+        "normal" | "unspecified" => String::new(),
+        other => other.to_owned(),
+    }
+}
+
+/// How many operations are at work at once.
+#[derive(Debug, Serialize)]
+pub struct Limits {
+    pub per_server: u32,
+    pub per_region: u32,
+    pub queued: u32,
+    pub freshness: Freshness,
+}
+
+impl Show for Limits {
+    fn table(&self) -> String {
+        pairs([
+            ("at work on one server", format!("at most {}", self.per_server)),
+            ("at work in one region", format!("at most {}", self.per_region)),
+            ("waiting for their turn", self.queued.to_string()),
+        ])
     }
 }
 

@@ -6,6 +6,7 @@ use reeve_client::v1;
 use serde::Serialize;
 
 use super::group::Group;
+use super::health::Health;
 use super::operation::Operation;
 use super::{Freshness, Show, pairs, plain, table, time};
 
@@ -176,6 +177,7 @@ impl Show for Tenants {
 #[derive(Debug, Serialize)]
 pub struct Status {
     pub tenant: Tenant,
+    pub health: Option<Health>,
     pub group: Option<Group>,
     pub operation: Option<Operation>,
     pub freshness: Freshness,
@@ -197,6 +199,9 @@ impl Show for Status {
         }
         for why in &tenant.fenced_because {
             text.push_str(&format!("\n- {why}"));
+        }
+        if let Some(health) = &self.health {
+            text.push_str(&format!("\n\n{}", health.page()));
         }
         if let Some(group) = &self.group {
             text.push_str(&format!("\n\n{}", group.members_table()));

@@ -175,6 +175,7 @@ a        t_0123456789ab  active  vn      vn-1   6       a.example";
 #[test]
 fn a_tenants_page_begins_with_its_state() {
     let status = super::tenant::Status {
+        health: None,
         tenant: tenant("cho-ray").into(),
         group: None,
         operation: Some(operation().into()),

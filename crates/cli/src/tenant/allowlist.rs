@@ -7,6 +7,7 @@ use super::get;
 use crate::fail::Failure;
 use crate::session::Session;
 use crate::show::tenant::Tenant as Shown;
+use crate::turn::Turn;
 use crate::wait::{self, Goal, Wait};
 
 /// Show or set from where a tenant's services may come
@@ -24,6 +25,8 @@ pub struct Allowlist {
     #[arg(long, conflicts_with = "cidrs")]
     default: bool,
     #[command(flatten)]
+    turn: Turn,
+    #[command(flatten)]
     wait: Wait,
 }
 
@@ -37,6 +40,7 @@ pub async fn run(args: Allowlist, session: &Session) -> Result<(), Failure> {
         tenant: tenant.id.clone(),
         etag: tenant.etag.clone(),
         allowlist_cidrs: args.cidrs,
+        turn: args.turn.wire(),
     };
     let answer = session.api()?.tenants().set_allowlist(session.ask(asked)).await;
     let answer = answer.map_err(|status| {

@@ -8,6 +8,7 @@ use reeve_client::{Selector, v1};
 use crate::fail::Failure;
 use crate::session::Session;
 use crate::show::tenant::Tenant as Shown;
+use crate::turn::Order;
 use crate::wait::{self, Goal, Wait};
 
 /// Onboard a tenant
@@ -57,6 +58,8 @@ pub struct Create {
     /// Check everything, change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    order: Order,
     #[command(flatten)]
     wait: Wait,
 }
@@ -115,6 +118,7 @@ fn order(args: &Create, request_id: String) -> Result<v1::CreateTenantRequest, F
         settings: None,
         labels: args.label.iter().cloned().collect::<HashMap<_, _>>(),
         validate_only: args.dry_run,
+        turn: args.order.wire(),
     })
 }
 

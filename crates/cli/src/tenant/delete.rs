@@ -8,6 +8,7 @@ use reeve_client::v1;
 use super::get;
 use crate::fail::Failure;
 use crate::session::Session;
+use crate::turn::Turn;
 use crate::wait::{self, Goal, Wait};
 
 /// Offboard a tenant and destroy its data
@@ -25,6 +26,8 @@ pub struct Delete {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    turn: Turn,
+    #[command(flatten)]
     wait: Wait,
 }
 
@@ -40,6 +43,7 @@ pub async fn run(args: Delete, session: &Session) -> Result<(), Failure> {
         etag: tenant.etag.clone(),
         confirm,
         validate_only: args.dry_run,
+        turn: args.turn.wire(),
     };
     let answer = session.api()?.tenants().delete_tenant(session.ask(asked)).await;
     let answer =

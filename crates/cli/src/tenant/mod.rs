@@ -12,6 +12,7 @@ use crate::op;
 use crate::session::Session;
 use crate::show::Freshness;
 use crate::show::group::Group;
+use crate::show::health::Health;
 use crate::show::operation::Operation;
 use crate::show::tenant::{Status, Tenant as Shown, Tenants};
 
@@ -156,12 +157,27 @@ async fn status(named: &str, session: &Session) -> Result<(), Failure> {
     };
     let state = operation::State::Unspecified;
     let (operations, _) = op::list(session, &tenant.id, state, 1).await?;
+    let health = health(&tenant.id, session).await?;
     session.print(&Status {
+        health,
         tenant: Shown::from(tenant),
         group,
         operation: operations.into_iter().next().map(Operation::from),
         freshness,
     })
+}
+
+/// Everything that is known of it; none from a registry that does not say yet.
+async fn health(id: &str, session: &Session) -> Result<Option<Health>, Failure> {
+    let asked = v1::GetHealthRequest {
+        tenant: id.to_owned(),
+        ..Default::default()
+    };
+    match session.api()?.databases().get_health(session.ask(asked)).await {
+        Ok(answer) => Ok(Some(Health::from(answer.into_inner()))),
+        Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+        Err(status) => Err(status.into()),
+    }
 }
 
 async fn group(name: &str, session: &Session) -> Result<Option<Group>, Failure> {

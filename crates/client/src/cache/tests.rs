@@ -28,6 +28,7 @@ fn resolution(tenant: u8, state: State, changed: u64) -> Arc<Resolution> {
         server_ca_pem: String::new(),
         schema_version: 1,
         changed: Revision(changed),
+        not_ready: None,
         selectors: vec![Selector::slug(&format!("s{tenant}")).unwrap()],
     })
 }

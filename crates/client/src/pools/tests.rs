@@ -24,6 +24,7 @@ fn resolution(tenant: u8, placement: u64) -> Resolution {
         server_ca_pem: String::new(),
         schema_version: 1,
         changed: Revision(1),
+        not_ready: None,
         selectors: Vec::new(),
         tenant,
     }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{OperationId, Stamp, TenantId};
-use crate::operation::{self, Kind, Wanted};
+use crate::operation::{self, Kind, Opening, Turn, Wanted};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
-use crate::tenant::{ALLOWLIST_MAX, Status};
+use crate::tenant::{ALLOWLIST_MAX, Status, Tenant};
 use crate::words::Cidr;
 
 /// An order to let a tenant's services come from these, and from nowhere else.
@@ -18,6 +18,8 @@ pub struct Allow {
     pub etag: String,
     /// None: from where the fleet's default says.
     pub allowlist: Vec<Cidr>,
+    #[serde(default, skip_serializing_if = "Turn::is_plain")]
+    pub turn: Turn,
 }
 
 /// Opens the operation. The tenant's own list stays what it is until the doors are as they should be.
@@ -30,25 +32,28 @@ pub fn allow(state: &mut State, at: Stamp, actor: &str, order: Allow) -> Result<
         let why = format!("has {got}; at most {ALLOWLIST_MAX} are allowed");
         return Err(Refusal::field("allowlist_cidrs", why));
     }
-    state.edit_tenant(&order.tenant, at, |tenant| {
-        tenant.check_etag(&order.etag)?;
-        tenant.check_free()?;
-        if !matches!(tenant.status, Status::Active | Status::Suspended) {
-            return Err(tenant.wrong_state("only an active or a suspended tenant has doors to change"));
-        }
-        tenant.operation = Some(order.operation.clone());
-        Ok(())
-    })?;
-    let wanted = Some(Wanted::Allowlist(order.allowlist));
-    operation::open(
-        state,
-        at,
-        actor,
-        order.operation,
-        Kind::Allow,
-        &order.tenant,
-        wanted,
-    )
+    let tenant = state.tenant(&order.tenant)?;
+    tenant.check_etag(&order.etag)?;
+    if operation::is_free(state, tenant, order.turn)? {
+        state.edit_tenant(&order.tenant, at, |tenant| hold(tenant, &order.operation))?;
+    }
+    let opening = Opening {
+        id: order.operation,
+        kind: Kind::Allow,
+        tenant: order.tenant,
+        wanted: Some(Wanted::Allowlist(order.allowlist)),
+        priority: order.turn.priority,
+    };
+    operation::open(state, at, actor, opening)
+}
+
+/// It has its tenant now, if there are doors to change.
+pub(super) fn hold(tenant: &mut Tenant, operation: &OperationId) -> Result<(), Refusal> {
+    if !matches!(tenant.status, Status::Active | Status::Suspended) {
+        return Err(tenant.wrong_state("only an active or a suspended tenant has doors to change"));
+    }
+    tenant.operation = Some(operation.clone());
+    Ok(())
 }
 
 /// The list that was wanted is the tenant's own.

@@ -1,6 +1,7 @@
 //! Operations: durable jobs of ordered steps, forwards and back.
 //!
 //! ```text
+//! queued ──(its turn)──► running; see `turn`
 //! running ──(all steps done)──► done
 //!    └──(a step failed, or cancelled)──► undoing ──(absence proved)──► undone
 //!                                            └──(tries used up)──► stuck: waits for a person
@@ -14,6 +15,7 @@ mod report;
 mod rotate;
 mod scan;
 mod step;
+mod turn;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +24,16 @@ pub use report::{Cancel, Outcome, Report, Retry, Timeout, cancel, report, retry,
 pub use rotate::{GRACE_MS, Rotate, is_drained, rotate};
 pub use scan::{Scan, scan};
 pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
+pub use turn::{
+    Begin, Full, Limits, PER_REGION, PER_SERVER, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX, SetLimits,
+    Turn, begin_one, set_limits,
+};
+pub(crate) use turn::{Load, enter, holds_its_tenant, is_free, queued_of};
 
 use crate::credential::Next;
 use crate::ids::{Epoch, OperationId, Revision, Stamp, TenantId};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
-use crate::tenant::Tenant;
 use crate::words::{Cidr, Slug};
 
 /// One durable job.
@@ -60,6 +66,8 @@ pub struct Operation {
     /// What it is to make true of its tenant, where its kind alone does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     pub modified: Revision,
 }
 
@@ -112,6 +120,8 @@ pub enum Status {
     Done,
     Undone,
     Stuck,
+    /// Its turn has not come: nothing of it is begun.
+    Queued,
 }
 
 /// Something an operation may wait for.
@@ -155,68 +165,35 @@ impl Operation {
         let direction = match self.status {
             Status::Running => Direction::Forward,
             Status::Undoing => Direction::Undo,
-            Status::Done | Status::Undone | Status::Stuck => return None,
+            Status::Queued | Status::Done | Status::Undone | Status::Stuck => return None,
         };
         self.steps.get(self.cursor).map(|step| (step, direction))
     }
 }
 
-/// Opens an operation on a tenant that is there already, and is marked as held by it.
-pub(crate) fn open(
-    state: &mut State,
-    at: Stamp,
-    actor: &str,
-    id: OperationId,
-    kind: Kind,
-    tenant: &TenantId,
-    wanted: Option<Wanted>,
-) -> Result<Change, Refusal> {
-    let tenant = state.tenant(tenant)?.clone();
-    let group = state.group(&tenant.placement.group)?;
-    let steps = steps(kind, &group.primary, state.cluster.version);
-    let mut operation = begin(
-        id,
-        kind,
-        &tenant,
-        steps,
-        actor,
-        at,
-        group.epoch,
-        state.revision.next(),
-    );
-    operation.wanted = wanted;
-    let change = Change::tenant(&tenant.id).with_operation(&operation.id);
-    state.store_operation(operation);
-    Ok(change)
+/// A new operation.
+pub(crate) struct Opening {
+    pub id: OperationId,
+    pub kind: Kind,
+    pub tenant: TenantId,
+    pub wanted: Option<Wanted>,
+    pub priority: Priority,
 }
 
-/// Opens an operation at its first step.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "each is one fact of the new operation, none belongs together"
-)]
-pub fn begin(
-    id: OperationId,
-    kind: Kind,
-    tenant: &Tenant,
-    mut steps: Vec<Step>,
-    actor: &str,
-    at: Stamp,
-    epoch: Epoch,
-    modified: Revision,
-) -> Operation {
-    if let Some(first) = steps.first_mut() {
-        first.open(at);
-    }
-    Operation {
-        id,
-        kind,
-        status: Status::Running,
-        tenant: tenant.id.clone(),
-        slug: tenant.slug.clone(),
-        steps,
+/// Opens an operation on a tenant that is there already; it begins when its turn comes, which may be now.
+pub(crate) fn open(state: &mut State, at: Stamp, actor: &str, opening: Opening) -> Result<Change, Refusal> {
+    let tenant = state.tenant(&opening.tenant)?.clone();
+    let group = state.group(&tenant.placement.group)?;
+    let change = Change::tenant(&tenant.id).with_operation(&opening.id);
+    let operation = Operation {
+        id: opening.id,
+        kind: opening.kind,
+        status: Status::Queued,
+        steps: steps(opening.kind, &group.primary, state.cluster.version),
+        tenant: tenant.id,
+        slug: tenant.slug,
         cursor: 0,
-        epoch,
+        epoch: group.epoch,
         reason: String::new(),
         detail: String::new(),
         actor: actor.to_owned(),
@@ -224,9 +201,12 @@ pub fn begin(
         ended: None,
         parent: None,
         children: Vec::new(),
-        locks: vec![format!("tenant/{}", tenant.id)],
+        locks: vec![format!("tenant/{}", opening.tenant)],
         wait: None,
-        wanted: None,
-        modified,
-    }
+        wanted: opening.wanted,
+        priority: opening.priority,
+        modified: state.revision.next(),
+    };
+    enter(state, at, operation)?;
+    Ok(change)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, OperationId, Stamp};
 use crate::operation::{
-    Addressee, Direction, Goal, Kind, Operation, Status, Step, StepState, Wait, allow, rotate,
+    Addressee, Direction, Goal, Kind, Operation, Status, Step, StepState, Wait, allow, rotate, turn,
 };
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
@@ -46,6 +46,7 @@ pub const FORWARD_ATTEMPTS_MAX: u32 = 5;
 pub const UNDO_ATTEMPTS_MAX: u32 = 20;
 /// Lines of proof kept of one step, and their length.
 pub const PROOF_LINES_MAX: usize = 64;
+const CANCELLED: &str = "CANCELLED";
 /// How the detail of a stuck one begins.
 const WAITS: &str = "waits for a person: ";
 /// The longest line of proof or error kept.
@@ -106,7 +107,7 @@ pub fn report(state: &mut State, at: Stamp, report: Report) -> Result<Change, Re
         Outcome::Retry => again(state, at, &mut operation, &report.code)?,
         Outcome::Failed => fail(state, at, &mut operation, &report.code)?,
     }
-    Ok(store(state, operation))
+    Ok(store(state, at, operation))
 }
 
 /// The pilot's word that a try took too long.
@@ -137,7 +138,7 @@ pub fn timeout(state: &mut State, at: Stamp, order: Timeout) -> Result<Change, R
         operation.steps[index].proof = proof.iter().map(|line| clip(line)).collect();
         operation.wait = None;
         advance(state, at, &mut operation)?;
-        return Ok(store(state, operation));
+        return Ok(store(state, at, operation));
     }
     if !is_due {
         return Err(Refusal::Fenced("the step has time left".to_owned()));
@@ -145,7 +146,7 @@ pub fn timeout(state: &mut State, at: Stamp, order: Timeout) -> Result<Change, R
     let step = &mut operation.steps[index];
     step.error = format!("no report within {} s", step.timeout_ms / 1000);
     again(state, at, &mut operation, "TIMEOUT")?;
-    Ok(store(state, operation))
+    Ok(store(state, at, operation))
 }
 
 /// An order to turn an operation back.
@@ -163,6 +164,13 @@ pub fn cancel(state: &mut State, at: Stamp, order: Cancel) -> Result<Change, Ref
     if operation.has_ended() {
         return Err(Refusal::OperationEnded(operation.id));
     }
+    let waits = operation.status == Status::Queued;
+    if waits && !(operation.kind == Kind::Offboard && turn::holds_its_tenant(state, &operation)) {
+        operation.reason = CANCELLED.to_owned();
+        operation.detail = clip(&order.reason);
+        end(state, at, &mut operation, Status::Undone)?;
+        return Ok(store(state, at, operation));
+    }
     if let Some((state, why)) = operation.stays_forward() {
         return Err(Refusal::WrongState {
             tenant: operation.slug.to_string(),
@@ -173,10 +181,10 @@ pub fn cancel(state: &mut State, at: Stamp, order: Cancel) -> Result<Change, Ref
     if operation.status == Status::Undoing {
         return Ok(Change::none());
     }
-    operation.reason = "CANCELLED".to_owned();
+    operation.reason = CANCELLED.to_owned();
     operation.detail = clip(&order.reason);
     turn_back(state, at, &mut operation)?;
-    Ok(store(state, operation))
+    Ok(store(state, at, operation))
 }
 
 /// An order to try again what a person has looked at.
@@ -213,7 +221,7 @@ pub fn retry(state: &mut State, at: Stamp, order: Retry) -> Result<Change, Refus
             state.set_status(&operation.tenant, at, tenant::Status::Deleting)?;
         }
     }
-    Ok(store(state, operation))
+    Ok(store(state, at, operation))
 }
 
 fn find(state: &State, id: &OperationId) -> Result<Operation, Refusal> {
@@ -224,10 +232,12 @@ fn find(state: &State, id: &OperationId) -> Result<Operation, Refusal> {
         .ok_or_else(|| Refusal::OperationNotFound(id.to_string()))
 }
 
-pub(super) fn store(state: &mut State, mut operation: Operation) -> Change {
+pub(super) fn store(state: &mut State, at: Stamp, mut operation: Operation) -> Change {
     operation.modified = state.revision.next();
-    let change = Change::tenant(&operation.tenant).with_operation(&operation.id);
+    let tenant = operation.tenant.clone();
+    let change = Change::tenant(&tenant).with_operation(&operation.id);
     state.store_operation(operation);
+    turn::go_on(state, at, &tenant);
     change
 }
 
@@ -391,7 +401,8 @@ fn end(state: &mut State, at: Stamp, operation: &mut Operation, status: Status) 
     }
     match status {
         Status::Undone if operation.kind.makes_its_tenant() => state.remove_tenant(&operation.tenant, at),
-        _ => state.free_tenant(&operation.tenant, at),
+        _ if turn::holds_its_tenant(state, operation) => state.free_tenant(&operation.tenant, at),
+        _ => {}
     }
     Ok(())
 }

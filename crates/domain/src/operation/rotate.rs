@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::{self, Next};
 use crate::ids::{OperationId, Stamp, TenantId};
-use crate::operation::{self, Goal, Kind, Operation, Wait, Wanted, report};
+use crate::operation::{self, Goal, Kind, Opening, Operation, Priority, Turn, Wait, Wanted, report};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
-use crate::tenant::Status;
+use crate::tenant::{Status, Tenant};
 
 /// The shortest and the longest time that clients may be waited for.
 pub const GRACE_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 86_400_000;
@@ -28,14 +28,18 @@ pub struct Rotate {
     /// Somebody has the present one who must not: nobody is waited for.
     pub leaked: bool,
     pub grace_ms: u64,
+    #[serde(default, skip_serializing_if = "Turn::is_plain")]
+    pub turn: Turn,
 }
 
-/// Opens the operation, or hastens the one that is at work when the credential has leaked. What was drawn for another version than the next one is refused: two were asked for at once.
+/// Opens the operation, or hastens the one that is at work when the credential has leaked. What was drawn for another
+/// version than the next one is refused: two were asked for at once.
 pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Result<Change, Refusal> {
-    if order.leaked
-        && let Some(change) = hasten(state, at, &order.tenant)?
-    {
-        return Ok(change);
+    if order.leaked {
+        state.tenant(&order.tenant)?.check_etag(&order.etag)?;
+        if let Some(change) = hasten(state, at, &order.tenant)? {
+            return Ok(change);
+        }
     }
     if state.operations.contains_key(&order.operation) {
         return Err(Refusal::AlreadyExists(format!("operation {}", order.operation)));
@@ -44,32 +48,25 @@ pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Resul
         let why = format!("is {} s; 1 s to 7 d are allowed", order.grace_ms / 1000);
         return Err(Refusal::field("grace", why));
     }
-    state.edit_tenant(&order.tenant, at, |tenant| {
-        tenant.check_etag(&order.etag)?;
-        tenant.check_free()?;
-        if !matches!(tenant.status, Status::Active | Status::Suspended) {
-            return Err(tenant.wrong_state("only an active or a suspended tenant has a credential to change"));
-        }
-        let credential = &tenant.credential;
-        if (order.next.version, order.next.slot) != (credential.version + 1, credential.active.other()) {
-            return Err(Refusal::Fenced(format!(
-                "credential version {} is in force, and {} was drawn; ask again",
-                credential.version, order.next.version
-            )));
-        }
-        tenant.operation = Some(order.operation.clone());
-        Ok(())
-    })?;
+    let tenant = state.tenant(&order.tenant)?;
+    tenant.check_etag(&order.etag)?;
     let wanted = Some(Wanted::Credential(order.next));
-    let change = operation::open(
-        state,
-        at,
-        actor,
-        order.operation.clone(),
-        Kind::Rotate,
-        &order.tenant,
+    if operation::is_free(state, tenant, order.turn)? {
+        state.edit_tenant(&order.tenant, at, |tenant| {
+            hold(tenant, &order.operation, wanted.as_ref())
+        })?;
+    }
+    let opening = Opening {
+        id: order.operation.clone(),
+        kind: Kind::Rotate,
+        tenant: order.tenant,
         wanted,
-    )?;
+        priority: match order.leaked {
+            true => Priority::Urgent,
+            false => order.turn.priority,
+        },
+    };
+    let change = operation::open(state, at, actor, opening)?;
     edit(state, &order.operation, |operation| {
         if order.leaked {
             operation.steps.retain(|step| step.goal != Goal::DrainClients);
@@ -80,6 +77,29 @@ pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Resul
         }
     });
     Ok(change)
+}
+
+/// It has its tenant now, if its next password is the one that comes after the one in force.
+pub(super) fn hold(
+    tenant: &mut Tenant,
+    operation: &OperationId,
+    wanted: Option<&Wanted>,
+) -> Result<(), Refusal> {
+    if !matches!(tenant.status, Status::Active | Status::Suspended) {
+        return Err(tenant.wrong_state("only an active or a suspended tenant has a credential to change"));
+    }
+    let credential = &tenant.credential;
+    let Some(Wanted::Credential(next)) = wanted else {
+        return Err(Refusal::Fenced("no credential was drawn".to_owned()));
+    };
+    if (next.version, next.slot) != (credential.version + 1, credential.active.other()) {
+        return Err(Refusal::Fenced(format!(
+            "credential version {} is in force, and {} was drawn; ask again",
+            credential.version, next.version
+        )));
+    }
+    tenant.operation = Some(operation.clone());
+    Ok(())
 }
 
 /// A change that is at work waits for no client any more; none when there is none, or it does not.
@@ -104,7 +124,7 @@ fn hasten(state: &mut State, at: Stamp, tenant: &TenantId) -> Result<Option<Chan
     } else {
         operation.steps.remove(drain);
     }
-    Ok(Some(report::store(state, operation)))
+    Ok(Some(report::store(state, at, operation)))
 }
 
 fn edit(state: &mut State, id: &OperationId, edit: impl FnOnce(&mut Operation)) {
@@ -122,8 +142,7 @@ pub(super) fn publish(state: &mut State, at: Stamp, operation: &mut Operation) -
         return Ok(());
     };
     let tenant = state.tenant(&operation.tenant)?;
-    let published = tenant.credential.rotated.unwrap_or(tenant.created);
-    let unknown = credential::may_be_unknown(state, published);
+    let unknown = credential::may_be_unknown(state, tenant.credential_published());
     // Nobody can acknowledge for those of whom nothing was written down: the whole grace is waited.
     let drains = operation.steps.iter().any(|s| s.goal == Goal::DrainClients);
     operation.wait = (drains && !unknown).then(|| Wait::Acknowledged(state.revision.next()));

@@ -3,6 +3,7 @@
 pub mod operations;
 pub mod raise;
 pub mod rotation;
+pub mod turns;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,14 @@ pub struct Sighting {
     pub connections: u32,
     /// When its isolation audit last came to the end of a round.
     pub audited: Option<Stamp>,
+}
+
+impl Sightings {
+    /// Whether an agent was heard lately.
+    pub fn hears(&self, agent: &Name, now: Stamp) -> bool {
+        let sighting = self.agents.get(agent);
+        sighting.is_some_and(|s| now.millis_since(s.seen) <= AGENT_SILENT_MS)
+    }
 }
 
 /// Silence after which an agent is said to be silent.

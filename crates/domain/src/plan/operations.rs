@@ -2,8 +2,10 @@
 
 use crate::credential;
 use crate::ids::{Epoch, OperationId, Stamp};
-use crate::operation::{Addressee, Direction, Goal, Operation, Status, Timeout, Wait, Wanted, is_drained};
-use crate::plan::{AGENT_SILENT_MS, Sightings};
+use crate::operation::{
+    Addressee, Direction, Full, Goal, Operation, Status, Timeout, Wait, Wanted, is_drained,
+};
+use crate::plan::{AGENT_SILENT_MS, Sightings, turns};
 use crate::state::State;
 use crate::words::Name;
 
@@ -52,6 +54,12 @@ pub enum Reason {
     Acknowledged {
         behind: usize,
     },
+    /// Another operation holds its tenant.
+    Tenant {
+        holder: Option<OperationId>,
+    },
+    /// As many are at work as may be.
+    Room(Full),
 }
 
 impl std::fmt::Display for Reason {
@@ -72,6 +80,14 @@ impl std::fmt::Display for Reason {
             Reason::Approval(of) => write!(f, "approval: {of}"),
             Reason::Acknowledged { behind: 0 } => {
                 write!(f, "its grace: who holds the former credential is not known")
+            }
+            Reason::Tenant { holder: Some(holder) } => write!(f, "its turn: {holder} holds its tenant"),
+            Reason::Tenant { holder: None } => write!(f, "its turn: others of its tenant are before it"),
+            Reason::Room(Full::Server(server)) => {
+                write!(f, "its turn: server {server} has as many at work as it may")
+            }
+            Reason::Room(Full::Region(region)) => {
+                write!(f, "its turn: region {region} has as many at work as it may")
             }
             Reason::Acknowledged { behind } => write!(f, "{behind} clients that hold the former credential"),
         }
@@ -120,6 +136,9 @@ fn order(state: &State, operation: &Operation, agent: &Name) -> Option<Order> {
 pub fn judge(state: &State, operation: &Operation, sightings: &Sightings, now: Stamp) -> Option<Verdict> {
     if operation.status == Status::Stuck {
         return Some(Verdict::Wait(Reason::Person));
+    }
+    if operation.status == Status::Queued {
+        return turns::reason(state, operation).map(Verdict::Wait);
     }
     let (step, direction) = operation.open_step()?;
     let started = step.started.unwrap_or(now);

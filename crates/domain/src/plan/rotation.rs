@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Stamp, TenantId};
 use crate::operation::{Kind, Status as End};
-use crate::plan::{AGENT_SILENT_MS, Sightings};
+use crate::plan::Sightings;
 use crate::state::State;
 use crate::tenant::{Status, Tenant};
 use crate::version;
@@ -21,21 +21,17 @@ pub struct Schedule {
 /// A change that did not come to its end is not begun again before this: its cause is rarely gone in a moment.
 const AGAIN_MS: u64 = 3_600_000;
 
-/// When the credential in force was published.
-pub fn published(tenant: &Tenant) -> Stamp {
-    tenant.credential.rotated.unwrap_or(tenant.created)
-}
-
 /// The active tenants whose credential is older than the schedule lets it be, the oldest first.
 pub fn overdue(state: &State, now: Stamp, every_ms: u64) -> Vec<&Tenant> {
     if every_ms == 0 {
         return Vec::new();
     }
     let tenants = state.tenants.values().map(AsRef::as_ref);
-    let is_due =
-        |tenant: &&Tenant| tenant.status == Status::Active && now.millis_since(published(tenant)) >= every_ms;
+    let is_due = |tenant: &&Tenant| {
+        tenant.status == Status::Active && now.millis_since(tenant.credential_published()) >= every_ms
+    };
     let mut due: Vec<&Tenant> = tenants.filter(is_due).collect();
-    due.sort_by_key(|tenant| (published(tenant), &tenant.id));
+    due.sort_by_key(|tenant| (tenant.credential_published(), &tenant.id));
     due
 }
 
@@ -50,11 +46,8 @@ pub fn due(state: &State, sightings: &Sightings, now: Stamp, schedule: Schedule)
     }
     let answers = |id: &TenantId| {
         let group = state.tenants.get(id).map(|t| &t.placement.group);
-        let agent = group
-            .and_then(|group| state.groups.get(group))
-            .map(|g| &g.primary);
-        let sighting = agent.and_then(|agent| sightings.agents.get(agent));
-        sighting.is_some_and(|s| now.millis_since(s.seen) <= AGENT_SILENT_MS)
+        let group = group.and_then(|group| state.groups.get(group));
+        group.is_some_and(|group| sightings.hears(&group.primary, now))
     };
     let mut at_work = 0;
     let mut failed: BTreeMap<&TenantId, Stamp> = BTreeMap::new();

@@ -153,6 +153,7 @@ fn take_over(
             .map(|known| known.labels.clone())
             .unwrap_or_default(),
         operation: known.as_ref().and_then(|known| known.operation.clone()),
+        unready: known.as_ref().and_then(|known| known.unready.clone()),
         dispute: (!lost.is_empty()).then(|| Dispute {
             clashes: Vec::new(),
             claims: lost,

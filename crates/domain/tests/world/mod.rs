@@ -10,7 +10,7 @@ use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::ids::TokenId;
 use reeve_domain::isolation::{self, Found as Discovered};
-use reeve_domain::operation::{Cancel, Outcome, Report, Timeout};
+use reeve_domain::operation::{Cancel, Outcome, Report, Timeout, Turn};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
 use reeve_domain::secret::Sealed;
@@ -214,6 +214,7 @@ impl World {
             credential_b: sealed(&format!("credential/{id}/b/1")),
             audit_key: sealed(&format!("audit/{id}")),
             id,
+            turn: Turn::default(),
         }
     }
 
@@ -232,6 +233,7 @@ impl World {
             operation: OperationId::from_random(serial),
             etag: String::new(),
             confirm: confirm.into(),
+            turn: Turn::default(),
         }))
     }
 

@@ -33,6 +33,7 @@ pub(super) async fn rotate(
     }
     // What is too long is refused where it is written down, and not made shorter here.
     let grace = parse::length("grace", wire.grace.as_ref(), GRACE_DEFAULT, Duration::MAX)?;
+    let turn = convert::turn_from_wire(wire.turn.as_ref())?;
     let (tenant, permit) = find::permit_for(desk, call, &wire.tenant).await?;
     let state = desk.state();
     let known = state
@@ -47,6 +48,7 @@ pub(super) async fn rotate(
         etag: wire.etag,
         leaked: wire.leaked,
         grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+        turn,
     };
     let intent = Intent::new(Command::RotateCredential(order)).once(key);
     let answered = desk.propose(call, permit, intent).await?;

@@ -1,14 +1,17 @@
 //! DatabaseService: whether each tenant's walls stand, and its credential.
 
+use std::time::Duration;
+
 use reeve_domain::ids::FindingId;
 use reeve_domain::isolation::Finding;
 use reeve_domain::operation::Scan;
 use reeve_domain::words::Name;
-use reeve_domain::{Answer, Command, OperationId, Refusal, State, TenantId};
+use reeve_domain::{Answer, Command, OperationId, Refusal, State, TenantId, health};
 use reeve_proto::v1::database_service_server::DatabaseService;
 use reeve_proto::{convert, error, v1};
 use tonic::{Request, Response, Status};
 
+use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
@@ -69,10 +72,12 @@ impl DatabaseService for Databases {
     ) -> Result<Response<v1::ScanIsolationResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
+        let turn = convert::turn_from_wire(wire.turn.as_ref())?;
         let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
         let order = Scan {
             tenant,
             operation: OperationId::from_random(rand::random()),
+            turn,
         };
         let intent = Intent::new(Command::ScanTenant(order)).once(key);
         let answered = self.desk.propose(&call, permit, intent).await?;
@@ -95,6 +100,14 @@ impl DatabaseService for Databases {
         Ok(Response::new(answer))
     }
 
+    async fn get_health(
+        &self,
+        request: Request<v1::GetHealthRequest>,
+    ) -> Result<Response<v1::GetHealthResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        self.health(&call, wire).await.map(Response::new)
+    }
+
     async fn list_credentials(
         &self,
         request: Request<v1::ListCredentialsRequest>,
@@ -106,6 +119,33 @@ impl DatabaseService for Databases {
 }
 
 impl Databases {
+    async fn health(&self, call: &Call, wire: v1::GetHealthRequest) -> Result<v1::GetHealthResponse, Status> {
+        let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
+        let reading = self.desk.read(call, level).await?;
+        let standing = policy::standing(&reading.state, &call.caller, call.action())?;
+        let tenant = find::tenant(&reading.state, &standing, &wire.tenant)?;
+        let vitals = self.desk.rooms.vitals.read(&tenant.id).await;
+        let sight = self.desk.sight().await;
+        let terms = self.desk.rooms.terms;
+        let all = health::conditions(
+            &reading.state,
+            tenant,
+            &sight.sightings,
+            vitals.as_ref(),
+            terms,
+            sight.now,
+        );
+        let measured = vitals.as_ref().map(|vitals| sight.now.millis_since(vitals.at));
+        Ok(v1::GetHealthResponse {
+            grade: convert::grade(health::worst(&all)) as i32,
+            conditions: all.into_iter().map(convert::condition).collect(),
+            vitals: vitals.as_ref().map(convert::vitals),
+            measured: measured.map(|ago| convert::time::duration(Duration::from_millis(ago))),
+            not_ready: tenant.unready.as_ref().map(convert::not_ready),
+            freshness: Some(reading.freshness),
+        })
+    }
+
     /// The instances that are asked about; for whom some tenants are hidden, only those of tenants that it sees.
     async fn audited(&self, state: &State, standing: &Standing<'_>, wanted: &Wanted) -> Vec<v1::Audited> {
         let sight = self.desk.sight().await;

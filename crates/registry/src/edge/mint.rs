@@ -31,6 +31,7 @@ pub(super) fn tenant(authority: &Authority, wanted: Wanted) -> Result<Create, St
         connections_max: wanted.connections_max,
         settings: wanted.settings,
         labels: wanted.labels,
+        turn: wanted.turn,
         credential_a: password(authority, &id, Slot::A)?,
         credential_b: password(authority, &id, Slot::B)?,
         audit_key: audit_key.map_err(|error| status::internal("sealing an audit key", &error))?,

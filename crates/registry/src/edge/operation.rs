@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use reeve_domain::operation::{Cancel, Retry};
+use reeve_domain::operation::{Cancel, Retry, SetLimits};
 use reeve_domain::{Command, Event, Operation, OperationId, Refusal, State};
 use reeve_proto::convert::{self, BadField};
 use reeve_proto::v1::operation_service_server::OperationService;
@@ -163,6 +163,45 @@ impl OperationService for Operations {
             .await?;
         Ok(Response::new(v1::RetryOperationResponse {
             operation: Some(changed),
+        }))
+    }
+
+    async fn get_operation_limits(
+        &self,
+        request: Request<v1::GetOperationLimitsRequest>,
+    ) -> Result<Response<v1::GetOperationLimitsResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
+        let reading = self.desk.read(&call, level).await?;
+        policy::standing(&reading.state, &call.caller, call.action())?;
+        let limits = reading.state.cluster.operation_limits();
+        Ok(Response::new(v1::GetOperationLimitsResponse {
+            limits: Some(convert::operation_limits(limits)),
+            queued: reading.state.queued.len() as u32,
+            freshness: Some(reading.freshness),
+        }))
+    }
+
+    async fn set_operation_limits(
+        &self,
+        request: Request<v1::SetOperationLimitsRequest>,
+    ) -> Result<Response<v1::SetOperationLimitsResponse>, Status> {
+        let (call, wire) = self.desk.admit(request)?;
+        let key = self.desk.key(&call, &wire)?;
+        let limits = wire
+            .limits
+            .ok_or_else(|| BadField::new("limits", "is required"))?;
+        let order = SetLimits {
+            limits: convert::operation_limits_from_wire(limits),
+            instead_of: wire.instead_of.map(convert::operation_limits_from_wire),
+        };
+        let state = self.desk.state();
+        let permit = policy::decide(&state, &call.caller, call.action(), None)?;
+        let intent = Intent::new(Command::SetOperationLimits(order)).once(key);
+        let answered = self.desk.propose(&call, permit, intent).await?;
+        let limits = answered.state.cluster.operation_limits();
+        Ok(Response::new(v1::SetOperationLimitsResponse {
+            limits: Some(convert::operation_limits(limits)),
         }))
     }
 }

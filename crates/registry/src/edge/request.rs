@@ -39,6 +39,7 @@ canonical!(
     UnfenceGroupRequest,
     CancelOperationRequest,
     RetryOperationRequest,
+    SetOperationLimitsRequest,
     ScanIsolationRequest,
     SetAllowlistRequest,
     RotateCredentialRequest,

@@ -162,12 +162,14 @@ impl TenantService for Tenants {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
         let allowlist = convert::allowlist_from_wire(&wire.allowlist_cidrs)?;
+        let turn = convert::turn_from_wire(wire.turn.as_ref())?;
         let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
         let order = Allow {
             tenant,
             operation: OperationId::from_random(rand::random()),
             etag: wire.etag,
             allowlist,
+            turn,
         };
         let intent = Intent::new(Command::SetAllowlist(order)).once(key);
         let answered = self.desk.propose(&call, permit, intent).await?;
@@ -183,12 +185,14 @@ impl TenantService for Tenants {
     ) -> Result<Response<v1::DeleteTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
+        let turn = convert::turn_from_wire(wire.turn.as_ref())?;
         let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
         let order = Delete {
             tenant,
             operation: OperationId::from_random(rand::random()),
             etag: wire.etag,
             confirm: wire.confirm,
+            turn,
         };
         let intent = Intent::new(Command::DeleteTenant(order)).once(key);
         let answered = self

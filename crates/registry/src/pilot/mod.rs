@@ -9,6 +9,7 @@ mod operations;
 mod rotation;
 mod sightings;
 mod version;
+mod vitals;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use sightings::{Beat, SightingsBoard};
+pub use vitals::{Measured, VitalsBoard};
 
 use crate::Rooms;
 use crate::config::Rotation;

@@ -1,9 +1,10 @@
-//! Drives operations: says of a try that took too long that it did. Everything else is the agents' to report.
+//! Drives operations: says of a try that took too long that it did, and lets those begin whose turn has come though the
+//! State alone cannot tell. Everything else is the agents' to report.
 
 use std::time::Duration;
 
-use reeve_domain::Command;
-use reeve_domain::plan::operations::plan;
+use reeve_domain::plan::{operations, turns};
+use reeve_domain::{Command, version};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -30,11 +31,19 @@ async fn round(rooms: &Rooms) {
         return;
     }
     let published = rooms.consensus.published();
-    let due = plan(
-        &published.state,
-        &rooms.sightings.own(),
-        pilot::now(&published.state),
-    );
+    let state = &published.state;
+    let (sightings, now) = (rooms.sightings.own(), pilot::now(state));
+    let mut due: Vec<Command> = Vec::new();
+    for timeout in operations::plan(state, &sightings, now) {
+        info!(operation = %timeout.operation, step = timeout.step, attempt = timeout.attempt, "the time of a try is over");
+        due.push(Command::TimeoutStep(timeout));
+    }
+    if state.cluster.version >= version::TURNS {
+        for begin in turns::plan(state, &sightings, now) {
+            info!(operation = %begin.operation, "nobody is heard whom it waits for");
+            due.push(Command::BeginOperation(begin));
+        }
+    }
     if due.is_empty() {
         return;
     }
@@ -43,11 +52,9 @@ async fn round(rooms: &Rooms) {
         Ok(permit) => permit,
         Err(error) => return warn!(%error, "leadership is not confirmed; the pilot waits"),
     };
-    for timeout in due {
-        info!(operation = %timeout.operation, step = timeout.step, attempt = timeout.attempt, "the time of a try is over");
-        let proposed = policy::propose(rooms, permit.clone(), Command::TimeoutStep(timeout), PATIENCE).await;
-        if let Err(error) = proposed {
-            warn!(%error, "a timeout was not written down; the next round tries again");
+    for command in due {
+        if let Err(error) = policy::propose(rooms, permit.clone(), command, PATIENCE).await {
+            warn!(%error, "it was not written down; the next round tries again");
         }
     }
 }

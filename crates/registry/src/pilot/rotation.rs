@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reeve_domain::operation::Rotate;
+use reeve_domain::operation::{Priority, Rotate, Turn};
 use reeve_domain::plan::rotation::{Schedule, due};
 use reeve_domain::{Command, OperationId, State, TenantId};
 use tokio::time::{MissedTickBehavior, interval};
@@ -81,6 +81,10 @@ fn order(rooms: &Rooms, state: &State, id: &TenantId, grace_ms: u64) -> Option<R
             next,
             leaked: false,
             grace_ms,
+            turn: Turn {
+                queue: false,
+                priority: Priority::Background,
+            },
         }),
         Err(cause) => {
             error!(tenant = %id, %cause, "a credential cannot be sealed");

@@ -124,13 +124,15 @@ impl Gate {
 fn needs(command: &Command) -> Needs<'_> {
     match command {
         Command::Found(_) => Needs::Founding,
-        Command::TimeoutStep(_) | Command::RaiseVersion(_) => Needs::Pilot,
+        Command::TimeoutStep(_) | Command::RaiseVersion(_) | Command::BeginOperation(_) => Needs::Pilot,
         Command::RedeemToken(_) => Needs::Token,
         Command::CreateRegion(_) | Command::FenceGroup { .. } | Command::UnfenceGroup { .. } => {
             Needs::Action(Action::ChangeGroup, None)
         }
         Command::MintToken(_) | Command::RevokePrincipal { .. } => Needs::Action(Action::ChangeAccess, None),
-        Command::RemoveNode { .. } => Needs::Action(Action::ChangeCluster, None),
+        Command::RemoveNode { .. } | Command::SetOperationLimits(_) => {
+            Needs::Action(Action::ChangeCluster, None)
+        }
         Command::CreateTenant(_) => Needs::Action(Action::CreateTenant, None),
         Command::UpdateTenant(order) => Needs::Action(Action::ChangeTenant, Some(&order.tenant)),
         Command::SuspendTenant { tenant, .. } | Command::ResumeTenant { tenant, .. } => {
@@ -143,6 +145,7 @@ fn needs(command: &Command) -> Needs<'_> {
         Command::ReportMember(order) => Needs::Agent(&order.agent),
         Command::ReportStep(report) => Needs::Agent(&report.agent),
         Command::ReportFindings(order) => Needs::Agent(&order.agent),
+        Command::ReportReadiness(order) => Needs::Agent(&order.agent),
         Command::SetAllowlist(order) => Needs::Action(Action::ChangeTenant, Some(&order.tenant)),
         Command::RotateCredential(order) => Needs::PilotOr(Action::ChangeTenant, Some(&order.tenant)),
         Command::ReadCredential(order) => Needs::Action(Action::ReadCredential, Some(&order.tenant)),

@@ -17,7 +17,9 @@ pub fn action(rpc: Rpc) -> Action {
         | Rpc::TenantSetAllowlist => Action::ChangeTenant,
         Rpc::TenantDeleteTenant => Action::DeleteTenant,
 
-        Rpc::DatabaseListFindings | Rpc::DatabaseListCredentials => Action::ReadTenant,
+        Rpc::DatabaseListFindings | Rpc::DatabaseListCredentials | Rpc::DatabaseGetHealth => {
+            Action::ReadTenant
+        }
         Rpc::DatabaseScanIsolation | Rpc::DatabaseRotateCredential => Action::ChangeTenant,
 
         Rpc::GroupListRegions | Rpc::GroupListGroups | Rpc::GroupGetGroup => Action::ReadGroup,
@@ -26,13 +28,15 @@ pub fn action(rpc: Rpc) -> Action {
         Rpc::OperationGetOperation
         | Rpc::OperationListOperations
         | Rpc::OperationWaitOperation
-        | Rpc::OperationWatchOperation => Action::ReadOperation,
+        | Rpc::OperationWatchOperation
+        | Rpc::OperationGetOperationLimits => Action::ReadOperation,
         Rpc::OperationCancelOperation | Rpc::OperationRetryOperation => Action::CancelOperation,
 
         Rpc::ClusterGetCluster => Action::ReadCluster,
-        Rpc::ClusterRemoveNode | Rpc::ClusterTransferLeader | Rpc::ClusterSaveSnapshot => {
-            Action::ChangeCluster
-        }
+        Rpc::ClusterRemoveNode
+        | Rpc::ClusterTransferLeader
+        | Rpc::ClusterSaveSnapshot
+        | Rpc::OperationSetOperationLimits => Action::ChangeCluster,
         Rpc::ClusterRenewNode => Action::KnowSelf,
 
         Rpc::AccessCreateJoinToken | Rpc::AccessRevokePrincipal => Action::ChangeAccess,

@@ -39,6 +39,7 @@ const MATRIX: &str = "\
 /reeve.v1.DatabaseService/ListFindings         ---oua
 /reeve.v1.DatabaseService/ScanIsolation        ---o-a
 /reeve.v1.DatabaseService/RotateCredential     ---o-a
+/reeve.v1.DatabaseService/GetHealth            ---oua
 /reeve.v1.DatabaseService/ListCredentials      ---oua
 /reeve.v1.GroupService/ListRegions             ---oua
 /reeve.v1.GroupService/CreateRegion            ---o-a
@@ -52,6 +53,8 @@ const MATRIX: &str = "\
 /reeve.v1.OperationService/WatchOperation      ---oua
 /reeve.v1.OperationService/CancelOperation     ---o-a
 /reeve.v1.OperationService/RetryOperation      ---o-a
+/reeve.v1.OperationService/GetOperationLimits  ---oua
+/reeve.v1.OperationService/SetOperationLimits  -----a
 /reeve.v1.ResolverService/Resolve              --so-a
 /reeve.v1.ResolverService/BatchResolve         --so-a
 /reeve.v1.ResolverService/Watch                --so-a

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use reeve_domain::group::MemberStatus;
 use reeve_domain::isolation::Rule;
-use reeve_domain::plan::{Sightings, rotation};
+use reeve_domain::plan::Sightings;
 use reeve_domain::words::Name;
 use reeve_domain::{Stamp, State, operation, tenant};
 use reeve_proto::identity::{Certificate, Credentials};
@@ -162,7 +162,7 @@ fn oldest_credential(state: &State) -> i64 {
         .tenants
         .values()
         .filter(|tenant| tenant.status == tenant::Status::Active);
-    let oldest = active.map(|tenant| rotation::published(tenant)).min();
+    let oldest = active.map(|tenant| tenant.credential_published()).min();
     oldest.map_or(0, |at| (at.0 / 1_000) as i64)
 }
 
@@ -242,6 +242,7 @@ fn operations(state: &State, now: Stamp) -> (Rows<2>, Rows<1>) {
             operation::Status::Done => "done",
             operation::Status::Undone => "undone",
             operation::Status::Stuck => "stuck",
+            operation::Status::Queued => "queued",
         };
         *rows.entry(labels(kind, word)).or_default() += 1;
         if !operation.has_ended() {

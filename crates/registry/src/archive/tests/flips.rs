@@ -41,6 +41,7 @@ fn operation(number: u64) -> Operation {
         locks: vec![],
         wait: None,
         wanted: None,
+        priority: reeve_domain::operation::Priority::Normal,
         modified: Revision(number),
     }
 }

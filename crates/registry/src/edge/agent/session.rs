@@ -15,10 +15,10 @@ use reeve_domain::group::{Group, Member, MemberStatus, ReportMember};
 use reeve_domain::operation::Direction;
 use reeve_domain::plan::operations;
 use reeve_domain::words::Name;
-use reeve_domain::{Command, OperationId, Refusal, State, isolation, version};
-use reeve_proto::convert;
+use reeve_domain::{Command, OperationId, Refusal, State, health, isolation, version};
+use reeve_proto::convert::{self, Told as Fares};
 use reeve_proto::error::{self, Reason};
-use reeve_proto::v1::session_request::{Beat, Findings, Hello, Message as Up};
+use reeve_proto::v1::session_request::{Beat, Findings, Health, Hello, Message as Up};
 use reeve_proto::v1::session_response::{BeatAck, FindingsAck, Message as Down, ReportAck, Welcome};
 use reeve_proto::v1::{MemberFacts, SessionRequest, SessionResponse, StepReport};
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ use tonic::{Code, Status, Streaming};
 use crate::edge::admit::Call;
 use crate::edge::agent::records::{self, Told};
 use crate::edge::desk::Desk;
-use crate::pilot;
+use crate::pilot::{self, Measured};
 use crate::policy::{self, Intent};
 
 /// Messages that wait for the agent; a slow one slows its own session down and nobody else's.
@@ -185,6 +185,7 @@ impl Session {
                 Some(Up::Beat(beat)) => self.beat(beat, outbox).await?,
                 Some(Up::Report(report)) => self.report(report, outbox).await?,
                 Some(Up::Findings(findings)) => self.findings(findings, outbox).await?,
+                Some(Up::Health(health)) => self.health(health).await?,
             }
         }
     }
@@ -284,6 +285,45 @@ impl Session {
             }
         }
         put(outbox, Down::FindingsAck(FindingsAck { round: wire.round })).await
+    }
+
+    /// Proposes who became ready, or is not any more, and passes on what was measured. All of it is said again in the next
+    /// round, so nothing is acknowledged.
+    async fn health(&self, wire: Health) -> Result<(), Status> {
+        let told = convert::told_from_wire(wire)?;
+        let state = self.desk.state();
+        if state.cluster.version < version::TURNS {
+            return Ok(());
+        }
+        let own = self.group(&state)?.name.clone();
+        let is_here = |told: &Fares| {
+            let tenant = state.tenants.get(&told.tenant);
+            tenant.is_some_and(|tenant| tenant.placement.group == own)
+        };
+        let (mut tried, mut measured) = (Vec::new(), Vec::new());
+        for told in told.into_iter().filter(is_here) {
+            tried.extend(told.tried.map(|tried| (told.tenant.clone(), tried)));
+            measured.push(Measured {
+                tenant: told.tenant,
+                tried_ago_ms: told.tried_ago.map(|ago| ago.as_millis() as u64),
+                vitals: told.vitals,
+            });
+        }
+        self.desk.rooms.vitals.report(measured).await;
+        let Some(order) = health::delta(&state, &self.agent, tried) else {
+            return Ok(());
+        };
+        tracing::info!(agent = %self.agent, turned = order.told(), "readiness");
+        let call = self.call_now();
+        let permit = policy::decide(&state, &call.caller, call.action(), None)?;
+        let intent = Intent::new(Command::ReportReadiness(order));
+        match self.desk.propose(&call, permit, intent).await {
+            Err(status) if status.code() == Code::Unavailable || is_final(&status) => {
+                tracing::debug!(agent = %self.agent, %status, "readiness is not written down; the next round says it again");
+                Ok(())
+            }
+            proposed => proposed.map(drop),
+        }
     }
 
     fn group<'a>(&self, state: &'a State) -> Result<&'a Group, Status> {

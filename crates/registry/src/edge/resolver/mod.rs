@@ -56,6 +56,7 @@ impl ResolverService for Resolver {
             false => Vec::new(),
         };
         check_serving(&resolution, &reading, &explanation)?;
+        check_ready(&resolution, wire.require_ready)?;
         check_network(&resolution, &network)?;
         Ok(Response::new(v1::ResolveResponse {
             resolution: Some(shown(state, &resolution, &network)),
@@ -170,6 +171,23 @@ fn check_serving(resolution: &Resolution, reading: &Reading, explanation: &[Stri
         metadata.push(("explanation", &explanation));
     }
     Err(error::status(Reason::TenantNotServing, message, &metadata))
+}
+
+/// Who asks for it is not sent where nobody comes in.
+fn check_ready(resolution: &Resolution, required: bool) -> Result<(), Status> {
+    let Some(unready) = resolution.unready.as_ref().filter(|_| required) else {
+        return Ok(());
+    };
+    let message = format!(
+        "tenant {} is not ready: {}; ask again, or without require_ready",
+        resolution.slug,
+        unready.cause.word()
+    );
+    let metadata = [
+        ("tenant", resolution.tenant.as_str()),
+        ("cause", convert::cause(unready.cause).as_str_name()),
+    ];
+    Err(error::status(Reason::TenantNotReady, message, &metadata))
 }
 
 fn check_network(resolution: &Resolution, network: &str) -> Result<(), BadField> {

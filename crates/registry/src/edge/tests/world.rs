@@ -9,6 +9,7 @@ use reeve_domain::audit::Seed;
 use reeve_domain::command::Found;
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::Region;
+use reeve_domain::health::Terms;
 use reeve_domain::words::Name;
 use reeve_domain::{Actor, Command, Entry, NodeId, Refusal, Stamp, State};
 use reeve_proto::identity::{
@@ -27,7 +28,7 @@ use crate::config::{Limits, Rates};
 use crate::consensus::{Consensus, Dialer, DiskSettings, Fatal, Forwarded, Handlers, Settings, Timing};
 use crate::edge::{Options, routes};
 use crate::hub::Hub;
-use crate::pilot::SightingsBoard;
+use crate::pilot::{SightingsBoard, VitalsBoard};
 use crate::policy::Gate;
 use crate::rooms::Rooms;
 use crate::sink::Sink;
@@ -221,6 +222,8 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>, signer: Credentials)
     Rooms {
         authority: Authority::new(key, consensus.clone()),
         sightings: SightingsBoard::new(consensus.clone()),
+        vitals: VitalsBoard::new(consensus.clone()),
+        terms: Terms { credential_ms: 0 },
         metrics,
         signer,
         node_id: NodeId(1),

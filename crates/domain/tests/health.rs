@@ -1,0 +1,322 @@
+//! Who is ready and who is not: only transitions are written down, everybody hears of them; and whether it is safe.
+
+mod world;
+
+use reeve_domain::audit::decode;
+use reeve_domain::health::{
+    Cause, Grade, ReportReadiness, TURNED_MAX, Terms, Tried, Turned, Vitals, conditions, delta, worst,
+};
+use reeve_domain::isolation::{Found, Rule};
+use reeve_domain::operation::Outcome;
+use reeve_domain::plan::{Sighting, Sightings};
+use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId, resolve};
+use world::{World, name};
+
+const NO_TERMS: Terms = Terms { credential_ms: 0 };
+
+fn hospital() -> World {
+    let mut world = World::with_regions(&["vn", "eu"]);
+    for (serial, slug, region) in [(1, "cho-ray", "vn"), (2, "bach-mai", "vn"), (3, "charite", "eu")] {
+        world.create(serial, slug, region, None);
+        while world
+            .report(&OperationId::from_random(serial), Outcome::Done)
+            .is_some()
+        {}
+    }
+    world
+}
+
+fn tenant(serial: u64) -> TenantId {
+    TenantId::from_random(serial)
+}
+
+fn inside() -> Tried {
+    Tried::In {
+        schema_version: Some(6),
+    }
+}
+
+fn not(cause: Cause) -> Tried {
+    Tried::Not(cause, "28P01: no".into())
+}
+
+fn tell(world: &mut World, agent: &str, tried: Vec<(TenantId, Tried)>) -> Option<Applied> {
+    let order = delta(&world.state, &name(agent), tried)?;
+    world.now += 1;
+    let actor = Actor::Principal(format!("spiffe://hospital/agent/{agent}"));
+    Some(world.say_as(actor, Command::ReportReadiness(order)))
+}
+
+fn unready(world: &World, serial: u64) -> Option<(Cause, Stamp)> {
+    let unready = world.state.tenants[&tenant(serial)].unready.as_ref()?;
+    Some((unready.cause, unready.since))
+}
+
+#[test]
+fn a_transition_is_written_once_and_watchers_hear_whom_it_is_about() {
+    let mut world = hospital();
+    assert!(
+        tell(
+            &mut world,
+            "vn-1",
+            vec![(tenant(1), inside()), (tenant(2), inside())]
+        )
+        .is_none()
+    );
+    let said = tell(
+        &mut world,
+        "vn-1",
+        vec![(tenant(1), not(Cause::TurnedAway)), (tenant(2), inside())],
+    );
+    let said = said.expect("it is news");
+    let heard: Vec<_> = said
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Resolves(r) => Some((r.tenant.clone(), r.unready.as_ref().map(|u| u.cause))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(heard, [(tenant(1), Some(Cause::TurnedAway))]);
+    let record = decode(&said.record.unwrap().canonical).unwrap();
+    assert_eq!(record.action, "tenant.readiness");
+    assert_eq!(record.reason, format!("{} turned away", tenant(1)));
+    let since = unready(&world, 1).unwrap().1;
+
+    assert!(
+        tell(&mut world, "vn-1", vec![(tenant(1), not(Cause::TurnedAway))]).is_none(),
+        "it is known"
+    );
+    tell(&mut world, "vn-1", vec![(tenant(1), not(Cause::Full))]).unwrap();
+    assert_eq!(
+        unready(&world, 1),
+        Some((Cause::Full, since)),
+        "not ready for as long, if for another cause"
+    );
+    let tenant_1 = &world.state.tenants[&tenant(1)];
+    assert!(
+        resolve::of(&world.state, tenant_1).serves(),
+        "it is flagged, and whoever wants goes there"
+    );
+    tell(&mut world, "vn-1", vec![(tenant(1), inside())]).unwrap();
+    assert_eq!(unready(&world, 1), None);
+}
+
+#[test]
+fn another_schema_than_the_registrys_is_not_ready_and_an_unknown_one_is_no_verdict() {
+    let mut world = hospital();
+    let found = |version| Tried::In {
+        schema_version: version,
+    };
+    assert!(tell(&mut world, "vn-1", vec![(tenant(1), found(None))]).is_none());
+    tell(&mut world, "vn-1", vec![(tenant(1), found(Some(5)))]).unwrap();
+    let unready = world.state.tenants[&tenant(1)].unready.clone().unwrap();
+    assert_eq!(unready.cause, Cause::Schema);
+    assert_eq!(unready.detail, "version 5 is in the database, 6 in the registry");
+}
+
+#[test]
+fn an_agent_speaks_of_its_own_tenants_at_its_own_epoch() {
+    let mut world = hospital();
+    let foreign = vec![(tenant(3), not(Cause::TurnedAway)), (tenant(9), not(Cause::Full))];
+    assert!(tell(&mut world, "vn-1", foreign).is_none());
+    let order = |epoch, serial| ReportReadiness {
+        agent: name("vn-1"),
+        epoch,
+        turned: vec![Turned {
+            tenant: tenant(serial),
+            cause: Some(Cause::Full),
+            detail: "x".repeat(500),
+        }],
+    };
+    let epoch = world.state.groups[&name("vn-1")].epoch;
+    let actor = || Actor::Principal("spiffe://hospital/agent/vn-1".into());
+    let said = world.say_as(actor(), Command::ReportReadiness(order(epoch, 3)));
+    assert!(said.outcome.is_ok() && said.record.is_none(), "another's tenant");
+    let late = order(epoch, 1);
+    world.say(Command::FenceGroup { group: name("vn-1") });
+    let said = world.say_as(actor(), Command::ReportReadiness(late));
+    assert!(
+        matches!(said.outcome, Err(Refusal::Fenced(_))),
+        "{:?}",
+        said.outcome
+    );
+    let epoch = world.state.groups[&name("vn-1")].epoch;
+    let many = ReportReadiness {
+        turned: vec![order(epoch, 1).turned[0].clone(); TURNED_MAX + 1],
+        ..order(epoch, 1)
+    };
+    let said = world.say_as(actor(), Command::ReportReadiness(many));
+    assert!(matches!(said.outcome, Err(Refusal::BadField { .. })));
+    world
+        .say_as(actor(), Command::ReportReadiness(order(epoch, 1)))
+        .outcome
+        .unwrap();
+    assert_eq!(
+        world.state.tenants[&tenant(1)]
+            .unready
+            .as_ref()
+            .unwrap()
+            .detail
+            .len(),
+        200
+    );
+}
+
+#[test]
+fn who_is_not_served_is_not_spoken_of() {
+    let mut world = hospital();
+    let suspend = Command::SuspendTenant {
+        tenant: tenant(1),
+        etag: String::new(),
+    };
+    world.say(suspend);
+    assert!(tell(&mut world, "vn-1", vec![(tenant(1), not(Cause::TurnedAway))]).is_none());
+}
+
+fn sightings(world: &World) -> Sightings {
+    let sighting = Sighting {
+        seen: Stamp(world.now),
+        lag_bytes: 0,
+        connections: 0,
+        audited: Some(Stamp(world.now)),
+    };
+    Sightings {
+        agents: [(name("vn-1"), sighting)].into(),
+    }
+}
+
+fn vitals(world: &World) -> Vitals {
+    Vitals {
+        at: Stamp(world.now),
+        tried: Some(Stamp(world.now)),
+        tried_ms: Some(12),
+        connections: 3,
+        hits_permille: Some(998),
+        xid_age: 1_000,
+        size_bytes: Some(32 << 20),
+        live_rows: Some(1_000),
+        dead_rows: Some(10),
+        ..Vitals::default()
+    }
+}
+
+/// Everything that is not good, but for the backup that nobody takes.
+fn bad(
+    world: &World,
+    sightings: &Sightings,
+    vitals: Option<&Vitals>,
+    terms: Terms,
+) -> Vec<(&'static str, Grade)> {
+    let tenant = &world.state.tenants[&tenant(1)];
+    let all = conditions(&world.state, tenant, sightings, vitals, terms, Stamp(world.now));
+    assert!(all.iter().all(|c| !c.told.is_empty()), "{all:?}");
+    assert_eq!(worst(&all), all.iter().map(|c| c.grade).max().unwrap());
+    let not_good = all
+        .iter()
+        .filter(|c| c.grade != Grade::Good && c.name != "backup");
+    not_good.map(|c| (c.name, c.grade)).collect()
+}
+
+#[test]
+fn what_is_well_is_good_and_what_nobody_looked_at_is_unknown() {
+    let world = hospital();
+    assert_eq!(
+        bad(&world, &sightings(&world), Some(&vitals(&world)), NO_TERMS),
+        []
+    );
+    assert_eq!(
+        bad(&world, &Sightings::default(), None, NO_TERMS),
+        ["agent", "ready", "isolated", "load", "upkeep"].map(|name| (name, Grade::Unknown))
+    );
+    // What was seen long ago proves nothing.
+    let mut later = world.clone();
+    later.now += 200_000;
+    let stale = bad(&later, &sightings(&world), Some(&vitals(&world)), NO_TERMS);
+    assert_eq!(
+        stale,
+        [
+            ("agent", Grade::Bad),
+            ("ready", Grade::Unknown),
+            ("isolated", Grade::Unknown),
+            ("load", Grade::Unknown),
+            ("upkeep", Grade::Unknown)
+        ]
+    );
+}
+
+#[test]
+fn each_thing_that_is_wrong_is_graded() {
+    let world = hospital();
+    let one = |change: &dyn Fn(&mut World, &mut Vitals), terms| {
+        let (mut world, mut vitals) = (world.clone(), vitals(&world));
+        change(&mut world, &mut vitals);
+        bad(&world, &sightings(&world), Some(&vitals), terms)
+    };
+    type Change<'a> = &'a dyn Fn(&mut World, &mut Vitals);
+    let cases: [(Change<'_>, (&str, Grade)); 12] = [
+        (
+            &|w, _| drop(w.say(Command::FenceGroup { group: name("vn-1") })),
+            ("serving", Grade::Bad),
+        ),
+        (
+            &|w, _| drop(tell(w, "vn-1", vec![(tenant(1), not(Cause::Full))])),
+            ("ready", Grade::Bad),
+        ),
+        (&|_, v| v.tried = None, ("ready", Grade::Unknown)),
+        (
+            &|w, _| {
+                let found = Found {
+                    rule: Rule::Grant,
+                    tenant: Some(tenant(1)),
+                    subject: "CONNECT to PUBLIC".into(),
+                    detail: String::new(),
+                };
+                w.find("vn-1", vec![found]);
+            },
+            ("isolated", Grade::Bad),
+        ),
+        (&|_, v| v.connections = 43, ("load", Grade::Warning)),
+        (&|_, v| v.oldest_transaction_s = 3_600, ("load", Grade::Warning)),
+        (&|_, v| v.xid_age = 300_000_000, ("upkeep", Grade::Warning)),
+        (&|_, v| v.xid_age = 1_500_000_000, ("upkeep", Grade::Bad)),
+        (
+            &|_, v| (v.live_rows, v.dead_rows) = (Some(150_000), Some(100_000)),
+            ("upkeep", Grade::Warning),
+        ),
+        (
+            &|w, _| {
+                w.delete(9, "cho-ray", "cho-ray");
+                w.report(&OperationId::from_random(9), Outcome::Failed);
+            },
+            ("serving", Grade::Bad),
+        ),
+        (
+            &|w, _| {
+                let suspend = Command::SuspendTenant {
+                    tenant: tenant(1),
+                    etag: String::new(),
+                };
+                w.say(suspend);
+            },
+            ("serving", Grade::Warning),
+        ),
+        (&|_, v| v.slow_statements = 3, ("", Grade::Good)),
+    ];
+    for (i, (change, expected)) in cases.into_iter().enumerate() {
+        let got = one(change, NO_TERMS);
+        let wanted = if expected.0.is_empty() {
+            None
+        } else {
+            Some(&expected)
+        };
+        assert_eq!(got.first(), wanted, "{i}: {got:?}");
+    }
+    let old = Terms { credential_ms: 1 };
+    let mut later = world.clone();
+    later.now += 5;
+    assert_eq!(
+        bad(&later, &sightings(&later), Some(&vitals(&later)), old),
+        [("credential", Grade::Warning)]
+    );
+}

@@ -1,0 +1,732 @@
+//! Whose turn it is: behind another one of its tenant, behind others of its server and of its region, the most urgent
+//! first.
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reeve_domain::access::Expect;
+use reeve_domain::credential::{Next, Read, Slot};
+use reeve_domain::operation::{
+    Begin, Goal, Limits, Outcome, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX, Rotate, Scan, SetLimits,
+    Status, Turn,
+};
+use reeve_domain::plan::operations::{Verdict, judge, orders_for};
+use reeve_domain::plan::{Sighting, Sightings, turns};
+use reeve_domain::policy::Role;
+use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId};
+use world::{World, name};
+
+const QUEUE: Turn = Turn {
+    queue: true,
+    priority: Priority::Normal,
+};
+
+fn limits(world: &mut World, per_server: u32, per_region: u32) -> Applied {
+    let limits = Limits {
+        per_server,
+        per_region,
+    };
+    world.say(Command::SetOperationLimits(SetLimits {
+        limits,
+        instead_of: None,
+    }))
+}
+
+fn status(world: &World, serial: u64) -> Status {
+    world.state.operations[&OperationId::from_random(serial)].status
+}
+
+fn ward(serial: u64) -> String {
+    format!("ward-{serial}")
+}
+
+/// A tenant that is served.
+fn served(world: &mut World, serial: u64, region: &str) {
+    world.create(serial, &ward(serial), region, None);
+    finish(world, serial);
+}
+
+fn finish(world: &mut World, serial: u64) {
+    while world
+        .report(&OperationId::from_random(serial), Outcome::Done)
+        .is_some()
+    {}
+    assert_eq!(status(world, serial), Status::Done);
+}
+
+fn scan(world: &mut World, serial: u64, tenant: u64, turn: Turn) -> Applied {
+    world.now += 1;
+    world.say(Command::ScanTenant(Scan {
+        tenant: TenantId::from_random(tenant),
+        operation: OperationId::from_random(serial),
+        turn,
+    }))
+}
+
+fn urgent(priority: Priority) -> Turn {
+    Turn {
+        queue: false,
+        priority,
+    }
+}
+
+fn waits_for(world: &World, serial: u64) -> String {
+    let operation = &world.state.operations[&OperationId::from_random(serial)];
+    match judge(&world.state, operation, &Sightings::default(), Stamp(world.now)) {
+        Some(Verdict::Wait(reason)) => reason.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_caller_says_whether_it_waits_behind_what_holds_its_tenant() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    scan(&mut world, 2, 1, Turn::default());
+    let refused = scan(&mut world, 3, 1, Turn::default()).outcome;
+    assert!(
+        matches!(&refused, Err(Refusal::OperationInProgress { operation, .. }) if *operation == world.operation(2)),
+        "{refused:?}"
+    );
+    scan(&mut world, 4, 1, QUEUE).outcome.unwrap();
+    world.delete(5, "ward-1", "ward-1").outcome.unwrap_err();
+    assert_eq!(
+        (status(&world, 2), status(&world, 4)),
+        (Status::Running, Status::Queued)
+    );
+    assert!(waits_for(&world, 4).contains(&world.operation(2).to_string()));
+    assert!(
+        orders_for(&world.state, &name("vn-1"))
+            .iter()
+            .all(|o| o.operation != world.operation(4))
+    );
+    assert!(
+        world.report(&world.operation(4), Outcome::Done).is_none(),
+        "nobody was told of it"
+    );
+
+    // The last report of the one begins the other, in one change, and whoever watches hears of it.
+    world.report(&world.operation(2), Outcome::Done);
+    let last = world.report(&world.operation(2), Outcome::Done).unwrap();
+    assert_eq!(
+        (status(&world, 2), status(&world, 4)),
+        (Status::Done, Status::Running)
+    );
+    assert!(
+        last.events.contains(&Event::Operation(world.operation(4))),
+        "{:?}",
+        last.events
+    );
+    finish(&mut world, 4);
+    assert_eq!(world.state.tenants[&TenantId::from_random(1)].operation, None);
+    assert!(world.state.queued.is_empty());
+}
+
+#[test]
+fn what_makes_no_sense_any_more_when_its_turn_comes_ends_and_says_why() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    world.delete(2, "ward-1", "ward-1").outcome.unwrap();
+    scan(&mut world, 3, 1, QUEUE).outcome.unwrap();
+    scan(&mut world, 4, 1, QUEUE).outcome.unwrap();
+    finish(&mut world, 2);
+    for serial in [3, 4] {
+        let ended = &world.state.operations[&OperationId::from_random(serial)];
+        assert_eq!(ended.status, Status::Undone);
+        assert_eq!(ended.reason, "NOT_POSSIBLE_ANY_MORE");
+        assert!(ended.detail.starts_with("no tenant "), "{}", ended.detail);
+    }
+    assert!(world.state.queued.is_empty() && world.state.open.is_empty());
+}
+
+#[test]
+fn who_came_later_does_not_overtake_a_queue_that_stands_still() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    limits(&mut world, 1, 64);
+    scan(&mut world, 10, 2, Turn::default());
+    // It has its tenant and waits for its server.
+    scan(&mut world, 11, 1, Turn::default()).outcome.unwrap();
+    let refused = scan(&mut world, 12, 1, Turn::default()).outcome;
+    assert!(
+        matches!(refused, Err(Refusal::OperationInProgress { operation, .. }) if operation == world.operation(11))
+    );
+}
+
+#[test]
+fn a_server_has_as_many_at_work_as_it_may_and_the_most_urgent_comes_next() {
+    let mut world = World::with_regions(&["vn", "eu"]);
+    for serial in 1..=5 {
+        served(&mut world, serial, "vn");
+    }
+    served(&mut world, 6, "eu");
+    limits(&mut world, 2, 64).outcome.unwrap();
+    scan(&mut world, 11, 1, Turn::default());
+    scan(&mut world, 12, 2, Turn::default());
+    scan(&mut world, 13, 3, urgent(Priority::Background));
+    scan(&mut world, 14, 4, urgent(Priority::Normal));
+    scan(&mut world, 15, 5, urgent(Priority::Urgent));
+    scan(&mut world, 16, 6, Turn::default());
+    let all = |world: &World| (11..=16).map(|n| status(world, n)).collect::<Vec<_>>();
+    use Status::{Done, Queued, Running};
+    assert_eq!(all(&world), [Running, Running, Queued, Queued, Queued, Running]);
+    assert_eq!(
+        waits_for(&world, 13),
+        "its turn: server vn-1 has as many at work as it may"
+    );
+
+    for (done, expected) in [
+        (11, [Done, Running, Queued, Queued, Running, Running]),
+        (12, [Done, Done, Queued, Running, Running, Running]),
+        (14, [Done, Done, Running, Done, Running, Running]),
+    ] {
+        finish(&mut world, done);
+        assert_eq!(all(&world), expected, "after {done}");
+    }
+}
+
+#[test]
+fn time_does_not_run_for_who_waits_for_its_turn() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    limits(&mut world, 1, 64);
+    scan(&mut world, 11, 1, Turn::default());
+    scan(&mut world, 12, 2, Turn::default());
+    world.now += 30_000;
+    finish(&mut world, 11);
+    let step = &world.state.operations[&world.operation(12)].steps[0];
+    assert_eq!(step.started, Some(Stamp(world.now)));
+    assert!(
+        world.timeout(&world.operation(12)).unwrap().outcome.is_err(),
+        "it has time left"
+    );
+}
+
+#[test]
+fn what_waits_for_a_person_keeps_nobody_from_its_turn() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    limits(&mut world, 1, 64);
+    world.delete(11, "ward-1", "ward-1").outcome.unwrap();
+    scan(&mut world, 12, 2, Turn::default());
+    assert_eq!(status(&world, 12), Status::Queued);
+    world.report(&world.operation(11), Outcome::Failed);
+    assert_eq!(
+        (status(&world, 11), status(&world, 12)),
+        (Status::Stuck, Status::Running)
+    );
+}
+
+fn rotate(world: &mut World, serial: u64, tenant: u64, leaked: bool, turn: Turn) -> Applied {
+    let tenant = TenantId::from_random(tenant);
+    let credential = &world.state.tenants[&tenant].credential;
+    let next = Next {
+        version: credential.version + 1,
+        slot: credential.active.other(),
+        sealed: world::sealed("next"),
+    };
+    world.now += 1;
+    world.say(Command::RotateCredential(Rotate {
+        operation: OperationId::from_random(serial),
+        etag: String::new(),
+        next,
+        leaked,
+        grace_ms: 600_000,
+        turn,
+        tenant,
+    }))
+}
+
+#[test]
+fn what_waits_for_clients_keeps_nobody_from_its_turn() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    limits(&mut world, 1, 64);
+    world.mint("00000000000e", Role::Service, "ehr", None);
+    world.redeem("00000000000e", 9, 1, Expect::ServiceOrPerson);
+    let read = Read {
+        tenant: TenantId::from_random(1),
+        slot: Slot::A,
+        version: 1,
+        instance: "p1".into(),
+    };
+    let service = Actor::Principal("spiffe://hospital/svc/ehr".into());
+    world
+        .say_as(service, Command::ReadCredential(read))
+        .outcome
+        .unwrap();
+    rotate(&mut world, 11, 1, false, Turn::default()).outcome.unwrap();
+    scan(&mut world, 12, 2, Turn::default());
+    assert_eq!(status(&world, 12), Status::Queued);
+    world.report(&world.operation(11), Outcome::Done);
+    let drains = &world.state.operations[&world.operation(11)];
+    assert_eq!(
+        drains.open_step().map(|(step, _)| step.goal),
+        Some(Goal::DrainClients)
+    );
+    assert_eq!(status(&world, 12), Status::Running);
+}
+
+#[test]
+fn a_leaked_credential_goes_before_all_others_and_its_next_one_is_not_kept_when_it_is_called_off() {
+    let mut world = World::with_regions(&["vn"]);
+    for serial in 1..=3 {
+        served(&mut world, serial, "vn");
+    }
+    limits(&mut world, 1, 64);
+    scan(&mut world, 11, 1, Turn::default());
+    scan(&mut world, 12, 2, Turn::default());
+    rotate(&mut world, 13, 3, true, Turn::default()).outcome.unwrap();
+    finish(&mut world, 11);
+    assert_eq!(
+        (status(&world, 12), status(&world, 13)),
+        (Status::Queued, Status::Running)
+    );
+    rotate(&mut world, 14, 1, false, Turn::default()).outcome.unwrap();
+    assert!(world.state.operations[&world.operation(14)].wanted.is_some());
+    world.cancel(&world.operation(14)).outcome.unwrap();
+    assert_eq!(world.state.operations[&world.operation(14)].wanted, None);
+    // Drawn for a version that another change has brought meanwhile.
+    rotate(&mut world, 15, 3, false, QUEUE).outcome.unwrap();
+    finish(&mut world, 13);
+    let late = &world.state.operations[&world.operation(15)];
+    assert_eq!((late.status, late.wanted.as_ref()), (Status::Undone, None));
+    assert!(late.detail.contains("ask again"), "{}", late.detail);
+}
+
+#[test]
+fn a_new_tenant_waits_and_may_be_called_off_before_anything_is_begun() {
+    let mut world = World::with_regions(&["vn"]);
+    limits(&mut world, 1, 64);
+    world.create(1, "ward-1", "vn", None);
+    world.create(2, "ward-2", "vn", None).outcome.unwrap();
+    assert_eq!(status(&world, 2), Status::Queued);
+    world.cancel(&world.operation(2)).outcome.unwrap();
+    assert_eq!(status(&world, 2), Status::Undone);
+    assert!(world.state.find_tenant("ward-2").is_err());
+    world.create(3, "ward-2", "vn", None).outcome.unwrap();
+    // The one at work turns back: to its end it has its place.
+    world.cancel(&world.operation(1)).outcome.unwrap();
+    assert_eq!(
+        (status(&world, 1), status(&world, 3)),
+        (Status::Undoing, Status::Queued)
+    );
+    while world.report(&world.operation(1), Outcome::Done).is_some() {}
+    assert_eq!(
+        (status(&world, 1), status(&world, 3)),
+        (Status::Undone, Status::Running)
+    );
+}
+
+#[test]
+fn an_offboarding_is_called_off_while_it_waits_behind_another_and_not_once_nobody_is_sent_there() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    limits(&mut world, 1, 64);
+    scan(&mut world, 11, 1, Turn::default());
+    world.delete(12, "ward-2", "ward-2").outcome.unwrap();
+    assert_eq!(status(&world, 12), Status::Queued);
+    assert!(
+        world.cancel(&world.operation(12)).outcome.is_err(),
+        "nobody is sent there any more"
+    );
+    let tenant = TenantId::from_random(1);
+    let order = reeve_domain::tenant::Delete {
+        tenant: tenant.clone(),
+        operation: world.operation(13),
+        etag: String::new(),
+        confirm: "ward-1".into(),
+        turn: QUEUE,
+    };
+    world.say(Command::DeleteTenant(order)).outcome.unwrap();
+    assert_eq!(world.state.tenants[&tenant].status.word(), "active");
+    world.cancel(&world.operation(13)).outcome.unwrap();
+    assert_eq!(
+        world.state.tenants[&tenant].operation,
+        Some(world.operation(11)),
+        "another one holds it"
+    );
+    finish(&mut world, 11);
+    assert_eq!(world.state.tenants[&tenant].status.word(), "active");
+}
+
+#[test]
+fn a_region_has_as_many_at_work_as_it_may_unless_nobody_hears_them() {
+    let mut world = World::with_regions(&["vn", "eu"]);
+    world.enrol("vn-2", "vn");
+    world.up("vn-2", true);
+    for serial in 1..=4 {
+        served(&mut world, serial, "vn");
+    }
+    let server = |world: &World, tenant: u64| {
+        world.state.tenants[&TenantId::from_random(tenant)]
+            .placement
+            .group
+            .clone()
+    };
+    let (first, second): (Vec<u64>, Vec<u64>) = (1..=4).partition(|n| server(&world, *n) == name("vn-1"));
+    assert_eq!((first.len(), second.len()), (2, 2), "the emptiest is chosen");
+    limits(&mut world, 8, 2);
+    scan(&mut world, 11, first[0], Turn::default());
+    scan(&mut world, 12, first[1], Turn::default());
+    scan(&mut world, 13, second[0], Turn::default());
+    scan(&mut world, 14, second[1], Turn::default());
+    let queued = |world: &World| (status(world, 13), status(world, 14));
+    assert_eq!(queued(&world), (Status::Queued, Status::Queued));
+    assert_eq!(
+        waits_for(&world, 13),
+        "its turn: region vn has as many at work as it may"
+    );
+
+    let heard = |world: &World, agents: &[&str]| {
+        let mut sightings = Sightings::default();
+        for agent in agents {
+            let seen = Sighting {
+                seen: Stamp(world.now),
+                lag_bytes: 0,
+                connections: 0,
+                audited: None,
+            };
+            sightings.agents.insert(name(agent), seen);
+        }
+        sightings
+    };
+    let plan =
+        |world: &World, agents: &[&str]| turns::plan(&world.state, &heard(world, agents), Stamp(world.now));
+    assert_eq!(plan(&world, &["vn-1", "vn-2"]), [], "they are at work");
+    assert_eq!(plan(&world, &[]), [], "nobody would do it");
+    let due = plan(&world, &["vn-2"]);
+    let both = [13, 14].map(|n| Begin {
+        operation: world.operation(n),
+    });
+    assert_eq!(due, both);
+    for begin in due {
+        let said = world.say_as(Actor::Pilot, Command::BeginOperation(begin.clone()));
+        said.outcome.unwrap();
+        if begin.operation == world.operation(13) {
+            assert_eq!(queued(&world), (Status::Running, Status::Queued), "nobody else");
+        }
+    }
+    assert_eq!(queued(&world), (Status::Running, Status::Running));
+    let again = Begin {
+        operation: world.operation(13),
+    };
+    let said = world.say_as(Actor::Pilot, Command::BeginOperation(again));
+    assert!(said.outcome.is_ok() && said.record.is_none(), "once");
+}
+
+#[test]
+fn the_pilot_begins_no_more_than_the_region_may_bear() {
+    let mut world = World::with_regions(&["vn"]);
+    world.enrol("vn-2", "vn");
+    world.up("vn-2", true);
+    for serial in 1..=6 {
+        served(&mut world, serial, "vn");
+    }
+    limits(&mut world, 8, 1);
+    let on = |world: &World, group: &str| -> Vec<u64> {
+        let here = |n: &u64| world.state.tenants[&TenantId::from_random(*n)].placement.group == name(group);
+        (1..=6).filter(here).collect()
+    };
+    let silent = on(&world, "vn-1")[0];
+    scan(&mut world, 20, silent, Turn::default());
+    for (serial, tenant) in (21..).zip(on(&world, "vn-2")) {
+        scan(&mut world, serial, tenant, Turn::default());
+    }
+    let mut sightings = Sightings::default();
+    let seen = Sighting {
+        seen: Stamp(world.now),
+        lag_bytes: 0,
+        connections: 0,
+        audited: None,
+    };
+    sightings.agents.insert(name("vn-2"), seen);
+    assert_eq!(turns::plan(&world.state, &sightings, Stamp(world.now)).len(), 1);
+    let early = Begin {
+        operation: world.operation(99),
+    };
+    assert!(
+        world
+            .say_as(Actor::Pilot, Command::BeginOperation(early))
+            .record
+            .is_none()
+    );
+}
+
+#[test]
+fn a_server_is_never_given_more_than_it_may_by_anybody() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    limits(&mut world, 1, 64);
+    scan(&mut world, 11, 1, Turn::default());
+    scan(&mut world, 12, 2, Turn::default());
+    let begin = Begin {
+        operation: world.operation(12),
+    };
+    let said = world.say_as(Actor::Pilot, Command::BeginOperation(begin));
+    assert!(matches!(said.outcome, Err(Refusal::Fenced(_))));
+    assert_eq!(status(&world, 12), Status::Queued);
+}
+
+#[test]
+fn limits_are_checked_and_wider_ones_begin_what_waits() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    served(&mut world, 2, "vn");
+    for (server, region) in [(0, 64), (65, 64), (8, 0), (8, 1_001)] {
+        let refused = limits(&mut world, server, region).outcome;
+        assert!(
+            matches!(refused, Err(Refusal::BadField { .. })),
+            "{server} {region}"
+        );
+    }
+    limits(&mut world, 1, 64).outcome.unwrap();
+    scan(&mut world, 11, 1, Turn::default());
+    scan(&mut world, 12, 2, Turn::default());
+    let stale = SetLimits {
+        limits: Limits {
+            per_server: 3,
+            per_region: 9,
+        },
+        instead_of: Some(Limits::default()),
+    };
+    let refused = world.say(Command::SetOperationLimits(stale)).outcome;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "it changed since you read it (etag is 1 per server, 64 per region now); read it again"
+    );
+    let wider = limits(&mut world, 8, 64);
+    assert_eq!(status(&world, 12), Status::Running);
+    assert!(wider.events.contains(&Event::Operation(world.operation(12))));
+    assert_eq!(
+        world.state.cluster.limits, None,
+        "the default is not written down"
+    );
+    assert!(limits(&mut world, 8, 64).record.is_none(), "said twice");
+}
+
+#[test]
+fn queues_are_bounded() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    scan(&mut world, 2, 1, Turn::default());
+    for serial in (3..).take(QUEUED_PER_TENANT_MAX) {
+        scan(&mut world, serial, 1, QUEUE).outcome.unwrap();
+    }
+    let refused = scan(&mut world, 50, 1, QUEUE).outcome.unwrap_err();
+    assert!(
+        refused.to_string().starts_with("8 operations of tenant t_"),
+        "{refused}"
+    );
+
+    let mut world = World::with_regions(&["vn", "eu"]);
+    limits(&mut world, 1, 64);
+    // A server holds 2000 databases at the most.
+    for number in 2..=6 {
+        let agent = format!("vn-{number}");
+        world.enrol(&agent, "vn");
+        world.up(&agent, true);
+    }
+    for serial in 1..=(QUEUED_MAX as u64 + 6) {
+        world.create(serial, &ward(serial), "vn", None).outcome.unwrap();
+        world.log.clear();
+        world.applied.clear();
+    }
+    let refused = world.create(50_000, "late", "vn", None).outcome.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("10000 operations of the fleet wait"),
+        "{refused}"
+    );
+    assert!(world.state.find_tenant("late").is_err());
+    world.create(50_001, "elsewhere", "eu", None).outcome.unwrap();
+}
+
+#[test]
+fn before_its_version_nobody_waits_for_a_turn() {
+    let mut world = World::with_regions(&["vn"]);
+    world.state.cluster.version = 3;
+    for serial in 1..=20 {
+        world.create(serial, &ward(serial), "vn", None).outcome.unwrap();
+        assert_eq!(status(&world, serial), Status::Running);
+    }
+    finish(&mut world, 1);
+    let refused = scan(&mut world, 30, 1, QUEUE).outcome;
+    assert!(
+        matches!(refused, Err(Refusal::ClusterVersionTooLow { needs: 4, .. })),
+        "{refused:?}"
+    );
+    scan(&mut world, 31, 1, Turn::default()).outcome.unwrap();
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Create(u64),
+    Scan {
+        tenant: usize,
+        queue: bool,
+        priority: u8,
+    },
+    Delete {
+        tenant: usize,
+        queue: bool,
+    },
+    Report {
+        nth: usize,
+        outcome: Outcome,
+    },
+    Cancel {
+        nth: usize,
+    },
+    Limit {
+        server: u32,
+        region: u32,
+    },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let outcome =
+        prop_oneof![8 => Just(Outcome::Done), 1 => Just(Outcome::Failed), 1 => Just(Outcome::Retry)];
+    prop_oneof![
+        3 => (1..7u64).prop_map(Act::Create),
+        4 => (0..7usize, any::<bool>(), 0..3u8)
+            .prop_map(|(tenant, queue, priority)| Act::Scan { tenant, queue, priority }),
+        1 => (0..7usize, any::<bool>()).prop_map(|(tenant, queue)| Act::Delete { tenant, queue }),
+        12 => (0..9usize, outcome).prop_map(|(nth, outcome)| Act::Report { nth, outcome }),
+        1 => (0..9usize).prop_map(|nth| Act::Cancel { nth }),
+        1 => (1..4u32, 1..5u32).prop_map(|(server, region)| Act::Limit { server, region }),
+    ]
+}
+
+fn play(world: &mut World, act: &Act, serial: u64) {
+    let tenants: Vec<TenantId> = world.state.tenants.keys().cloned().collect();
+    let open: Vec<OperationId> = world.state.open_operations().map(|o| o.id.clone()).collect();
+    let tenant = |nth: usize| tenants.get(nth % tenants.len().max(1)).cloned();
+    let operation = |nth: usize| open.get(nth % open.len().max(1)).cloned();
+    match act {
+        Act::Create(n) => {
+            let region = ["vn", "eu"][(*n % 2) as usize];
+            world.create(serial, &ward(*n), region, None);
+        }
+        Act::Scan {
+            tenant: nth,
+            queue,
+            priority,
+        } => {
+            let Some(tenant) = tenant(*nth) else { return };
+            let priority = [Priority::Urgent, Priority::Normal, Priority::Background][*priority as usize];
+            world.say(Command::ScanTenant(Scan {
+                tenant,
+                operation: OperationId::from_random(serial),
+                turn: Turn {
+                    queue: *queue,
+                    priority,
+                },
+            }));
+        }
+        Act::Delete { tenant: nth, queue } => {
+            let Some(tenant) = tenant(*nth) else { return };
+            let confirm = world.state.tenants[&tenant].slug.to_string();
+            world.say(Command::DeleteTenant(reeve_domain::tenant::Delete {
+                tenant,
+                operation: OperationId::from_random(serial),
+                etag: String::new(),
+                confirm,
+                turn: Turn {
+                    queue: *queue,
+                    priority: Priority::Normal,
+                },
+            }));
+        }
+        Act::Report { nth, outcome } => {
+            let Some(operation) = operation(*nth) else { return };
+            world.report(&operation, *outcome);
+        }
+        Act::Cancel { nth } => {
+            let Some(operation) = operation(*nth) else { return };
+            world.cancel(&operation);
+        }
+        Act::Limit { server, region } => {
+            limits(world, *server, *region);
+        }
+    }
+}
+
+/// What holds whatever was said: nobody waits who could begin, nobody is at work beside another one of its tenant.
+fn check(world: &World) {
+    let state = &world.state;
+    let queued: BTreeSet<OperationId> = state.queued.iter().map(|(_, _, id)| id.clone()).collect();
+    let open = || state.open_operations();
+    let waiting: BTreeSet<OperationId> = open()
+        .filter(|o| o.status == Status::Queued)
+        .map(|o| o.id.clone())
+        .collect();
+    assert_eq!(queued, waiting);
+    let mut at_work: BTreeMap<&TenantId, usize> = BTreeMap::new();
+    let mut servers: BTreeMap<String, u32> = BTreeMap::new();
+    for operation in open().filter(|o| o.open_step().is_some()) {
+        *at_work.entry(&operation.tenant).or_default() += 1;
+        let group = &state.tenants[&operation.tenant].placement.group;
+        *servers.entry(group.to_string()).or_default() += 1;
+        assert_eq!(
+            state.tenants[&operation.tenant].operation.as_ref(),
+            Some(&operation.id)
+        );
+    }
+    assert!(at_work.values().all(|count| *count == 1), "{at_work:?}");
+    for operation in open().filter(|o| o.status == Status::Queued) {
+        let tenant = state
+            .tenants
+            .get(&operation.tenant)
+            .expect("nobody waits for a tenant that is gone");
+        assert!(tenant.operation.is_some(), "{} waits for nothing", operation.id);
+        assert!(operation.steps.iter().all(|s| s.started.is_none()), "it is begun");
+        if tenant.operation.as_ref() == Some(&operation.id) {
+            let limits = state.cluster.operation_limits();
+            let here = servers
+                .get(tenant.placement.group.as_str())
+                .copied()
+                .unwrap_or_default();
+            // Each region has one server here.
+            assert!(
+                here >= limits.per_server.min(limits.per_region),
+                "{} has room",
+                operation.id
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn whatever_is_said_nobody_waits_who_could_begin_and_all_come_to_their_end(acts in vec(act(), 1..120)) {
+        let mut world = World::with_regions(&["vn", "eu"]);
+        limits(&mut world, 2, 2);
+        for (serial, act) in (100..).zip(&acts) {
+            world.now += 1;
+            play(&mut world, act, serial);
+            check(&world);
+        }
+        for _ in 0..2_000 {
+            let next = world.state.open_operations().find(|o| o.open_step().is_some()).map(|o| o.id.clone());
+            let Some(next) = next else { break };
+            world.report(&next, Outcome::Done);
+            check(&world);
+        }
+        let left: Vec<_> = world.state.open_operations().map(|o| (o.id.clone(), o.status)).collect();
+        // Behind one that waits for a person its tenant's others wait, too.
+        let stuck = world.state.open_operations().any(|o| o.status == Status::Stuck);
+        prop_assert!(left.is_empty() || stuck, "{left:?}");
+    }
+}

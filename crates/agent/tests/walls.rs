@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::{Bench, Case, FORWARD, allowed};
+use bench::{Bench, Case, FORBIDDEN, FORWARD, allowed};
 use reeve_agent::host::ident::{Ending, literal};
 use reeve_agent::host::{Host, verifier};
 use reeve_agent::mend::{self, MENDABLE};
@@ -93,8 +93,8 @@ impl Pair {
             .replace("{b}", self.b.tenant.id.as_str())
     }
 
-    /// Seeds, looks, takes away, looks again.
-    async fn seed(&self, seed: &Seed) {
+    /// Seeds, looks, takes away, looks again: what is left is what was there before.
+    async fn seed(&self, seed: &Seed, before: &[Found]) {
         let database = self.named(seed.database);
         self.say_in_force(&database, &self.named(seed.does)).await;
         let found = self.audit().await;
@@ -108,9 +108,19 @@ impl Pair {
             _ => None,
         };
         assert_eq!(it.tenant, expected, "{it:?}");
+        if !before.is_empty() {
+            // The doors are open: rights alone stand between the two, and but for the one that this gives away they do.
+            let door = self.a.tenant.id.as_str();
+            let entered = self.bench.enter(&self.b, &self.b.login, door).await.map(drop);
+            let expected = match seed.gives_away() {
+                true => Ok(()),
+                false => Err(FORBIDDEN.to_owned()),
+            };
+            assert_eq!(entered, expected, "{}", seed.does);
+        }
         self.say_in_force(&database, &self.named(seed.undone)).await;
         let left = self.audit().await;
-        assert!(left.is_empty(), "after {}: {left:#?}", seed.undone);
+        assert_eq!(left, before, "after {}", seed.undone);
     }
 }
 
@@ -135,6 +145,13 @@ struct Seed {
     subject: &'static str,
     breaks: char,
     undone: &'static str,
+}
+
+impl Seed {
+    /// Whether it lets b's login into a's database, where the doors are open.
+    fn gives_away(&self) -> bool {
+        self.does == "GRANT CONNECT ON DATABASE {a} TO {b}_a"
+    }
 }
 
 const SEEDS: [Seed; 37] = [
@@ -446,7 +463,7 @@ async fn a_clean_instance_has_no_finding_and_each_violation_has_its_own() {
     assert!(clean.is_empty(), "{clean:#?}");
     let mut seeded = BTreeSet::new();
     for seed in &SEEDS {
-        pair.seed(seed).await;
+        pair.seed(seed, &[]).await;
         seeded.insert(seed.rule);
     }
     // Those that no single statement makes have tests of their own below.
@@ -455,6 +472,21 @@ async fn a_clean_instance_has_no_finding_and_each_violation_has_its_own() {
     let probers = [Rule::Leak, Rule::Unproved];
     seeded.extend(own.into_iter().chain(probers));
     assert_eq!(seeded, Rule::ALL.into(), "a rule that is not seeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_every_door_open_each_violation_is_found_all_the_same_and_rights_alone_hold() {
+    let pair = Pair::new().await;
+    pair.bench.open_every_door().await;
+    let open = pair.audit().await;
+    assert!(
+        !open.is_empty() && open.iter().all(|found| found.rule == Rule::Hba),
+        "the doors, and nothing else: {open:#?}"
+    );
+    for seed in &SEEDS {
+        pair.seed(seed, &open).await;
+    }
+    assert_eq!(SEEDS.iter().filter(|seed| seed.gives_away()).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

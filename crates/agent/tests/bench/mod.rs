@@ -13,7 +13,8 @@ use reeve_domain::TenantId;
 use reeve_domain::words::Cidr;
 use reeve_proto::identity::{Issuer, KeyRequest, Kind, SpiffeId, Usage, ca};
 use sha2::{Digest, Sha256};
-use sqlx::Row;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{ConnectOptions, PgConnection, Row};
 use tempfile::TempDir;
 
 pub const FORWARD: [&str; 7] = [
@@ -33,6 +34,9 @@ const BACK: [&str; 6] = [
     "create_database",
     "create_roles",
 ];
+
+/// For want of a right, and for nothing else.
+pub const FORBIDDEN: &str = "42501";
 
 pub struct Bench {
     pub host: Host,
@@ -106,6 +110,58 @@ impl Bench {
             schemas,
             folder,
         }
+    }
+}
+
+impl Bench {
+    /// Lets everybody to every door, whatever the wall's files say.
+    pub async fn open_every_door(&self) {
+        let open =
+            "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
+        let hba = self.settings.data_dir.join("pg_hba.conf");
+        let closed = std::fs::read_to_string(&hba).unwrap();
+        // The wall's own last word would come before what is added.
+        let kept: Vec<&str> = closed.lines().filter(|line| !line.contains("reject")).collect();
+        std::fs::write(&hba, format!("{}\n{open}", kept.join("\n"))).unwrap();
+        let mut session = self.host.control("postgres").await.unwrap();
+        let loaded = "SELECT pg_conf_load_time()::text";
+        let before: String = sqlx::query_scalar(loaded).fetch_one(&mut session).await.unwrap();
+        sqlx::query("SELECT pg_reload_conf()")
+            .execute(&mut session)
+            .await
+            .unwrap();
+        loop {
+            let mut session = self.host.control("postgres").await.unwrap();
+            let now: String = sqlx::query_scalar(loaded).fetch_one(&mut session).await.unwrap();
+            if now != before {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// As a tenant's login at some database; the code that it is turned away with.
+    pub async fn enter(&self, case: &Case, login: &Login, database: &str) -> Result<PgConnection, String> {
+        let role = match login.slot {
+            Slot::A => format!("{}_a", case.tenant.id),
+            Slot::B => format!("{}_b", case.tenant.id),
+        };
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(self.settings.port)
+            .username(&role)
+            .password(&login.password)
+            .database(database)
+            .ssl_mode(PgSslMode::VerifyFull)
+            .ssl_root_cert(&self.settings.tls.ca);
+        let entered = options.connect().await;
+        entered.map_err(|error| {
+            let code = error
+                .as_database_error()
+                .and_then(|e| e.code())
+                .map(|c| c.into_owned());
+            code.unwrap_or_else(|| error.to_string())
+        })
     }
 }
 

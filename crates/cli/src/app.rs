@@ -233,6 +233,7 @@ mod tests {
             "group ls",
             "isolation report",
             "isolation scan",
+            "isolation test",
             "secret rotate",
             "secret age",
             "cluster init",

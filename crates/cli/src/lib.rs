@@ -26,6 +26,7 @@ pub mod fail;
 mod files;
 mod group;
 mod isolation;
+mod junit;
 mod op;
 mod resolve;
 mod secret;

@@ -41,6 +41,16 @@ impl Order {
 }
 
 impl Turn {
+    /// Waits for the tenant, at a person's priority.
+    pub fn queued() -> Turn {
+        Turn {
+            queue: true,
+            order: Order {
+                priority: Priority::Normal,
+            },
+        }
+    }
+
     /// Nothing when nothing was said: a registry that knows no turns is asked as ever.
     pub fn wire(self) -> Option<v1::Turn> {
         let priority = match self.order.priority {

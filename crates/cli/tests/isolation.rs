@@ -35,6 +35,13 @@ fn open(report: &Value) -> Vec<String> {
     .collect()
 }
 
+/// What a CI would read.
+fn ci(admin: &Admin<'_>, words: &str, code: i32) -> Result<String> {
+    let file = tempfile::NamedTempFile::new()?;
+    admin.json(&format!("{words} --junit {}", file.path().display()), code)?;
+    Ok(std::fs::read_to_string(file.path())?)
+}
+
 async fn started(repair: &str) -> Result<Fleet> {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/ehr");
     let settings: toml::Table = toml::from_str(&format!("[isolation]\nevery_s = 1\nrepair = {repair}"))?;
@@ -86,6 +93,13 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
             && open(&seen).contains(&"F5 unknown role intruder".to_owned()),
         "{seen}"
     );
+    let told = ci(&admin, "isolation test --all", FOUND)?;
+    ensure!(
+        told.contains(r#"<testsuite name="findings" tests="3" failures="3" errors="0">"#)
+            && told.contains("role intruder: SUPERUSER")
+            && told.contains(r#"<testsuite name="tenants" tests="1" failures="1" errors="0">"#),
+        "{told}"
+    );
     let scanned = admin.json("isolation scan --all", FOUND)?;
     let scan = &scanned["scans"][0];
     ensure!(
@@ -118,6 +132,19 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
     ensure!(
         scanned["scans"].as_array().is_some_and(|all| all.len() == 2),
         "{scanned}"
+    );
+    let told = ci(&admin, "isolation test --all", 0)?;
+    ensure!(
+        told.contains(r#"<testsuite name="instances" tests="1" failures="0" errors="0">"#)
+            && told.contains(r#"<testsuite name="tenants" tests="2" failures="0" errors="0">"#)
+            && told.contains("refused (42501)"),
+        "{told}"
+    );
+    // Who is not there was not looked at, and that is no pass.
+    let told = ci(&admin, "isolation test nowhere bach-mai", FOUND)?;
+    ensure!(
+        told.contains(r#"<testsuite name="tenants" tests="2" failures="0" errors="1">"#),
+        "{told}"
     );
     let page = admin.json("isolation report --tenant bach-mai --closed", 0)?;
     ensure!(page["findings"].as_array().is_some_and(Vec::is_empty), "{page}");

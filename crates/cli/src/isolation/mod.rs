@@ -1,12 +1,14 @@
 //! `reeve isolation`: whether each tenant's walls stand.
 
+mod suite;
+
 use clap::{Args, Subcommand};
 use reeve_client::v1::{self, operation, tenant};
 
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
 use crate::show::Freshness;
-use crate::show::isolation::{Report, Scan, Scans};
+use crate::show::isolation::{Audited, Report, Scan, Scans};
 use crate::tenant as tenants;
 use crate::turn::Turn;
 use crate::wait::{self, Goal};
@@ -32,9 +34,14 @@ enum Verb {
         after_help = "Examples:\n  reeve isolation scan cho-ray\n  reeve isolation scan cho-ray bach-mai -o json\n  reeve isolation scan --all\n\nExit codes: 0 all walls stand, 10 one does not, or could not be looked at."
     )]
     Scan(ScanArgs),
+    /// Test the walls of a fleet from its owner's own CI: instances, findings, and a scan of each tenant
+    #[command(
+        after_help = "Examples:\n  reeve isolation test --all\n  reeve isolation test --all --junit walls.xml\n  reeve isolation test cho-ray bach-mai -o json\n\nWhat could not be looked at is no pass. A tenant that an operation holds is scanned when that has ended.\n\nExit codes: 0 every case passed, 10 one did not."
+    )]
+    Test(suite::Args),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct ReportArgs {
     /// Only what concerns this tenant (id or slug)
     #[arg(long, value_name = "TENANT")]
@@ -63,10 +70,18 @@ pub async fn run(isolation: Isolation, session: &Session) -> Result<(), Failure>
     match isolation.verb {
         Verb::Report(args) => report(args, session).await,
         Verb::Scan(args) => scan(args, session).await,
+        Verb::Test(args) => suite::run(args, session).await,
     }
 }
 
 async fn report(args: ReportArgs, session: &Session) -> Result<(), Failure> {
+    let report = findings(&args, session).await?;
+    session.print(&report)?;
+    verdict(&report)
+}
+
+/// What is found, over as many pages as it takes.
+async fn findings(args: &ReportArgs, session: &Session) -> Result<Report, Failure> {
     let mut report = Report::default();
     let mut page_token = String::new();
     loop {
@@ -91,22 +106,21 @@ async fn report(args: ReportArgs, session: &Session) -> Result<(), Failure> {
         report.freshness = Some(Freshness::of(answer.freshness));
         page_token = answer.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok(report);
         }
     }
-    session.print(&report)?;
-    verdict(&report)
+}
+
+/// Whether a round of the audit ended there lately.
+fn was_looked_at(one: &Audited) -> bool {
+    one.last_round_ms.is_some_and(|ago| ago <= ROUND_AGE_MAX_MS)
 }
 
 /// Nothing found where nobody looked is no good news.
 fn verdict(report: &Report) -> Result<(), Failure> {
     let open = report.open();
-    let unseen: Vec<&str> = report
-        .audited
-        .iter()
-        .filter(|one| one.last_round_ms.is_none_or(|ago| ago > ROUND_AGE_MAX_MS))
-        .map(|one| one.agent.as_str())
-        .collect();
+    let unseen = report.audited.iter().filter(|one| !was_looked_at(one));
+    let unseen: Vec<&str> = unseen.map(|one| one.agent.as_str()).collect();
     if open > 0 {
         let what = format!("{open} findings are open");
         let fix = "docs/isolation.md says what each rule means and how to mend it";

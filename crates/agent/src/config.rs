@@ -89,6 +89,8 @@ pub struct Isolation {
     pub extensions: Vec<String>,
     /// Rules whose findings are mended at once: F1, F6 to F11.
     pub repair: Vec<String>,
+    /// Seconds that what an offboarded tenant left is told of as a finding (F5) before it is taken away; 0: it stays.
+    pub reap_after_s: u64,
 }
 
 /// Looking after each tenant's database.
@@ -165,6 +167,7 @@ impl Default for Isolation {
             databases: Vec::new(),
             extensions: usual.map(str::to_owned).into(),
             repair: Vec::new(),
+            reap_after_s: 86_400,
         }
     }
 }
@@ -349,6 +352,7 @@ impl Config {
             every: Duration::from_secs(isolation.every_s),
             databases: isolation.databases_per_round,
             probes: isolation.probes_per_round,
+            reap_after: (isolation.reap_after_s > 0).then(|| Duration::from_secs(isolation.reap_after_s)),
             allowed: self.allowed(),
             // Read once already, when the settings were.
             repair: self.rules().unwrap_or_default(),

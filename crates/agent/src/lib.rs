@@ -18,6 +18,7 @@ pub mod journal;
 pub mod link;
 pub mod mend;
 pub mod perform;
+pub mod reap;
 pub mod records;
 pub mod rounds;
 pub mod senses;

@@ -26,7 +26,7 @@ use crate::host::{self, Host};
 use crate::identity::CredentialSource;
 use crate::journal::Journal;
 use crate::senses::isolation::Allowed;
-use crate::steps::{self, Context, Login, Outcome, Slot, TenantSpec, Wanted};
+use crate::steps::{self, Context, Outcome, Slot, TenantSpec, Wanted};
 
 /// Tenants worked on at once.
 const TENANTS_MAX: usize = 64;
@@ -228,21 +228,12 @@ impl Performer {
             return None;
         }
         self.host.doors_of(tenant)?;
-        let spec = |login: &Login| TenantSpec {
-            id: tenant.clone(),
-            connection_limit: 0,
-            allowlist: Vec::new(),
-            channel: String::new(),
-            target_version: 0,
-            active_slot: login.slot,
-            credential_version: 0,
-        };
         let probe = async {
             let fetched = self.credentials.fetch(tenant, Wanted::InForce).await;
             let login = fetched.map_err(|error| host::Error::retry("CREDENTIAL", error))?;
             let context = Context {
                 host: &self.host,
-                tenant: &spec(&login),
+                tenant: &unplaced(tenant, login.slot),
                 login: Some(&login),
                 schemas: &self.schemas,
                 allowed: &self.allowed,
@@ -252,6 +243,31 @@ impl Performer {
         let limited = tokio::time::timeout(PROBE_MAX, self.in_turn(tenant, probe));
         let timed_out = |_| Err(host::Error::retry("TIMEOUT", "the probe did not come to its end"));
         Some(limited.await.unwrap_or_else(timed_out))
+    }
+
+    /// Takes away all that is here of a tenant that is gone, as offboarding does, and proves it; in its turn, so that no
+    /// step is at work on it.
+    pub async fn reap(&self, tenant: &TenantId) -> Result<Vec<String>, host::Error> {
+        let spec = unplaced(tenant, Slot::A);
+        let context = Context {
+            host: &self.host,
+            tenant: &spec,
+            login: None,
+            schemas: &self.schemas,
+            allowed: &self.allowed,
+        };
+        let reaping = async {
+            let mut proof = Vec::new();
+            for step in ["close_doors", "drop_database", "drop_roles", "prove_absence"] {
+                let (Outcome::Done(done) | Outcome::AlreadyTrue(done)) =
+                    steps::forward(step, &context).await?;
+                proof.extend(done.lines);
+            }
+            Ok(proof)
+        };
+        let limited = tokio::time::timeout(TIMEOUT_DEFAULT, self.in_turn(tenant, reaping));
+        let timed_out = |_| Err(host::Error::retry("TIMEOUT", "it did not come to its end"));
+        limited.await.unwrap_or_else(timed_out)
     }
 
     /// Tenants that this life has had orders for.
@@ -386,6 +402,19 @@ fn spec(order: &StepOrder) -> Result<TenantSpec, Failure> {
         active_slot: if wire.active_slot == "b" { Slot::B } else { Slot::A },
         credential_version: wire.credential_version,
     })
+}
+
+/// A tenant of whom nothing but its id and login needs to be known.
+fn unplaced(tenant: &TenantId, active_slot: Slot) -> TenantSpec {
+    TenantSpec {
+        id: tenant.clone(),
+        connection_limit: 0,
+        allowlist: Vec::new(),
+        channel: String::new(),
+        target_version: 0,
+        active_slot,
+        credential_version: 0,
+    }
 }
 
 fn report(order: &StepOrder, result: Result<Outcome, Failure>) -> StepReport {

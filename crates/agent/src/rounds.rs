@@ -1,7 +1,8 @@
 //! Goes round with the isolation audit and the prober, and mends what the configuration says may be mended.
 //!
 //! ```text
-//! every minute: auditor.round, a few probes ─► told ─► mend (tenant by tenant, in its turn) ─► a look at it, told
+//! every minute: auditor.round, a few probes ─► told ─► reap what is nobody's any more
+//!                                                  └─► mend (tenant by tenant, in its turn) ─► a look at it, told
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 use crate::host::Error;
 use crate::mend;
 use crate::perform::Performer;
+use crate::reap::Reaper;
 use crate::records::Keeper;
 use crate::senses::isolation::{Auditor, Round, Tenants, Turn, foreign};
 use crate::senses::prober::Prober;
@@ -44,6 +46,11 @@ impl Tenants for Hosted {
         &known - &gone
     }
 
+    fn gone(&self) -> BTreeSet<TenantId> {
+        let all = self.records.tenants().into_iter();
+        all.filter(|(_, is_gone)| *is_gone).map(|(id, _)| id).collect()
+    }
+
     fn touched_since(&self, since: Instant) -> BTreeSet<TenantId> {
         self.performer.touched_since(since)
     }
@@ -53,9 +60,11 @@ impl Tenants for Hosted {
 pub async fn run(auditor: Auditor, performer: Arc<Performer>, tenants: Arc<dyn Tenants>) {
     let mut ticks = tokio::time::interval(auditor.plan().every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut turn, mut prober) = (Turn::default(), Prober::default());
+    let (mut turn, mut prober, mut reaper) = (Turn::default(), Prober::default(), Reaper::default());
     loop {
         ticks.tick().await;
+        // What earlier rounds found is with the registry.
+        let acknowledged = auditor.untold().is_none();
         let found = match auditor.round(&mut turn).await {
             Ok(mut round) => {
                 probe(&auditor, &performer, &mut prober, &tenants.known(), &mut round).await;
@@ -70,7 +79,15 @@ pub async fn run(auditor: Auditor, performer: Arc<Performer>, tenants: Arc<dyn T
                 foreign(&performer.host).await
             }
         };
-        if mend_all(&auditor, &performer, &found).await {
+        let due = reaper.due(
+            &found,
+            &tenants.gone(),
+            auditor.plan().reap_after,
+            acknowledged,
+            Instant::now(),
+        );
+        let reaped = reap(&performer, due).await;
+        if mend_all(&auditor, &performer, &found).await || reaped {
             // Whether it is mended is seen at once; whatever is not is tried again in the next round.
             tokio::time::sleep(AFTER_MENDING).await;
             if let Ok(round) = auditor.round(&mut turn).await {
@@ -93,6 +110,21 @@ async fn probe(
             round.found.extend(prober.note(&tenant, probed, &mut round.scope));
         }
     }
+}
+
+/// Takes away what tenants that are gone left here; whether anything was.
+async fn reap(performer: &Performer, due: Vec<TenantId>) -> bool {
+    let mut changed = false;
+    for tenant in due {
+        match performer.reap(&tenant).await {
+            Ok(proof) => {
+                info!(%tenant, proof = proof.join("; "), "what it left was taken away");
+                changed = true;
+            }
+            Err(error) => warn!(%tenant, %error, "what it left stays"),
+        }
+    }
+    changed
 }
 
 /// Mends what was found by rules that may be mended; whether anything was changed.

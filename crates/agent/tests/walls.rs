@@ -49,6 +49,7 @@ impl Pair {
             every: Duration::from_secs(60),
             databases: 64,
             probes: 0,
+            reap_after: None,
             allowed: allowed(),
             repair: BTreeSet::new(),
         };

@@ -44,7 +44,8 @@ fn ci(admin: &Admin<'_>, words: &str, code: i32) -> Result<String> {
 
 async fn started(repair: &str) -> Result<Fleet> {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/ehr");
-    let settings: toml::Table = toml::from_str(&format!("[isolation]\nevery_s = 1\nrepair = {repair}"))?;
+    let settings = format!("[isolation]\nevery_s = 1\nreap_after_s = 3\nrepair = {repair}");
+    let settings: toml::Table = toml::from_str(&settings)?;
     let fleet = Fleet::builder()
         .regions(["vn"])
         .schema("ehr", examples)
@@ -148,6 +149,54 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
     );
     let page = admin.json("isolation report --tenant bach-mai --closed", 0)?;
     ensure!(page["findings"].as_array().is_some_and(Vec::is_empty), "{page}");
+    fleet.shutdown().await
+}
+
+/// The bytes of an offboarded tenant come back, as with an old disk; beside them is somebody's whom nobody knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tenant_that_is_gone_left_is_told_and_then_taken_away_and_nobody_elses() -> Result<()> {
+    let fleet = started("[]").await?;
+    let admin = Admin::of(&fleet)?;
+    let tenant = create(&fleet, "cho-ray").await?.tenant_id;
+    let ended = admin.json("tenant delete cho-ray --confirm cho-ray", 0)?;
+    ensure!(ended["state"] == "done", "{ended}");
+    let postgres = fleet.agent("vn-1")?.postgres().clone();
+    let stranger = "t_00000000abcd";
+    for id in [tenant.as_str(), stranger] {
+        for sql in [
+            format!("CREATE ROLE {id}"),
+            format!("CREATE ROLE {id}_a LOGIN IN ROLE {id}"),
+            format!("CREATE DATABASE {id} OWNER {id}"),
+        ] {
+            postgres.ask("postgres", &sql).await?;
+        }
+        postgres.ask(id, "CREATE TABLE patient (name text)").await?;
+    }
+    let of = |seen: &Value, id: &str| {
+        let all = seen["findings"].as_array().cloned().unwrap_or_default();
+        let its = all
+            .into_iter()
+            .filter(|one| one["rule"] == "F5" && one["tenant_id"] == id);
+        its.collect::<Vec<Value>>()
+    };
+    let closed = |all: &[Value]| all.iter().filter(|one| one["close_time"] != "").count();
+    let seen = report(&admin, "its leavings to be told and taken away", FOUND, |seen| {
+        let its = of(seen, &tenant);
+        its.len() >= 3 && closed(&its) == its.len()
+    })
+    .await?;
+    let count = format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE '{tenant}%'");
+    ensure!(postgres.ask("postgres", &count).await? == "0", "a role is left");
+    let count = format!("SELECT count(*) FROM pg_database WHERE datname = '{tenant}'");
+    ensure!(
+        postgres.ask("postgres", &count).await? == "0",
+        "the database is left"
+    );
+    // Of the other nobody said that it is gone: a person decides.
+    let its = of(&seen, stranger);
+    ensure!(its.len() >= 3 && closed(&its) == 0, "{its:?}");
+    let kept = postgres.ask(stranger, "SELECT count(*) FROM patient").await;
+    ensure!(kept? == "0", "its table is gone");
     fleet.shutdown().await
 }
 

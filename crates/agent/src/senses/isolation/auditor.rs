@@ -29,6 +29,11 @@ pub trait Tenants: Send + Sync {
     /// Whom the registry has placed here, as far as this agent has heard.
     fn known(&self) -> BTreeSet<TenantId>;
 
+    /// Of whom the registry has signed that they are gone, and that nothing of them is to be here.
+    fn gone(&self) -> BTreeSet<TenantId> {
+        BTreeSet::new()
+    }
+
     /// On whom a step has been at work at any time since then: what is seen of them is half done.
     fn touched_since(&self, since: Instant) -> BTreeSet<TenantId>;
 }
@@ -53,6 +58,8 @@ pub struct Plan {
     pub allowed: Allowed,
     /// Tenants that are probed in one round, likewise.
     pub probes: usize,
+    /// How long what a tenant that is gone left is told of before it is taken away; none: it stays.
+    pub reap_after: Option<Duration>,
     pub repair: BTreeSet<Rule>,
 }
 

@@ -13,7 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use held::{AGENT, Case, Held, Victim};
 use reeve_client::reason;
 use reeve_client::v1::operation::State;
-use reeve_client::v1::{Claim, DeleteTenantRequest, ErrorReason, Operation, ResolveRequest, claim, step};
+use reeve_client::v1::{
+    CancelOperationRequest, Claim, DeleteTenantRequest, ErrorReason, GetTenantRequest, Operation,
+    ResolveRequest, ScanIsolationRequest, SetAllowlistRequest, claim, step,
+};
 
 const ONBOARD: [&str; 7] = [
     "create_roles",
@@ -146,6 +149,64 @@ async fn what_is_taken_back_leaves_nothing_whoever_dies_around_whichever_step() 
     held.fleet.shutdown().await
 }
 
+/// The tenant is served all the while; its doors are the new ones or the old ones, and the registry says which.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doors_are_changed_or_changed_back_and_looks_change_nothing_whoever_dies() -> Result<()> {
+    let held = Held::start().await?;
+    let made = held.ended(&held.create("hue", "ehr").await?.id).await?;
+    let tenant = made.tenant_id;
+    let mut doors = held.doors(&tenant)?;
+    for (i, case) in Case::all(&["change_doors"], "forward").iter().enumerate() {
+        let wanted = format!("127.{i}.0.0/16");
+        held.hold(case)?;
+        let operation = held.allow(&tenant, &wanted).await?;
+        held.strike(case).await?;
+        let ended = held.ended(&operation.id).await?;
+        ensure!(ended.state() == State::Done, "{}: {ended:?}", case.name());
+        doors = held.doors(&tenant)?;
+        // The agent's own tries come from the first one.
+        let open = ["127.0.0.1/32".to_owned(), wanted.clone()];
+        let is_open = |cidr: &String| doors.iter().filter(|line| line.contains(cidr.as_str())).count() == 1;
+        ensure!(
+            doors.len() == 2 && open.iter().all(is_open),
+            "{}: {doors:?}",
+            case.name()
+        );
+        ensure!(held.allowlist(&tenant).await? == [wanted], "{}", case.name());
+    }
+    let before = held.allowlist(&tenant).await?;
+    for case in Case::all(&["change_doors"], "undo") {
+        held.hold(&Case {
+            way: "forward",
+            moment: "before",
+            ..case
+        })?;
+        let operation = held.allow(&tenant, "127.99.0.0/16").await?;
+        held.is_there().await?;
+        held.cancel(&operation.id).await?;
+        held.go_on_to(&case)?;
+        held.strike(&case).await?;
+        let ended = held.ended(&operation.id).await?;
+        ensure!(ended.state() == State::Undone, "{}: {ended:?}", case.name());
+        ensure!(held.doors(&tenant)? == doors, "{}", case.name());
+        ensure!(held.allowlist(&tenant).await? == before, "{}", case.name());
+    }
+    // Services come from where this test does again.
+    let operation = held.allow(&tenant, "127.0.0.0/8").await?;
+    ensure!(held.ended(&operation.id).await?.state() == State::Done);
+    doors = held.doors(&tenant)?;
+    for case in Case::all(&["audit", "probe"], "forward") {
+        held.hold(&case)?;
+        let operation = held.scan(&tenant).await?;
+        held.strike(&case).await?;
+        let ended = held.ended(&operation.id).await?;
+        ensure!(ended.state() == State::Done, "{}: {ended:?}", case.name());
+        ensure!(held.doors(&tenant)? == doors, "{}", case.name());
+    }
+    held.nobody_else_is_there(1).await?;
+    held.fleet.shutdown().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_leaves_leaves_nothing_whoever_dies_around_whichever_step() -> Result<()> {
     let held = Held::start().await?;
@@ -205,6 +266,56 @@ impl Held {
         let ended = self.ended(&operation.id).await?;
         ensure!(ended.state() == State::Done, "{ended:?}");
         self.is_gone(&ended).await
+    }
+
+    async fn allow(&self, tenant: &str, cidr: &str) -> Result<Operation> {
+        let order = SetAllowlistRequest {
+            request_id: reeve_client::request_id(),
+            tenant: tenant.to_owned(),
+            allowlist_cidrs: vec![cidr.to_owned()],
+            ..Default::default()
+        };
+        let answer = self.fleet.api().tenants().set_allowlist(order).await?;
+        answer.into_inner().operation.context("no operation")
+    }
+
+    async fn scan(&self, tenant: &str) -> Result<Operation> {
+        let order = ScanIsolationRequest {
+            request_id: reeve_client::request_id(),
+            tenant: tenant.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.fleet.api().databases().scan_isolation(order).await?;
+        answer.into_inner().operation.context("no operation")
+    }
+
+    async fn cancel(&self, operation: &str) -> Result<()> {
+        let order = CancelOperationRequest {
+            request_id: reeve_client::request_id(),
+            operation: operation.to_owned(),
+            ..Default::default()
+        };
+        self.fleet.api().operations().cancel_operation(order).await?;
+        Ok(())
+    }
+
+    async fn allowlist(&self, tenant: &str) -> Result<Vec<String>> {
+        let asked = GetTenantRequest {
+            tenant: tenant.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.fleet.api().tenants().get_tenant(asked).await?;
+        let tenant = answer.into_inner().tenant.context("no tenant")?;
+        Ok(tenant.allowlist_cidrs)
+    }
+
+    /// The lines that let the tenant's logins in.
+    fn doors(&self, tenant: &str) -> Result<Vec<String>> {
+        let lines = std::fs::read_to_string(self.fleet.dir().join(AGENT).join("pg/pg_hba.conf"))?;
+        let its = lines
+            .lines()
+            .filter(|line| line.starts_with("hostssl") && line.contains(tenant));
+        Ok(its.map(str::to_owned).collect())
     }
 
     /// What is on the instance is what was onboarded and stayed, and nothing else.

@@ -95,10 +95,20 @@ pub fn settings(folder: &Path) -> Settings {
 impl Bench {
     /// An instance of the test's own.
     pub async fn new() -> Bench {
+        Bench::set(|_| {}).await
+    }
+
+    /// The same with its data elsewhere.
+    pub async fn with_data_in(data_dir: PathBuf) -> Bench {
+        Bench::set(|settings| settings.data_dir = data_dir).await
+    }
+
+    async fn set(change: impl FnOnce(&mut Settings)) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), mode).unwrap();
-        let settings = settings(folder.path());
+        let mut settings = settings(folder.path());
+        change(&mut settings);
         let host = Host::start(settings.clone()).await.unwrap();
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
         let schemas = ["ehr", "ehr-broken"]

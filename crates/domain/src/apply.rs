@@ -13,9 +13,9 @@ use crate::entry::{Actor, Entry};
 use crate::event::Event;
 use crate::group;
 use crate::health;
-use crate::ids::{OperationId, Revision, Stamp, TenantId};
+use crate::ids::{Revision, Stamp, TenantId};
 use crate::isolation;
-use crate::operation::{self, Limits, Operation};
+use crate::operation::{self, Kind, Limits, Operation};
 use crate::policy::{Role, Scope};
 use crate::refusal::Refusal;
 use crate::request::Remembered;
@@ -23,6 +23,9 @@ use crate::resolve::{self, Resolution};
 use crate::state::{Change, ENDED_MAX, Node, State};
 use crate::tenant;
 use crate::version;
+
+/// Operations that the audit log names of one change, besides its own.
+const BESIDE_MAX: usize = 16;
 
 /// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,10 +332,14 @@ fn record(before: &Before, state: &mut State, at: Stamp, entry: &Entry, change: 
         action,
         resource: change.resource.clone(),
         outcome: "done".to_owned(),
-        reason: if detail.is_empty() {
-            entry.seed.reason.clone()
-        } else {
-            detail
+        reason: {
+            let told = if detail.is_empty() {
+                &entry.seed.reason
+            } else {
+                &detail
+            };
+            let told = format!("{told}{}", beside(&turned(before, state, change)));
+            told.trim_start_matches("; ").to_owned()
         },
         request_id: entry
             .request
@@ -490,8 +497,12 @@ fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec
         }
     }
     events.extend(change.operation.clone().map(Event::Operation));
-    if before.had_queue {
-        events.extend(turned(state, change).map(Event::Operation));
+    for operation in turned(before, state, change) {
+        events.push(Event::Operation(operation.id.clone()));
+        // Nobody is sent to it any more, whoever's change that came with.
+        let leaves = operation.kind == Kind::Offboard && change.tenant.as_ref() != Some(&operation.tenant);
+        let tenant = state.tenants.get(&operation.tenant).filter(|_| leaves);
+        events.extend(tenant.map(|tenant| Event::Resolves(resolve::of(state, tenant))));
     }
     match &entry.command {
         Command::RedeemToken(_) | Command::RevokePrincipal { .. } => {
@@ -507,17 +518,32 @@ fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec
 }
 
 /// Operations whose turn came with the change, or never will.
-fn turned(state: &State, change: &Change) -> impl Iterator<Item = OperationId> {
-    let ended = state.ended.iter().rev().map(|(_, id)| id);
-    let ended = ended.take(operation::QUEUED_PER_TENANT_MAX + 1);
-    let known = state
-        .open
+fn turned<'a>(before: &Before, state: &'a State, change: &Change) -> Vec<&'a Operation> {
+    if !before.had_queue {
+        return Vec::new();
+    }
+    let ended = state.ended.iter().rev().take_while(|(at, _)| *at == state.clock);
+    let all = state.open.iter().chain(ended.map(|(_, id)| id));
+    let known = all.filter_map(|id| state.operations.get(id)).map(AsRef::as_ref);
+    let now = known.filter(|operation: &&Operation| operation.modified == state.revision);
+    now.filter(|operation| Some(&operation.id) != change.operation.as_ref())
+        .collect()
+}
+
+/// What came with a change besides, as the audit log tells it.
+fn beside(turned: &[&Operation]) -> String {
+    let told = turned
         .iter()
-        .chain(ended)
-        .filter_map(|id| state.operations.get(id));
-    let now = known.filter(|operation| operation.modified == state.revision);
-    let others = now.filter(|operation| Some(&operation.id) != change.operation.as_ref());
-    others.map(|operation| operation.id.clone())
+        .take(BESIDE_MAX)
+        .map(|operation| match operation.status {
+            operation::Status::Undone => format!("; {} not possible", operation.id),
+            _ => format!("; {} begun", operation.id),
+        });
+    let mut told: String = told.collect();
+    if turned.len() > BESIDE_MAX {
+        told.push_str(&format!("; {} more", turned.len() - BESIDE_MAX));
+    }
+    told
 }
 
 fn answer(revision: Revision, outcome: Result<Answer, Refusal>) -> Applied {

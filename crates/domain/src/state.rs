@@ -45,7 +45,7 @@ pub struct State {
     pub open: OrdSet<OperationId>,
     /// Operations whose turn has not come, in its order. Left out while there is none, as before there were turns.
     #[serde(default, skip_serializing_if = "OrdSet::is_empty")]
-    pub queued: OrdSet<(Priority, Stamp, OperationId)>,
+    pub queued: OrdSet<(Priority, Revision, OperationId)>,
     /// Ended operations by when they ended; the oldest leave for the archive.
     pub ended: OrdSet<(Stamp, OperationId)>,
     pub principals: OrdMap<String, Principal>,
@@ -233,15 +233,20 @@ impl State {
 
     /// Writes an operation down, among the open ones or the ended ones.
     pub(crate) fn store_operation(&mut self, operation: Operation) {
-        let place = (operation.priority, operation.created, operation.id.clone());
-        self.queued.remove(&place);
+        let place = |operation: &Operation| {
+            let entered = operation.entered.unwrap_or_default();
+            (operation.priority, entered, operation.id.clone())
+        };
+        if let Some(former) = self.operations.get(&operation.id) {
+            self.queued.remove(&place(former));
+        }
         self.open.remove(&operation.id);
         match operation.ended {
             Some(ended) => {
                 self.ended.insert((ended, operation.id.clone()));
             }
             None if operation.status == operation::Status::Queued => {
-                self.queued.insert(place);
+                self.queued.insert(place(&operation));
             }
             None => {
                 self.open.insert(operation.id.clone());

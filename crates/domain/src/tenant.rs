@@ -156,8 +156,9 @@ impl Tenant {
         self.credential.rotated.unwrap_or(self.created)
     }
 
-    pub(crate) fn check_free(&self) -> Result<(), Refusal> {
-        match &self.operation {
+    /// Refuses while something is done to it; what only waits for its turn is no hindrance.
+    fn check_free(&self, is_begun: bool) -> Result<(), Refusal> {
+        match self.operation.as_ref().filter(|_| is_begun) {
             Some(operation) => Err(Refusal::OperationInProgress {
                 tenant: self.id.clone(),
                 operation: operation.clone(),
@@ -351,9 +352,10 @@ pub fn update(state: &mut State, at: Stamp, order: Update) -> Result<Change, Ref
 
 /// Stops resolving an active tenant.
 pub fn suspend(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result<Change, Refusal> {
+    let is_begun = operation::is_begun(state, id);
     state.edit_tenant(id, at, |tenant| {
         tenant.check_etag(etag)?;
-        tenant.check_free()?;
+        tenant.check_free(is_begun)?;
         if tenant.status != Status::Active {
             return Err(tenant.wrong_state("only an active tenant can be suspended"));
         }
@@ -377,9 +379,10 @@ pub fn resume(state: &mut State, at: Stamp, id: &TenantId, etag: &str) -> Result
         finding: finding.id.clone(),
         what: format!("{}: {}", finding.rule, finding.subject),
     });
+    let is_begun = operation::is_begun(state, id);
     let change = state.edit_tenant(id, at, |tenant| {
         tenant.check_etag(etag)?;
-        tenant.check_free()?;
+        tenant.check_free(is_begun)?;
         let is_disputed = tenant.dispute.take().is_some();
         if tenant.status != Status::Suspended && !(is_disputed && tenant.status == Status::Active) {
             return Err(tenant.wrong_state("only a suspended tenant can be resumed"));
@@ -418,10 +421,11 @@ pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Resul
     }
     let tenant = state.tenant(&order.tenant)?;
     tenant.check_etag(&order.etag)?;
+    let is_free = operation::is_free(state, tenant, order.turn)?;
     if order.confirm != tenant.slug.as_str() {
         return Err(Refusal::ConfirmationMissing(tenant.slug.to_string()));
     }
-    if operation::is_free(state, tenant, order.turn)? {
+    if is_free {
         state.edit_tenant(&order.tenant, at, |tenant| {
             hold_to_delete(tenant, &order.operation)
         })?;
@@ -436,12 +440,11 @@ pub fn delete(state: &mut State, at: Stamp, actor: &str, order: Delete) -> Resul
     operation::open(state, at, actor, opening)
 }
 
-/// From here on nobody is sent to it.
+/// It has its tenant now, if that may go. It is served until its turn comes.
 pub(crate) fn hold_to_delete(tenant: &mut Tenant, operation: &OperationId) -> Result<(), Refusal> {
     if tenant.legal_hold {
         return Err(tenant.wrong_state("it is under a legal hold; lift that first"));
     }
-    tenant.status = Status::Deleting;
     tenant.operation = Some(operation.clone());
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Whose turn it is: behind another one of its tenant, behind others of its server and of its region, the most urgent
 //! first.
 
+mod gold;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use reeve_domain::access::Expect;
+use reeve_domain::audit::decode;
 use reeve_domain::credential::{Next, Read, Slot};
 use reeve_domain::operation::{
     Begin, Goal, Limits, Outcome, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX, Rotate, Scan, SetLimits,
@@ -16,6 +18,7 @@ use reeve_domain::operation::{
 use reeve_domain::plan::operations::{Verdict, judge, orders_for};
 use reeve_domain::plan::{Sighting, Sightings, turns};
 use reeve_domain::policy::Role;
+use reeve_domain::restore::{Restore, restore};
 use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId};
 use world::{World, name};
 
@@ -293,12 +296,21 @@ fn a_leaked_credential_goes_before_all_others_and_its_next_one_is_not_kept_when_
     assert!(world.state.operations[&world.operation(14)].wanted.is_some());
     world.cancel(&world.operation(14)).outcome.unwrap();
     assert_eq!(world.state.operations[&world.operation(14)].wanted, None);
-    // Drawn for a version that another change has brought meanwhile.
-    rotate(&mut world, 15, 3, false, QUEUE).outcome.unwrap();
+    // Behind one that is not published yet it would be drawn for the same version.
+    let refused = rotate(&mut world, 15, 3, false, QUEUE).outcome;
+    assert!(
+        matches!(refused, Err(Refusal::OperationInProgress { .. })),
+        "{refused:?}"
+    );
+    world.report(&world.operation(13), Outcome::Done);
+    rotate(&mut world, 15, 3, true, QUEUE).outcome.unwrap();
     finish(&mut world, 13);
-    let late = &world.state.operations[&world.operation(15)];
-    assert_eq!((late.status, late.wanted.as_ref()), (Status::Undone, None));
-    assert!(late.detail.contains("ask again"), "{}", late.detail);
+    finish(&mut world, 15);
+    finish(&mut world, 12);
+    assert_eq!(
+        world.state.tenants[&TenantId::from_random(3)].credential.version,
+        3
+    );
 }
 
 #[test]
@@ -326,36 +338,180 @@ fn a_new_tenant_waits_and_may_be_called_off_before_anything_is_begun() {
 }
 
 #[test]
-fn an_offboarding_is_called_off_while_it_waits_behind_another_and_not_once_nobody_is_sent_there() {
+fn a_tenant_is_served_until_its_offboarding_begins_and_until_then_it_may_be_called_off() {
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
     limits(&mut world, 1, 64);
+    let life = |world: &World, serial| world.state.tenants[&TenantId::from_random(serial)].status.word();
     scan(&mut world, 11, 1, Turn::default());
     world.delete(12, "ward-2", "ward-2").outcome.unwrap();
-    assert_eq!(status(&world, 12), Status::Queued);
-    assert!(
-        world.cancel(&world.operation(12)).outcome.is_err(),
-        "nobody is sent there any more"
+    assert_eq!((status(&world, 12), life(&world, 2)), (Status::Queued, "active"));
+    // Whoever has to stop it now can.
+    let suspend = Command::SuspendTenant {
+        tenant: TenantId::from_random(2),
+        etag: String::new(),
+    };
+    world.say(suspend).outcome.unwrap();
+    world.cancel(&world.operation(12)).outcome.unwrap();
+    assert_eq!(
+        (status(&world, 12), life(&world, 2)),
+        (Status::Undone, "suspended")
     );
+
+    // Behind another one of its tenant: when it is called off the other one still holds it.
     let tenant = TenantId::from_random(1);
-    let order = reeve_domain::tenant::Delete {
-        tenant: tenant.clone(),
-        operation: world.operation(13),
+    let order = |serial| reeve_domain::tenant::Delete {
+        tenant: TenantId::from_random(1),
+        operation: OperationId::from_random(serial),
         etag: String::new(),
         confirm: "ward-1".into(),
         turn: QUEUE,
     };
-    world.say(Command::DeleteTenant(order)).outcome.unwrap();
-    assert_eq!(world.state.tenants[&tenant].status.word(), "active");
+    world.say(Command::DeleteTenant(order(13))).outcome.unwrap();
     world.cancel(&world.operation(13)).outcome.unwrap();
+    let held = &world.state.tenants[&tenant];
     assert_eq!(
-        world.state.tenants[&tenant].operation,
-        Some(world.operation(11)),
-        "another one holds it"
+        (life(&world, 1), held.operation.clone()),
+        ("active", Some(world.operation(11)))
+    );
+
+    // Its turn comes with somebody else's change, and watchers hear that nobody is sent to it any more.
+    world.delete(14, "ward-2", "ward-2").outcome.unwrap();
+    world.report(&world.operation(11), Outcome::Done);
+    let last = world.report(&world.operation(11), Outcome::Done).unwrap();
+    assert_eq!(
+        (status(&world, 14), life(&world, 2)),
+        (Status::Running, "deleting")
+    );
+    let heard = last.events.iter().any(
+        |event| matches!(event, Event::Resolves(r) if r.tenant == TenantId::from_random(2) && !r.serves()),
+    );
+    assert!(heard, "{:?}", last.events);
+    let record = decode(&last.record.unwrap().canonical).unwrap();
+    assert!(
+        record
+            .reason
+            .ends_with(&format!("; {} begun", world.operation(14))),
+        "{}",
+        record.reason
+    );
+}
+
+#[test]
+fn of_the_same_moment_the_one_that_was_said_first_goes_first() {
+    let mut world = World::with_regions(&["vn"]);
+    served(&mut world, 1, "vn");
+    scan(&mut world, 50, 1, Turn::default());
+    // Ids are random, and log time may stand still.
+    for serial in [42, 41, 43] {
+        let order = Scan {
+            tenant: TenantId::from_random(1),
+            operation: OperationId::from_random(serial),
+            turn: QUEUE,
+        };
+        world.say(Command::ScanTenant(order)).outcome.unwrap();
+    }
+    for (done, next) in [(50, 42), (42, 41), (41, 43)] {
+        finish(&mut world, done);
+        assert_eq!(status(&world, next), Status::Running, "after {done}");
+    }
+}
+
+#[test]
+fn what_waits_before_a_more_urgent_one_is_as_urgent() {
+    let mut world = World::with_regions(&["vn"]);
+    for serial in 1..=3 {
+        served(&mut world, serial, "vn");
+    }
+    limits(&mut world, 1, 64);
+    scan(&mut world, 10, 3, Turn::default());
+    scan(&mut world, 11, 1, urgent(Priority::Background));
+    scan(&mut world, 12, 2, Turn::default());
+    let behind = Turn {
+        queue: true,
+        priority: Priority::Urgent,
+    };
+    scan(&mut world, 13, 1, behind).outcome.unwrap();
+    finish(&mut world, 10);
+    assert_eq!(
+        (status(&world, 11), status(&world, 12)),
+        (Status::Running, Status::Queued)
     );
     finish(&mut world, 11);
-    assert_eq!(world.state.tenants[&tenant].status.word(), "active");
+    assert_eq!(
+        (status(&world, 13), status(&world, 12)),
+        (Status::Running, Status::Queued)
+    );
+}
+
+#[test]
+fn a_leak_hastens_the_change_that_waits_for_its_turn_and_no_second_one_is_drawn_behind_it() {
+    let mut world = World::with_regions(&["vn"]);
+    for serial in 1..=3 {
+        served(&mut world, serial, "vn");
+    }
+    limits(&mut world, 1, 64);
+    scan(&mut world, 10, 3, Turn::default());
+    rotate(&mut world, 11, 1, false, urgent(Priority::Background))
+        .outcome
+        .unwrap();
+    scan(&mut world, 12, 2, Turn::default());
+    let refused = rotate(&mut world, 13, 1, false, QUEUE).outcome;
+    assert!(
+        matches!(refused, Err(Refusal::OperationInProgress { operation, .. }) if operation == world.operation(11))
+    );
+    rotate(&mut world, 14, 1, true, Turn::default()).outcome.unwrap();
+    let hastened = &world.state.operations[&world.operation(11)];
+    assert_eq!(hastened.priority, Priority::Urgent);
+    assert!(hastened.steps.iter().all(|step| step.goal != Goal::DrainClients));
+    assert!(!world.state.operations.contains_key(&world.operation(14)));
+    finish(&mut world, 10);
+    assert_eq!(
+        (status(&world, 11), status(&world, 12)),
+        (Status::Running, Status::Queued)
+    );
+}
+
+#[test]
+fn a_restore_ends_what_waited_and_would_take_a_tenant_out() {
+    let mut world = World::with_regions(&["vn"]);
+    for serial in 1..=3 {
+        served(&mut world, serial, "vn");
+    }
+    limits(&mut world, 1, 64);
+    scan(&mut world, 10, 1, Turn::default());
+    world.delete(11, "ward-2", "ward-2").outcome.unwrap();
+    rotate(&mut world, 12, 3, false, Turn::default()).outcome.unwrap();
+    scan(&mut world, 13, 1, QUEUE).outcome.unwrap();
+    world.create(4, "ward-4", "vn", None).outcome.unwrap();
+    let order = Restore {
+        cluster_id: "c-2".into(),
+        admin: "spiffe://hospital/person/bo".into(),
+        api_address: "127.0.0.1:7500".into(),
+        peer_address: "127.0.0.1:7501".into(),
+        salt: [1; 16],
+        reason: "lost".into(),
+        heard: vec![],
+        audit_keys: BTreeMap::new(),
+        seed: [2; 16],
+    };
+    restore(&mut world.state, Stamp(world.now), order).unwrap();
+    for serial in [11, 13] {
+        let ended = &world.state.operations[&world.operation(serial)];
+        assert_eq!(
+            (ended.status, ended.reason.as_str()),
+            (Status::Undone, "RESTORED"),
+            "{serial}"
+        );
+    }
+    let kept = &world.state.tenants[&TenantId::from_random(2)];
+    assert_eq!((kept.status.word(), kept.operation.clone()), ("active", None));
+    // What made its tenant, or only changes a password, still has its turn.
+    assert_eq!(
+        (status(&world, 12), status(&world, 4)),
+        (Status::Queued, Status::Queued)
+    );
 }
 
 #[test]
@@ -552,21 +708,40 @@ fn queues_are_bounded() {
     world.create(50_001, "elsewhere", "eu", None).outcome.unwrap();
 }
 
+/// What an older node would not know must not be in the State of a cluster that has one.
 #[test]
-fn before_its_version_nobody_waits_for_a_turn() {
+fn before_its_version_nobody_waits_for_a_turn_and_nothing_of_it_is_written() {
     let mut world = World::with_regions(&["vn"]);
     world.state.cluster.version = 3;
     for serial in 1..=20 {
         world.create(serial, &ward(serial), "vn", None).outcome.unwrap();
         assert_eq!(status(&world, serial), Status::Running);
     }
-    finish(&mut world, 1);
+    for serial in 1..=4 {
+        finish(&mut world, serial);
+    }
     let refused = scan(&mut world, 30, 1, QUEUE).outcome;
     assert!(
         matches!(refused, Err(Refusal::ClusterVersionTooLow { needs: 4, .. })),
         "{refused:?}"
     );
     scan(&mut world, 31, 1, Turn::default()).outcome.unwrap();
+    rotate(&mut world, 32, 2, true, Turn::default()).outcome.unwrap();
+    world.delete(33, "ward-3", "ward-3").outcome.unwrap();
+    // As it was refused then: the holder is told of before a wrong name is.
+    let busy = world.delete(34, "ward-3", "wrong").outcome;
+    assert!(
+        matches!(busy, Err(Refusal::OperationInProgress { .. })),
+        "{busy:?}"
+    );
+    let written = gold::paths(&world.state);
+    for new in ["priority", "entered", "queued", "limits", "unready"] {
+        let found: Vec<_> = written
+            .iter()
+            .filter(|path| path.split('.').any(|part| part == new))
+            .collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -663,7 +838,7 @@ fn play(world: &mut World, act: &Act, serial: u64) {
 }
 
 /// What holds whatever was said: nobody waits who could begin, nobody is at work beside another one of its tenant.
-fn check(world: &World) {
+fn check(world: &World) -> BTreeMap<String, u32> {
     let state = &world.state;
     let queued: BTreeSet<OperationId> = state.queued.iter().map(|(_, _, id)| id.clone()).collect();
     let open = || state.open_operations();
@@ -705,6 +880,7 @@ fn check(world: &World) {
             );
         }
     }
+    servers
 }
 
 proptest! {
@@ -713,10 +889,21 @@ proptest! {
     fn whatever_is_said_nobody_waits_who_could_begin_and_all_come_to_their_end(acts in vec(act(), 1..120)) {
         let mut world = World::with_regions(&["vn", "eu"]);
         limits(&mut world, 2, 2);
+        let mut before = BTreeMap::new();
         for (serial, act) in (100..).zip(&acts) {
-            world.now += 1;
+            // Now and then time stands still.
+            world.now += serial % 2;
             play(&mut world, act, serial);
-            check(&world);
+            let now = check(&world);
+            let most = world.state.cluster.operation_limits();
+            // What waited for a person is at work again when the person says so, room or not.
+            let again = u32::from(matches!(act, Act::Cancel { .. }));
+            let most = most.per_server.min(most.per_region) + again;
+            for (server, count) in &now {
+                let was = before.get(server).copied().unwrap_or_default();
+                prop_assert!(*count <= most.max(was + again), "{server}: {count} at work, {was} before, {most} may be");
+            }
+            before = now;
         }
         for _ in 0..2_000 {
             let next = world.state.open_operations().find(|o| o.open_step().is_some()).map(|o| o.id.clone());

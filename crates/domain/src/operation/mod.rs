@@ -25,15 +25,16 @@ pub use rotate::{GRACE_MS, Rotate, is_drained, rotate};
 pub use scan::{Scan, scan};
 pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
 pub use turn::{
-    Begin, Full, Limits, PER_REGION, PER_SERVER, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX, SetLimits,
-    Turn, begin_one, set_limits,
+    Begin, Full, Limits, PER_REGION, PER_SERVER, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX,
+    QUEUED_URGENT_MAX, SetLimits, Turn, begin_one, set_limits,
 };
-pub(crate) use turn::{Load, enter, holds_its_tenant, is_free, queued_of};
+pub(crate) use turn::{Load, end_restored, enter, holds_its_tenant, hurry, is_begun, is_free, queued_of};
 
 use crate::credential::Next;
 use crate::ids::{Epoch, OperationId, Revision, Stamp, TenantId};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
+use crate::version;
 use crate::words::{Cidr, Slug};
 
 /// One durable job.
@@ -68,6 +69,9 @@ pub struct Operation {
     pub wanted: Option<Wanted>,
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
+    /// Its place among those of its priority. Unset where it came before there were turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered: Option<Revision>,
     pub modified: Revision,
 }
 
@@ -205,6 +209,7 @@ pub(crate) fn open(state: &mut State, at: Stamp, actor: &str, opening: Opening) 
         wait: None,
         wanted: opening.wanted,
         priority: opening.priority,
+        entered: (state.cluster.version >= version::TURNS).then(|| state.revision.next()),
         modified: state.revision.next(),
     };
     enter(state, at, operation)?;

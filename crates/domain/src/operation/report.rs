@@ -164,8 +164,7 @@ pub fn cancel(state: &mut State, at: Stamp, order: Cancel) -> Result<Change, Ref
     if operation.has_ended() {
         return Err(Refusal::OperationEnded(operation.id));
     }
-    let waits = operation.status == Status::Queued;
-    if waits && !(operation.kind == Kind::Offboard && turn::holds_its_tenant(state, &operation)) {
+    if operation.status == Status::Queued {
         operation.reason = CANCELLED.to_owned();
         operation.detail = clip(&order.reason);
         end(state, at, &mut operation, Status::Undone)?;
@@ -236,8 +235,11 @@ pub(super) fn store(state: &mut State, at: Stamp, mut operation: Operation) -> C
     operation.modified = state.revision.next();
     let tenant = operation.tenant.clone();
     let change = Change::tenant(&tenant).with_operation(&operation.id);
+    let holds_a_place = turn::is_at_work(&operation);
     state.store_operation(operation);
-    turn::go_on(state, at, &tenant);
+    if !holds_a_place {
+        turn::go_on(state, at, &tenant);
+    }
     change
 }
 

@@ -11,6 +11,7 @@ use crate::operation::{self, Goal, Kind, Opening, Operation, Priority, Turn, Wai
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 use crate::tenant::{Status, Tenant};
+use crate::version;
 
 /// The shortest and the longest time that clients may be waited for.
 pub const GRACE_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 86_400_000;
@@ -36,7 +37,9 @@ pub struct Rotate {
 /// version than the next one is refused: two were asked for at once.
 pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Result<Change, Refusal> {
     if order.leaked {
-        state.tenant(&order.tenant)?.check_etag(&order.etag)?;
+        if state.cluster.version >= version::TURNS {
+            state.tenant(&order.tenant)?.check_etag(&order.etag)?;
+        }
         if let Some(change) = hasten(state, at, &order.tenant)? {
             return Ok(change);
         }
@@ -55,13 +58,19 @@ pub fn rotate(state: &mut State, at: Stamp, actor: &str, order: Rotate) -> Resul
         state.edit_tenant(&order.tenant, at, |tenant| {
             hold(tenant, &order.operation, wanted.as_ref())
         })?;
+    } else if let Some(before) = unpublished(state, &order.tenant) {
+        // What was drawn for the same version could never be published behind it.
+        return Err(Refusal::OperationInProgress {
+            tenant: order.tenant,
+            operation: before,
+        });
     }
     let opening = Opening {
         id: order.operation.clone(),
         kind: Kind::Rotate,
         tenant: order.tenant,
         wanted,
-        priority: match order.leaked {
+        priority: match order.leaked && state.cluster.version >= version::TURNS {
             true => Priority::Urgent,
             false => order.turn.priority,
         },
@@ -102,13 +111,34 @@ pub(super) fn hold(
     Ok(())
 }
 
-/// A change that is at work waits for no client any more; none when there is none, or it does not.
+/// The change of a tenant's credential that is at work or waits for its turn.
+fn unretired<'a>(state: &'a State, tenant: &'a TenantId) -> Option<&'a Operation> {
+    let held = state
+        .tenants
+        .get(tenant)
+        .and_then(|tenant| tenant.operation.as_ref());
+    let held = held.and_then(|id| state.operations.get(id)).map(AsRef::as_ref);
+    let all = held.into_iter().chain(operation::queued_of(state, tenant));
+    all.into_iter().find(|operation| operation.kind == Kind::Rotate)
+}
+
+/// The same, while what it brings is not in force.
+fn unpublished(state: &State, tenant: &TenantId) -> Option<OperationId> {
+    let known = unretired(state, tenant)?;
+    known.wanted.as_ref().map(|_| known.id.clone())
+}
+
+/// A change that is at work, or that waits for its turn, waits for no client any more; none when there is none, or it
+/// does not.
 fn hasten(state: &mut State, at: Stamp, tenant: &TenantId) -> Result<Option<Change>, Refusal> {
-    let held = state.tenant(tenant)?.operation.clone();
-    let Some(known) = held.and_then(|id| state.operations.get(&id)) else {
+    let Some(known) = unretired(state, tenant) else {
         return Ok(None);
     };
-    let mut operation = Operation::clone(known);
+    let mut operation = known.clone();
+    if operation.status == operation::Status::Queued {
+        operation.steps.retain(|step| step.goal != Goal::DrainClients);
+        return Ok(Some(operation::hurry(state, at, operation)));
+    }
     let drain = operation.steps.iter().position(|s| s.goal == Goal::DrainClients);
     let (Kind::Rotate, operation::Status::Running, Some(drain)) = (operation.kind, operation.status, drain)
     else {

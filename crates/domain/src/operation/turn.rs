@@ -86,6 +86,8 @@ pub const PER_SERVER: std::ops::RangeInclusive<u32> = 1..=64;
 pub const PER_REGION: std::ops::RangeInclusive<u32> = 1..=1_000;
 /// Operations that may wait for their turn, in all.
 pub const QUEUED_MAX: usize = 10_000;
+/// Urgent ones that may wait beside them: a crowd keeps nobody in danger out.
+pub const QUEUED_URGENT_MAX: usize = 1_000;
 /// Of one tenant, behind the one that holds it.
 pub const QUEUED_PER_TENANT_MAX: usize = 8;
 /// Its tenant is gone, or is in a state in which it makes no sense any more.
@@ -124,7 +126,7 @@ pub fn set_limits(state: &mut State, at: Stamp, order: &SetLimits) -> Result<Cha
         return Ok(Change::none());
     }
     state.cluster.limits = Some(order.limits).filter(|limits| *limits != Limits::default());
-    begin_ready(state, at, None);
+    begin_ready(state, at);
     Ok(Change::of("operations/limits".to_owned()))
 }
 
@@ -135,23 +137,22 @@ pub struct Begin {
     pub operation: OperationId,
 }
 
-/// Begins it if its tenant and its server let it, whatever else is at work in its region.
+/// Begins it if it has its tenant and its server has room, whatever else is at work in its region.
 pub fn begin_one(state: &mut State, at: Stamp, order: &Begin) -> Result<Change, Refusal> {
-    let queued = |state: &State| {
-        let known = state.operations.get(&order.operation);
-        known
-            .filter(|o| o.status == Status::Queued)
-            .map(|o| o.tenant.clone())
-    };
-    let Some(tenant) = queued(state) else {
+    let known = state.operations.get(&order.operation);
+    let Some(operation) = known
+        .filter(|o| o.status == Status::Queued)
+        .map(|o| Operation::clone(o))
+    else {
         return Ok(Change::none());
     };
-    hand_on(state, at, &tenant);
-    begin_ready(state, at, Some(&order.operation));
-    if queued(state).is_some() {
+    let load = Load::of(state, |_| true);
+    if !holds_its_tenant(state, &operation) || matches!(load.full(state, &operation), Some(Full::Server(_))) {
         return Err(Refusal::Fenced("its turn has not come".to_owned()));
     }
-    Ok(Change::tenant(&tenant).with_operation(&order.operation))
+    let change = Change::tenant(&operation.tenant).with_operation(&operation.id);
+    begin(state, at, operation);
+    Ok(change)
 }
 
 /// Whether an order may have its tenant now: false when it is to wait behind what holds it.
@@ -176,26 +177,65 @@ pub(crate) fn is_free(state: &State, tenant: &Tenant, turn: Turn) -> Result<bool
 
 /// Writes a new operation down, and begins it if it is its turn. Nobody who waited can begin because it came.
 pub(crate) fn enter(state: &mut State, at: Stamp, operation: Operation) -> Result<(), Refusal> {
-    match may_begin(state, &Load::of(state, |_| true), &operation, None) {
-        true => begin(state, at, operation),
-        false => state.store_operation(operation),
+    let is_limited = state.cluster.version >= version::TURNS;
+    if holds_its_tenant(state, &operation) {
+        if !is_limited || Load::of(state, |_| true).full(state, &operation).is_none() {
+            begin(state, at, operation);
+            return Ok(());
+        }
+    } else {
+        pass_on(state, &operation);
     }
-    if state.queued.len() > QUEUED_MAX {
+    let beside = match operation.priority {
+        Priority::Urgent => QUEUED_URGENT_MAX,
+        Priority::Normal | Priority::Background => 0,
+    };
+    if state.queued.len() >= QUEUED_MAX + beside {
         return Err(Refusal::QueueFull {
             of: "the fleet".to_owned(),
             max: QUEUED_MAX,
         });
     }
+    state.store_operation(operation);
     Ok(())
 }
 
-/// Something of this tenant's has ended, or waits for a person: on to whoever waits for it.
+/// What waits before a more urgent one is as urgent as that.
+fn pass_on(state: &mut State, behind: &Operation) {
+    let holder = state
+        .tenants
+        .get(&behind.tenant)
+        .and_then(|tenant| tenant.operation.as_ref());
+    let holder = holder.and_then(|id| state.operations.get(id));
+    let is_slower =
+        |o: &&std::sync::Arc<Operation>| o.status == Status::Queued && o.priority > behind.priority;
+    if let Some(slower) = holder.filter(is_slower).map(|o| Operation::clone(o)) {
+        state.store_operation(Operation {
+            priority: behind.priority,
+            ..slower
+        });
+    }
+}
+
+/// What waits for its turn is urgent now.
+pub(crate) fn hurry(state: &mut State, at: Stamp, mut operation: Operation) -> Change {
+    operation.priority = Priority::Urgent;
+    operation.modified = state.revision.next();
+    let tenant = operation.tenant.clone();
+    let change = Change::tenant(&tenant).with_operation(&operation.id);
+    pass_on(state, &operation);
+    state.store_operation(operation);
+    go_on(state, at, &tenant);
+    change
+}
+
+/// Something of this tenant's holds no place any more: on to whoever waits for it.
 pub(crate) fn go_on(state: &mut State, at: Stamp, tenant: &TenantId) {
     if state.queued.is_empty() {
         return;
     }
     hand_on(state, at, tenant);
-    begin_ready(state, at, None);
+    begin_ready(state, at);
 }
 
 /// Those of a tenant that wait for their turn, the next one first.
@@ -239,13 +279,32 @@ fn hold(state: &mut State, at: Stamp, operation: &Operation) -> Result<(), Refus
 }
 
 /// Nothing of it was begun, so there is nothing to take back.
-pub(super) fn end_unbegun(state: &mut State, at: Stamp, mut operation: Operation) {
+fn end_unbegun(state: &mut State, at: Stamp, mut operation: Operation) {
     operation.status = Status::Undone;
     operation.ended = Some(at);
     operation.locks.clear();
     operation.wanted = None;
     operation.modified = state.revision.next();
     state.store_operation(operation);
+}
+
+/// Ends what waited in a copy that a registry was restored from: it may have been called off behind the copy, and
+/// nobody would have to be asked. What made its tenant goes on, and so does what only looks, mends or changes back.
+pub(crate) fn end_restored(state: &mut State, at: Stamp) {
+    let queued: Vec<Operation> = state.queued_operations().cloned().collect();
+    for mut operation in queued {
+        let holds = holds_its_tenant(state, &operation);
+        if holds && operation.kind != Kind::Offboard {
+            continue;
+        }
+        if holds {
+            state.free_tenant(&operation.tenant, at);
+        }
+        operation.reason = "RESTORED".to_owned();
+        operation.detail =
+            "it waited for its turn in the copy; say it again if it is still wanted".to_owned();
+        end_unbegun(state, at, operation);
+    }
 }
 
 /// Where an operation works.
@@ -305,39 +364,43 @@ pub enum Full {
     Region(Name),
 }
 
+/// Whether the operation that holds a tenant is begun.
+pub(crate) fn is_begun(state: &State, tenant: &TenantId) -> bool {
+    let held = state
+        .tenants
+        .get(tenant)
+        .and_then(|tenant| tenant.operation.as_ref());
+    let holder = held.and_then(|id| state.operations.get(id));
+    held.is_some() && holder.is_none_or(|holder| holder.status != Status::Queued)
+}
+
 /// Whether it has its tenant.
 pub(crate) fn holds_its_tenant(state: &State, operation: &Operation) -> bool {
     let tenant = state.tenants.get(&operation.tenant);
     tenant.is_some_and(|tenant| tenant.operation.as_ref() == Some(&operation.id))
 }
 
-/// Begins all that have their tenant and room; one of them without looking at its region.
-fn begin_ready(state: &mut State, at: Stamp, waved: Option<&OperationId>) {
-    loop {
-        let load = Load::of(state, |_| true);
-        let next = state
-            .queued_operations()
-            .find(|o| may_begin(state, &load, o, waved));
-        let Some(next) = next.cloned() else {
-            return;
-        };
-        begin(state, at, next);
+/// Begins all that have their tenant and room, in one pass.
+fn begin_ready(state: &mut State, at: Stamp) {
+    let mut load = Load::of(state, |_| true);
+    let mut ready = Vec::new();
+    for operation in state.queued_operations() {
+        if holds_its_tenant(state, operation) && load.full(state, operation).is_none() {
+            load.add(state, operation, |_| true);
+            ready.push(operation.clone());
+        }
+    }
+    for operation in ready {
+        begin(state, at, operation);
     }
 }
 
-fn may_begin(state: &State, load: &Load<'_>, operation: &Operation, waved: Option<&OperationId>) -> bool {
-    if !holds_its_tenant(state, operation) {
-        return false;
-    }
-    match load.full(state, operation) {
-        None => true,
-        Some(_) if state.cluster.version < version::TURNS => true,
-        Some(Full::Region(_)) => waved == Some(&operation.id),
-        Some(Full::Server(_)) => false,
-    }
-}
-
+/// Its turn has come. From here on nobody is sent to a tenant that is taken out.
 fn begin(state: &mut State, at: Stamp, mut operation: Operation) {
+    if operation.kind == Kind::Offboard {
+        // It is there: the operation holds it.
+        let _ = state.set_status(&operation.tenant, at, tenant::Status::Deleting);
+    }
     operation.status = Status::Running;
     if let Some(first) = operation.steps.first_mut() {
         first.open(at);

@@ -97,7 +97,7 @@ impl std::fmt::Display for Reason {
 /// The orders that are open for one agent, at most one for each operation.
 pub fn orders_for(state: &State, agent: &Name) -> Vec<Order> {
     state
-        .open_operations()
+        .begun_operations()
         .filter_map(|operation| order(state, operation, agent))
         .collect()
 }
@@ -188,7 +188,7 @@ pub fn judge(state: &State, operation: &Operation, sightings: &Sightings, now: S
 /// What the pilot should propose now.
 pub fn plan(state: &State, sightings: &Sightings, now: Stamp) -> Vec<Timeout> {
     let verdicts = state
-        .open_operations()
+        .begun_operations()
         .filter_map(|o| judge(state, o, sightings, now));
     verdicts
         .filter_map(|verdict| match verdict {

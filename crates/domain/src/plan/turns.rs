@@ -1,7 +1,7 @@
 //! Whose turn would have come, if those before it were heard.
 
 use crate::ids::Stamp;
-use crate::operation::{Begin, Load, Operation, holds_its_tenant, queued_of};
+use crate::operation::{Begin, Load, Operation, holds_its_tenant};
 use crate::plan::Sightings;
 use crate::plan::operations::Reason;
 use crate::state::State;
@@ -21,8 +21,8 @@ pub fn reason(state: &State, operation: &Operation) -> Option<Reason> {
 }
 
 /// Whom the pilot is to begin. The state machine begins by itself what has room; it does not know who is silent, and a
-/// region whose places are all held by servers that nobody hears would stand still. It also does not look again at what
-/// a restore has freed.
+/// region whose places are all held by servers that nobody hears would stand still. Ask only when agents have had the
+/// time to be heard.
 pub fn plan(state: &State, sightings: &Sightings, now: Stamp) -> Vec<Begin> {
     if state.queued.is_empty() {
         return Vec::new();
@@ -31,15 +31,17 @@ pub fn plan(state: &State, sightings: &Sightings, now: Stamp) -> Vec<Begin> {
     let mut load = Load::of(state, hears);
     let mut begin = Vec::new();
     for operation in state.queued_operations() {
-        let may_begin = match holds_its_tenant(state, operation) {
-            true => is_heard(state, operation, hears) && load.full(state, operation).is_none(),
-            false => is_left(state, operation),
-        };
-        if may_begin && begin.len() < AT_ONCE_MAX {
+        let may_begin = holds_its_tenant(state, operation)
+            && is_heard(state, operation, hears)
+            && load.full(state, operation).is_none();
+        if may_begin {
             load.add(state, operation, hears);
             begin.push(Begin {
                 operation: operation.id.clone(),
             });
+        }
+        if begin.len() == AT_ONCE_MAX {
+            break;
         }
     }
     begin
@@ -49,11 +51,4 @@ fn is_heard(state: &State, operation: &Operation, hears: impl Fn(&Name) -> bool)
     let tenant = state.tenants.get(&operation.tenant);
     let group = tenant.and_then(|tenant| state.groups.get(&tenant.placement.group));
     group.is_some_and(|group| hears(&group.primary))
-}
-
-/// It is the next one of a tenant that nobody holds, and nobody will say so.
-fn is_left(state: &State, operation: &Operation) -> bool {
-    let tenant = state.tenants.get(&operation.tenant);
-    let next = queued_of(state, &operation.tenant).next();
-    tenant.is_none_or(|tenant| tenant.operation.is_none()) && next.is_some_and(|next| next.id == operation.id)
 }

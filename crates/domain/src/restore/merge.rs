@@ -200,6 +200,8 @@ fn end_operation(state: &mut State, at: Stamp, id: &TenantId, end: Option<End>) 
     operation.status = end;
     operation.ended = Some(at);
     operation.wait = None;
+    operation.wanted = None;
+    operation.locks.clear();
     operation.reason = "RESTORED".to_owned();
     operation.detail = "it ended behind the snapshot, as the records of agents say".to_owned();
     operation.modified = state.revision.next();

@@ -28,6 +28,7 @@ use crate::command::Answer;
 use crate::digest::{self, Hash};
 use crate::event::Event;
 use crate::ids::{Epoch, NodeId, PlacementNumber, Revision, Stamp, TenantId};
+use crate::operation;
 use crate::policy::{Role, Scope};
 use crate::record::{Said, Statement};
 use crate::refusal::Refusal;
@@ -116,6 +117,7 @@ pub fn restore(state: &mut State, now: Stamp, order: Restore) -> Result<Restored
     state.clock = at;
     state.cluster.id = order.cluster_id;
 
+    operation::end_restored(state, at);
     fence_all(state, leap, revision);
     // A token that was spent behind the copy could be spent again.
     state.tokens = Default::default();

@@ -171,7 +171,7 @@ pub async fn restore(order: &Order) -> Result<Made, BackupError> {
         saved_ms: header.saved_ms,
         tenants: state.tenants.len() as u64,
         records: inside.records + 1 + restored.verdicts.len() as u64,
-        open_operations: state.open.len() as u64,
+        open_operations: (state.open.len() + state.queued.len()) as u64,
         admin: admin.to_string(),
         heard: order.records.as_ref().map(|_| Heard {
             files: testimony.files,

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use reeve_domain::plan::{operations, turns};
+use reeve_domain::plan::{AGENT_SILENT_MS, operations, turns};
 use reeve_domain::{Command, version};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,15 +18,36 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn run(rooms: Rooms, stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut led = Led::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => round(&rooms).await,
+            _ = ticks.tick() => round(&rooms, &mut led).await,
         }
     }
 }
 
-async fn round(rooms: &Rooms) {
+/// Since when this node leads, and in which term: who was not heard by a leader that has just begun is not silent.
+#[derive(Default)]
+struct Led {
+    term: u64,
+    since: Option<Instant>,
+}
+
+impl Led {
+    fn for_long(&mut self, term: u64) -> bool {
+        if self.term != term || self.since.is_none() {
+            *self = Led {
+                term,
+                since: Some(Instant::now()),
+            };
+        }
+        let long = Duration::from_millis(AGENT_SILENT_MS);
+        self.since.is_some_and(|since| since.elapsed() > long)
+    }
+}
+
+async fn round(rooms: &Rooms, led: &mut Led) {
     if !rooms.consensus.is_leader() {
         return;
     }
@@ -38,7 +59,8 @@ async fn round(rooms: &Rooms) {
         info!(operation = %timeout.operation, step = timeout.step, attempt = timeout.attempt, "the time of a try is over");
         due.push(Command::TimeoutStep(timeout));
     }
-    if state.cluster.version >= version::TURNS {
+    let led_for_long = led.for_long(rooms.consensus.term());
+    if led_for_long && state.cluster.version >= version::TURNS {
         for begin in turns::plan(state, &sightings, now) {
             info!(operation = %begin.operation, "nobody is heard whom it waits for");
             due.push(Command::BeginOperation(begin));

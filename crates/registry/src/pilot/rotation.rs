@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reeve_domain::operation::{Priority, Rotate, Turn};
 use reeve_domain::plan::rotation::{Schedule, due};
-use reeve_domain::{Command, OperationId, State, TenantId};
+use reeve_domain::{Command, OperationId, State, TenantId, version};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -81,9 +81,12 @@ fn order(rooms: &Rooms, state: &State, id: &TenantId, grace_ms: u64) -> Option<R
             next,
             leaked: false,
             grace_ms,
-            turn: Turn {
-                queue: false,
-                priority: Priority::Background,
+            turn: match state.cluster.version >= version::TURNS {
+                true => Turn {
+                    queue: false,
+                    priority: Priority::Background,
+                },
+                false => Turn::default(),
             },
         }),
         Err(cause) => {

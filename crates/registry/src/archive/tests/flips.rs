@@ -42,6 +42,7 @@ fn operation(number: u64) -> Operation {
         wait: None,
         wanted: None,
         priority: reeve_domain::operation::Priority::Normal,
+        entered: None,
         modified: Revision(number),
     }
 }

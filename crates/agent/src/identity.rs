@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use reeve_client::{Api, Credentials, JoinToken, KeyRequest, join};
 use reeve_domain::TenantId;
-use reeve_proto::v1::{GetCredentialRequest, RenewRequest};
+use reeve_proto::v1::{ErrorReason, GetCredentialRequest, RenewRequest};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -239,10 +239,25 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub trait CredentialSource: Send + Sync {
     /// A login of a tenant that is placed here.
     async fn fetch(&self, tenant: &TenantId, wanted: Wanted) -> Result<Login, String>;
+
+    /// Whether the registry knows of no such tenant here, now; an error when it does not say.
+    async fn is_gone(&self, tenant: &TenantId) -> Result<bool, String>;
 }
 
 #[tonic::async_trait]
 impl CredentialSource for Api {
+    async fn is_gone(&self, tenant: &TenantId) -> Result<bool, String> {
+        let request = GetCredentialRequest {
+            tenant_id: tenant.to_string(),
+            ..Default::default()
+        };
+        match self.resolver().get_credential(request).await {
+            Ok(_) => Ok(false),
+            Err(status) if reeve_client::reason(&status) == Some(ErrorReason::TenantNotFound) => Ok(true),
+            Err(status) => Err(status.message().to_owned()),
+        }
+    }
+
     async fn fetch(&self, tenant: &TenantId, wanted: Wanted) -> Result<Login, String> {
         let (slot, version) = match wanted {
             Wanted::InForce => ("", 0),

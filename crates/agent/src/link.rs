@@ -60,6 +60,8 @@ pub struct Link {
     at_work: Arc<Mutex<HashSet<(Key, u64)>>>,
     finished: Arc<tokio::sync::Notify>,
     connected: Arc<std::sync::atomic::AtomicBool>,
+    /// The node of this session is new enough to be told how databases fare.
+    takes_health: Arc<std::sync::atomic::AtomicBool>,
 }
 
 type Key = (String, u32, u32, i32);
@@ -90,6 +92,7 @@ impl Link {
             at_work: Arc::default(),
             finished: Arc::default(),
             connected: Arc::default(),
+            takes_health: Arc::default(),
         }
     }
 
@@ -216,14 +219,19 @@ impl Link {
         up.try_send(SessionRequest { message }).is_ok()
     }
 
-    /// Sends how the databases fare; false when the stream does not take it.
+    /// Sends how the databases fare, a part of them in each message; false when the stream does not take it.
     fn say_health(&self, up: &mpsc::Sender<SessionRequest>) -> bool {
+        if !self.takes_health.load(std::sync::atomic::Ordering::Relaxed) {
+            return true;
+        }
         let board = self.checker.board();
-        let tenants = board.into_iter().take(convert::TENANTS_MAX);
-        let message = Some(Up::Health(Health {
-            tenants: tenants.map(|(id, fares)| told(&id, &fares)).collect(),
-        }));
-        up.try_send(SessionRequest { message }).is_ok()
+        let tenants: Vec<TenantHealth> = board.iter().map(|(id, fares)| told(id, fares)).collect();
+        tenants.chunks(convert::TENANTS_MAX).all(|part| {
+            let message = Some(Up::Health(Health {
+                tenants: part.to_vec(),
+            }));
+            up.try_send(SessionRequest { message }).is_ok()
+        })
     }
 
     fn take(&self, message: Down) -> Option<Ended> {
@@ -236,6 +244,8 @@ impl Link {
                     "session open"
                 );
                 self.connected.store(true, std::sync::atomic::Ordering::Relaxed);
+                self.takes_health
+                    .store(welcome.takes_health, std::sync::atomic::Ordering::Relaxed);
                 self.finished.notify_one();
             }
             Down::BeatAck(ack) => {

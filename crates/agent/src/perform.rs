@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -55,6 +56,15 @@ struct Turns {
     at_work: tokio::sync::Mutex<()>,
     /// When a step last ended.
     ended: Mutex<Instant>,
+    /// What is at work only looks: nothing is half done meanwhile.
+    looks: AtomicBool,
+}
+
+impl Turns {
+    /// Whether a step is at work, or something else that changes the tenant.
+    fn is_stepped(&self) -> bool {
+        self.at_work.try_lock().is_err() && !self.looks.load(Ordering::Relaxed)
+    }
 }
 
 impl Default for Turns {
@@ -62,7 +72,24 @@ impl Default for Turns {
         Turns {
             at_work: tokio::sync::Mutex::default(),
             ended: Mutex::new(Instant::now()),
+            looks: AtomicBool::new(false),
         }
+    }
+}
+
+/// Says that what is at work only looks, for as long as it does.
+struct Looking<'a>(&'a Turns);
+
+impl Looking<'_> {
+    fn begin(turns: &Turns) -> Looking<'_> {
+        turns.looks.store(true, Ordering::Relaxed);
+        Looking(turns)
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.looks.store(false, Ordering::Relaxed);
     }
 }
 
@@ -220,6 +247,14 @@ impl Performer {
         work.await
     }
 
+    /// Looks at a tenant while no step is at work on it, and no step begins.
+    async fn look_in_turn<T>(&self, tenant: &TenantId, look: impl Future<Output = T>) -> T {
+        let turns = self.tenants.lock().entry(tenant.clone()).or_default().clone();
+        let _turn = turns.at_work.lock().await;
+        let _looking = Looking::begin(&turns);
+        look.await
+    }
+
     /// Probes a tenant in its turn, with the login that it has; none while it has no door to knock at.
     pub async fn probe(&self, tenant: &TenantId) -> Option<Result<(), host::Error>> {
         let logins = self.host.logins();
@@ -240,13 +275,13 @@ impl Performer {
             };
             steps::forward("probe", &context).await.map(drop)
         };
-        let limited = tokio::time::timeout(PROBE_MAX, self.in_turn(tenant, probe));
+        let limited = tokio::time::timeout(PROBE_MAX, self.look_in_turn(tenant, probe));
         let timed_out = |_| Err(host::Error::retry("TIMEOUT", "the probe did not come to its end"));
         Some(limited.await.unwrap_or_else(timed_out))
     }
 
     /// Takes away all that is here of a tenant that is gone, as offboarding does, and proves it; in its turn, so that no
-    /// step is at work on it.
+    /// step is at work on it. The registry is asked once more: one that was restored may know it again.
     pub async fn reap(&self, tenant: &TenantId) -> Result<Vec<String>, host::Error> {
         let spec = unplaced(tenant, Slot::A);
         let context = Context {
@@ -257,6 +292,11 @@ impl Performer {
             allowed: &self.allowed,
         };
         let reaping = async {
+            match self.credentials.is_gone(tenant).await {
+                Ok(true) => {}
+                Ok(false) => return Err(host::Error::permanent("PLACED", "the registry knows it here")),
+                Err(error) => return Err(host::Error::retry("REGISTRY", error)),
+            }
             let mut proof = Vec::new();
             for step in ["close_doors", "drop_database", "drop_roles", "prove_absence"] {
                 let (Outcome::Done(done) | Outcome::AlreadyTrue(done)) =
@@ -280,7 +320,7 @@ impl Performer {
         let tenants = self.tenants.lock();
         let touched = tenants
             .iter()
-            .filter(|(_, turns)| turns.at_work.try_lock().is_err() || *turns.ended.lock() >= since);
+            .filter(|(_, turns)| turns.is_stepped() || *turns.ended.lock() >= since);
         touched.map(|(id, _)| id.clone()).collect()
     }
 

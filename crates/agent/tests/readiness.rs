@@ -32,6 +32,10 @@ struct Registry {
 
 #[tonic::async_trait]
 impl CredentialSource for Registry {
+    async fn is_gone(&self, _: &TenantId) -> Result<bool, String> {
+        Ok(false)
+    }
+
     async fn fetch(&self, tenant: &TenantId, _: Wanted) -> Result<Login, String> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let held = self.passwords.lock().get(tenant).cloned();

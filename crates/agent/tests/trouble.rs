@@ -103,6 +103,10 @@ struct Given(Login);
 
 #[tonic::async_trait]
 impl CredentialSource for Given {
+    async fn is_gone(&self, _: &TenantId) -> Result<bool, String> {
+        Ok(false)
+    }
+
     async fn fetch(&self, _: &TenantId, _: Wanted) -> Result<Login, String> {
         Ok(Login {
             slot: Slot::A,

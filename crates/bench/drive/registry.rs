@@ -11,7 +11,7 @@ use reeve_bench::summary::Settings;
 use reeve_cli::bench::target::Target;
 use reeve_cli::bench::{resolve, write};
 use reeve_client::v1::{ResolveRequest, Role, Tenant};
-use reeve_client::{Credentials, v1};
+use reeve_client::{Credentials, reason, v1};
 use reeve_local::{Binaries, Fleet, Node, hand, tenants, until};
 use tokio::task::JoinSet;
 use toml::Table;
@@ -20,6 +20,7 @@ pub const REGION: &str = "vn";
 /// Agents that share the steps of onboarding; each reports one after the other.
 const HANDS: usize = 4;
 const CREATING: usize = 32;
+const QUEUE_PAUSE: Duration = Duration::from_millis(100);
 const ONBOARD_PATIENCE: Duration = Duration::from_secs(600);
 
 pub struct Registry {
@@ -143,10 +144,32 @@ fn settings() -> Table {
 }
 
 async fn onboard(fleet: &Fleet, count: usize) -> Result<()> {
+    // Hands that only say so bear more at once than an instance does.
+    let limits = v1::SetOperationLimitsRequest {
+        request_id: reeve_client::request_id(),
+        limits: Some(v1::OperationLimits {
+            per_server: 64,
+            per_region: 1_000,
+        }),
+        instead_of: None,
+    };
+    fleet.api().operations().set_operation_limits(limits).await?;
     let create = |number| {
         let slug = format!("clinic-{number}");
         let order = tenants::order(&slug, &format!("{slug}.example"), REGION, "ehr");
-        async move { tenants::create(fleet.api(), order).await.map(drop) }
+        async move {
+            loop {
+                let asked = fleet.api().tenants().create_tenant(order.clone()).await;
+                match asked {
+                    Ok(_) => return Ok(()),
+                    // As many wait for their turn as may.
+                    Err(refused) if reason(&refused) == Some(v1::ErrorReason::QueueFull) => {
+                        tokio::time::sleep(QUEUE_PAUSE).await;
+                    }
+                    Err(refused) => return Err(anyhow::Error::from(refused).context(slug)),
+                }
+            }
+        }
     };
     stream::iter((0..count).map(create))
         .buffer_unordered(CREATING)

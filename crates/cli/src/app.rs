@@ -256,6 +256,7 @@ mod tests {
             "bench resolve",
             "bench write",
             "bench watch",
+            "bench onboard",
             "bench empty",
             "context ls",
             "context use",

@@ -93,5 +93,23 @@ async fn what_waits_says_what_for_and_begins_in_its_turn() -> Result<()> {
     );
     let limits = admin.json("op limits", 0)?;
     ensure!(limits["queued"] == 0, "{limits}");
+
+    // One at a time: of three at once two wait.
+    let measured = admin.json("bench onboard --region vn --tenants 3 --at-once 3", 0)?;
+    for (kind, name) in [(0, "ONBOARD"), (1, "OFFBOARD")] {
+        let kind = &measured["kinds"][kind];
+        let parts = kind["times"].as_array().context("no times")?;
+        let part = |name: &str| parts.iter().find(|one| one["part"] == name).cloned();
+        let whole = part("whole").context("no whole")?;
+        ensure!(kind["kind"] == name && whole["count"] == 3, "{measured}");
+        let waited = part("waited for its turn").context("no waiting")?;
+        ensure!(waited["max_ms"].as_f64().unwrap_or_default() > 1.0, "{measured}");
+        ensure!(whole["max_ms"].as_f64() > waited["max_ms"].as_f64(), "{measured}");
+    }
+    let left = admin.json("tenant ls", 0)?;
+    ensure!(
+        left["tenants"].as_array().is_some_and(|all| all.len() == 2),
+        "{left}"
+    );
     fleet.shutdown().await
 }

@@ -8,8 +8,8 @@ use reeve_domain::{Stamp, TenantId};
 use crate::convert::{BadField, time};
 use crate::v1;
 
-/// Tenants of one agent's word.
-pub const TENANTS_MAX: usize = 5_000;
+/// Tenants of one message of an agent.
+pub const TENANTS_MAX: usize = 1_000;
 
 /// Why services would not come in, as the wire writes it.
 pub fn not_ready(from: &Unready) -> v1::NotReady {

@@ -8,6 +8,7 @@
 
 pub mod empty;
 pub mod load;
+pub mod onboard;
 pub mod resolve;
 pub mod tally;
 pub mod target;
@@ -79,6 +80,11 @@ enum Verb {
         #[command(flatten)]
         span: Span,
     },
+    /// Bring tenants of its own in and out again, with everything that it takes
+    #[command(
+        after_help = "Examples:\n  reeve bench onboard --region vn\n  reeve bench onboard --region vn --tenants 200 --at-once 1 -o json\n\nReal databases on the region's servers. The tenants are named bench-…; what an interrupted run leaves is deleted with `reeve tenant delete`."
+    )]
+    Onboard(onboard::Plan),
     /// Call what does nothing; a node serves it when its configuration says `bench.empty = true`
     #[command(after_help = "Examples:\n  reeve bench empty --in-flight 256 --seconds 20")]
     Empty {
@@ -155,18 +161,29 @@ impl Span {
 }
 
 pub async fn run(bench: Bench, session: &Session) -> Result<(), Failure> {
-    let (nodes, credentials) = session.doors()?;
-    let target = Target::new(nodes, credentials)?;
+    let target = || {
+        let (nodes, credentials) = session.doors()?;
+        Ok::<Target, Failure>(Target::new(nodes, credentials)?)
+    };
     let report = match bench.verb {
-        Verb::Resolve { level, options } => resolve(&target, &options, level).await?,
-        Verb::Write { changes_max, options } => write(&target, &options, changes_max).await?,
-        Verb::Watch { watchers, rate, span } => watch(&target, &span, watchers, rate).await?,
-        Verb::Empty { options } => empty(&target, &options).await?,
+        Verb::Onboard(plan) => return told_onboarding(&onboard::run(plan, session).await?, session),
+        Verb::Resolve { level, options } => resolve(&target()?, &options, level).await?,
+        Verb::Write { changes_max, options } => write(&target()?, &options, changes_max).await?,
+        Verb::Watch { watchers, rate, span } => watch(&target()?, &span, watchers, rate).await?,
+        Verb::Empty { options } => empty(&target()?, &options).await?,
     };
     session.print(&report)?;
     match report.worst_error() {
         Some(reason) if report.count == 0 => Err(Failure::error("no call succeeded", reason)),
         _ => Ok(()),
+    }
+}
+
+fn told_onboarding(report: &onboard::Report, session: &Session) -> Result<(), Failure> {
+    session.print(report)?;
+    match report.worst_error() {
+        Some(reason) => Err(Failure::error("not every tenant came and went", reason)),
+        None => Ok(()),
     }
 }
 

@@ -123,7 +123,7 @@ impl Checker {
         self.board.lock().clone()
     }
 
-    /// Returns when a round has ended.
+    /// Returns when a round has ended since it was last asked, if only one asks.
     pub async fn news(&self) {
         self.news.notified().await;
     }
@@ -159,7 +159,8 @@ impl Checker {
         let chosen = self.chosen(turn, &known);
         self.try_to_come_in(chosen, began).await;
         self.look_inside(turn, &known).await;
-        self.news.notify_waiters();
+        // Kept for a link that is busy just now.
+        self.news.notify_one();
     }
 
     async fn try_to_come_in(&self, chosen: BTreeSet<TenantId>, began: Instant) {

@@ -122,6 +122,7 @@ impl Session {
             region: group.region.to_string(),
             epoch: group.epoch.0,
             freshness: Some(reading.freshness),
+            takes_health: true,
         };
         tracing::info!(agent = %self.agent, boot = %hello.boot_id, version = %hello.version, "session begins");
         put(outbox, Down::Welcome(welcome)).await?;

@@ -167,7 +167,8 @@ impl Default for Isolation {
             databases: Vec::new(),
             extensions: usual.map(str::to_owned).into(),
             repair: Vec::new(),
-            reap_after_s: 86_400,
+            // Nothing is dropped unless somebody asks for it: what came back may have been brought back.
+            reap_after_s: 0,
         }
     }
 }

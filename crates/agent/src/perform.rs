@@ -498,6 +498,20 @@ fn report(order: &StepOrder, result: Result<Outcome, Failure>) -> StepReport {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn who_only_looks_is_no_step_at_work() {
+        let turns = Turns::default();
+        assert!(!turns.is_stepped());
+        let turn = turns.at_work.lock().await;
+        assert!(turns.is_stepped());
+        let looking = Looking::begin(&turns);
+        assert!(!turns.is_stepped());
+        drop(looking);
+        assert!(turns.is_stepped(), "what comes after it changes the tenant");
+        drop(turn);
+        assert!(!turns.is_stepped());
+    }
+
     fn key(direction: Direction, step: u32, attempt: u32) -> StepKey {
         StepKey {
             operation_id: "op_0000000000000001".into(),

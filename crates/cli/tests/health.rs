@@ -5,7 +5,7 @@ mod admin;
 
 use std::time::Duration;
 
-use admin::Admin;
+use admin::{Admin, onboard};
 use anyhow::{Context, Result, ensure};
 use reeve_client::Selector;
 use reeve_client::v1;
@@ -60,9 +60,7 @@ async fn a_database_that_lets_its_services_not_in_is_noticed_by_everybody() -> R
         .start()
         .await?;
     let admin = Admin::of(&fleet)?;
-    let order = tenants::order("cho-ray", "cho-ray.example", "vn", "ehr");
-    let made = tenants::create(fleet.api(), order).await?;
-    let made = tenants::ended(fleet.api(), &made.id, PATIENCE).await?;
+    let made = onboard(&fleet, "cho-ray").await?;
     let tenant = made.tenant_id;
 
     // All but the backup that nobody takes.

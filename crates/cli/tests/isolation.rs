@@ -4,10 +4,10 @@ mod admin;
 
 use std::time::Duration;
 
-use admin::Admin;
+use admin::{Admin, onboard};
 use anyhow::{Context, Result, ensure};
 use reeve_client::v1::operation::State;
-use reeve_local::{Fleet, tenants, until};
+use reeve_local::{Fleet, until};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,17 +53,11 @@ async fn started(repair: &str) -> Result<Fleet> {
     fleet.start().await
 }
 
-async fn create(fleet: &Fleet, slug: &str) -> Result<reeve_client::v1::Operation> {
-    let order = tenants::order(slug, &format!("{slug}.example"), "vn", "ehr");
-    let operation = tenants::create(fleet.api(), order).await?;
-    tenants::ended(fleet.api(), &operation.id, PATIENCE).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanwhile() -> Result<()> {
     let fleet = started("[]").await?;
     let admin = Admin::of(&fleet)?;
-    let made = create(&fleet, "cho-ray").await?;
+    let made = onboard(&fleet, "cho-ray").await?;
     ensure!(made.state() == State::Done, "{made:?}");
     ensure!(
         made.steps.iter().any(|step| step.name == "audit"),
@@ -108,7 +102,7 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
         "{scanned}"
     );
     // It is served all the same, and nobody else comes in.
-    let refused = create(&fleet, "bach-mai").await?;
+    let refused = onboard(&fleet, "bach-mai").await?;
     ensure!(
         refused.state() == State::Undone && refused.reason == "FINDING",
         "{refused:?}"
@@ -128,7 +122,7 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
     .await?;
     let findings = closed["findings"].as_array().context("no findings")?;
     ensure!(findings.len() == 3, "what was closed is still shown: {closed}");
-    ensure!(create(&fleet, "bach-mai").await?.state() == State::Done);
+    ensure!(onboard(&fleet, "bach-mai").await?.state() == State::Done);
     let scanned = admin.json("isolation scan --all", 0)?;
     ensure!(
         scanned["scans"].as_array().is_some_and(|all| all.len() == 2),
@@ -157,7 +151,7 @@ async fn a_wall_that_breaks_is_told_shown_and_closed_and_keeps_tenants_out_meanw
 async fn what_a_tenant_that_is_gone_left_is_told_and_then_taken_away_and_nobody_elses() -> Result<()> {
     let fleet = started("[]").await?;
     let admin = Admin::of(&fleet)?;
-    let tenant = create(&fleet, "cho-ray").await?.tenant_id;
+    let tenant = onboard(&fleet, "cho-ray").await?.tenant_id;
     let ended = admin.json("tenant delete cho-ray --confirm cho-ray", 0)?;
     ensure!(ended["state"] == "done", "{ended}");
     let postgres = fleet.agent("vn-1")?.postgres().clone();
@@ -204,7 +198,7 @@ async fn what_a_tenant_that_is_gone_left_is_told_and_then_taken_away_and_nobody_
 async fn what_may_be_mended_is_mended_by_itself_and_written_down() -> Result<()> {
     let fleet = started(r#"["F1", "F8", "F9", "F11"]"#).await?;
     let admin = Admin::of(&fleet)?;
-    let made = create(&fleet, "cho-ray").await?;
+    let made = onboard(&fleet, "cho-ray").await?;
     let tenant = made.tenant_id.clone();
     let postgres = fleet.agent("vn-1")?.postgres().clone();
     postgres

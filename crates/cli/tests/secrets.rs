@@ -4,7 +4,7 @@ mod admin;
 
 use std::time::Duration;
 
-use admin::Admin;
+use admin::{Admin, onboard};
 use anyhow::{Context, Result, ensure};
 use reeve_client::{Access, Fleet as Service};
 use reeve_local::{Fleet, tenants, until};
@@ -16,14 +16,6 @@ const CONFLICT: i32 = 4;
 fn age(admin: &Admin<'_>, words: &str) -> Result<Value> {
     let answer = admin.json(&format!("secret age {words}"), 0)?;
     answer["credentials"].get(0).cloned().context("no credential")
-}
-
-async fn onboard(fleet: &Fleet, slug: &str) -> Result<()> {
-    let order = tenants::order(slug, &format!("{slug}.example"), "vn", "ehr");
-    let operation = tenants::create(fleet.api(), order).await?;
-    tenants::ended(fleet.api(), &operation.id, PATIENCE)
-        .await
-        .map(drop)
 }
 
 async fn write(service: &Service, domain: &str) -> Result<()> {

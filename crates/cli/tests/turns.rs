@@ -2,14 +2,11 @@
 
 mod admin;
 
-use std::time::Duration;
-
-use admin::Admin;
+use admin::{Admin, onboard};
 use anyhow::{Context, Result, ensure};
-use reeve_local::{Fleet, tenants};
+use reeve_local::Fleet;
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const CONFLICT: i32 = 4;
 
 fn id(operation: &Value) -> Result<String> {
@@ -32,9 +29,7 @@ async fn what_waits_says_what_for_and_begins_in_its_turn() -> Result<()> {
         .await?;
     let admin = Admin::of(&fleet)?;
     for slug in ["cho-ray", "bach-mai"] {
-        let order = tenants::order(slug, &format!("{slug}.example"), "vn", "ehr");
-        let operation = tenants::create(fleet.api(), order).await?;
-        tenants::ended(fleet.api(), &operation.id, PATIENCE).await?;
+        onboard(&fleet, slug).await?;
     }
     let limits = admin.json("op limits --per-server 1", 0)?;
     ensure!(

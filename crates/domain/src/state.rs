@@ -213,6 +213,12 @@ impl State {
             .is_some_and(|tenant| tenant.class == Class::Dedicated)
     }
 
+    /// The operation that holds a tenant.
+    pub fn holder(&self, tenant: &TenantId) -> Option<&Operation> {
+        let held = self.tenants.get(tenant)?.operation.as_ref()?;
+        self.operations.get(held).map(Arc::as_ref)
+    }
+
     /// Operations that have not ended; those whose turn has not come are the last.
     pub fn open_operations(&self) -> impl Iterator<Item = &Operation> {
         self.begun_operations().chain(self.queued_operations())

@@ -8,7 +8,7 @@ use reeve_domain::health::{
 };
 use reeve_domain::isolation::{Found, Rule};
 use reeve_domain::operation::Outcome;
-use reeve_domain::plan::{Sighting, Sightings};
+use reeve_domain::plan::Sightings;
 use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId, resolve};
 use world::{World, name};
 
@@ -175,15 +175,11 @@ fn who_is_not_served_is_not_spoken_of() {
 }
 
 fn sightings(world: &World) -> Sightings {
-    let sighting = Sighting {
-        seen: Stamp(world.now),
-        lag_bytes: 0,
-        connections: 0,
-        audited: Some(Stamp(world.now)),
-    };
-    Sightings {
-        agents: [(name("vn-1"), sighting)].into(),
+    let mut sightings = world.heard(&["vn-1"]);
+    for sighting in sightings.agents.values_mut() {
+        sighting.audited = Some(Stamp(world.now));
     }
+    sightings
 }
 
 fn vitals(world: &World) -> Vitals {

@@ -6,9 +6,9 @@ use reeve_domain::access::Expect;
 use reeve_domain::command::Answer;
 use reeve_domain::credential::{Acknowledge, HOLDERS_PER_PRINCIPAL_MAX, Next, Read, Slot, behind};
 use reeve_domain::operation::{Goal, Outcome, Retry, Rotate, Status, StepState, Turn};
+use reeve_domain::plan::Sightings;
 use reeve_domain::plan::operations::{Reason, Verdict, judge, orders_for, plan};
 use reeve_domain::plan::rotation::{Schedule, due};
-use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
 use reeve_domain::version::ROTATION;
 use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId};
@@ -85,15 +85,7 @@ fn acknowledge(world: &mut World, who: &str, instance: &str, version: u64) -> Ap
 }
 
 fn sightings(world: &World) -> Sightings {
-    let sighting = Sighting {
-        seen: Stamp(world.now),
-        lag_bytes: 0,
-        connections: 0,
-        audited: None,
-    };
-    Sightings {
-        agents: [(name("vn-1"), sighting)].into(),
-    }
+    world.heard(&["vn-1"])
 }
 
 /// What the pilot would say, said.

@@ -31,7 +31,7 @@ pub fn cause(from: Cause) -> v1::not_ready::Cause {
 }
 
 /// A cause as it was written; unset is none.
-pub fn cause_from_wire(wire: i32) -> Option<Cause> {
+fn cause_from_wire(wire: i32) -> Option<Cause> {
     match v1::not_ready::Cause::try_from(wire).ok()? {
         v1::not_ready::Cause::Unreachable => Some(Cause::Unreachable),
         v1::not_ready::Cause::TurnedAway => Some(Cause::TurnedAway),

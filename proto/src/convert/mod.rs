@@ -19,9 +19,7 @@ pub use audit::{record, record_from_wire};
 pub use claim::{claim, claim_from_wire};
 pub use credential::credential;
 pub use group::{endpoint, group, member_state, region};
-pub use health::{
-    TENANTS_MAX, Told, cause, cause_from_wire, condition, grade, not_ready, told_from_wire, vitals,
-};
+pub use health::{TENANTS_MAX, Told, cause, condition, grade, not_ready, told_from_wire, vitals};
 pub use isolation::{audited, finding, found, found_from_wire, scope, scope_from_wire};
 pub use operation::{
     operation, operation_limits, operation_limits_from_wire, operation_status_from_wire, turn_from_wire,

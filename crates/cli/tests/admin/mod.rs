@@ -2,10 +2,21 @@
 #![allow(dead_code, reason = "each test uses its own part of it")]
 
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use reeve_local::Fleet;
+use reeve_client::v1::Operation;
+use reeve_local::{Fleet, tenants};
 use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Brings a tenant in, and waits for how that ended.
+pub async fn onboard(fleet: &Fleet, slug: &str) -> Result<Operation> {
+    let order = tenants::order(slug, &format!("{slug}.example"), "vn", "ehr");
+    let operation = tenants::create(fleet.api(), order).await?;
+    tenants::ended(fleet.api(), &operation.id, PATIENCE).await
+}
 
 pub struct Admin<'a> {
     fleet: &'a Fleet,

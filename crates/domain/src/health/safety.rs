@@ -221,8 +221,7 @@ fn schema(tenant: &Tenant) -> Condition {
 }
 
 fn operation(state: &State, tenant: &Tenant) -> Condition {
-    let held = tenant.operation.as_ref().and_then(|id| state.operations.get(id));
-    match held {
+    match state.holder(&tenant.id) {
         None => condition("operation", Grade::Good, "none"),
         Some(operation) if operation.status == End::Stuck => {
             let told = format!("{} is stuck: {}", operation.id, operation.detail);

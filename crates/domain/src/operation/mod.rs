@@ -25,8 +25,8 @@ pub use rotate::{GRACE_MS, Rotate, is_drained, rotate};
 pub use scan::{Scan, scan};
 pub use step::{Addressee, Direction, Goal, Step, StepState, steps};
 pub use turn::{
-    Begin, Full, Limits, PER_REGION, PER_SERVER, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX,
-    QUEUED_URGENT_MAX, SetLimits, Turn, begin_one, set_limits,
+    Begin, Full, Limits, Priority, QUEUED_MAX, QUEUED_PER_TENANT_MAX, QUEUED_URGENT_MAX, SetLimits, Turn,
+    begin_one, set_limits,
 };
 pub(crate) use turn::{Load, end_restored, enter, holds_its_tenant, hurry, is_begun, is_free, queued_of};
 

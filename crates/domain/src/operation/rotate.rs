@@ -113,13 +113,9 @@ pub(super) fn hold(
 
 /// The change of a tenant's credential that is at work or waits for its turn.
 fn unretired<'a>(state: &'a State, tenant: &'a TenantId) -> Option<&'a Operation> {
-    let held = state
-        .tenants
-        .get(tenant)
-        .and_then(|tenant| tenant.operation.as_ref());
-    let held = held.and_then(|id| state.operations.get(id)).map(AsRef::as_ref);
-    let all = held.into_iter().chain(operation::queued_of(state, tenant));
-    all.into_iter().find(|operation| operation.kind == Kind::Rotate)
+    let held = state.holder(tenant).into_iter();
+    let mut all = held.chain(operation::queued_of(state, tenant));
+    all.find(|operation| operation.kind == Kind::Rotate)
 }
 
 /// The same, while what it brings is not in force.

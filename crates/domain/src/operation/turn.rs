@@ -31,15 +31,6 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// The word that people read.
-    pub fn word(self) -> &'static str {
-        match self {
-            Priority::Urgent => "urgent",
-            Priority::Normal => "normal",
-            Priority::Background => "background",
-        }
-    }
-
     pub(crate) fn is_normal(&self) -> bool {
         *self == Priority::Normal
     }
@@ -81,9 +72,9 @@ impl Default for Limits {
 }
 
 /// What the limits may be.
-pub const PER_SERVER: std::ops::RangeInclusive<u32> = 1..=64;
+const PER_SERVER: std::ops::RangeInclusive<u32> = 1..=64;
 /// The same of a region.
-pub const PER_REGION: std::ops::RangeInclusive<u32> = 1..=1_000;
+const PER_REGION: std::ops::RangeInclusive<u32> = 1..=1_000;
 /// Operations that may wait for their turn, in all.
 pub const QUEUED_MAX: usize = 10_000;
 /// Urgent ones that may wait beside them: a crowd keeps nobody in danger out.
@@ -202,14 +193,8 @@ pub(crate) fn enter(state: &mut State, at: Stamp, operation: Operation) -> Resul
 
 /// What waits before a more urgent one is as urgent as that.
 fn pass_on(state: &mut State, behind: &Operation) {
-    let holder = state
-        .tenants
-        .get(&behind.tenant)
-        .and_then(|tenant| tenant.operation.as_ref());
-    let holder = holder.and_then(|id| state.operations.get(id));
-    let is_slower =
-        |o: &&std::sync::Arc<Operation>| o.status == Status::Queued && o.priority > behind.priority;
-    if let Some(slower) = holder.filter(is_slower).map(|o| Operation::clone(o)) {
+    let is_slower = |o: &&Operation| o.status == Status::Queued && o.priority > behind.priority;
+    if let Some(slower) = state.holder(&behind.tenant).filter(is_slower).cloned() {
         state.store_operation(Operation {
             priority: behind.priority,
             ..slower
@@ -366,12 +351,14 @@ pub enum Full {
 
 /// Whether the operation that holds a tenant is begun.
 pub(crate) fn is_begun(state: &State, tenant: &TenantId) -> bool {
-    let held = state
+    let is_held = state
         .tenants
         .get(tenant)
-        .and_then(|tenant| tenant.operation.as_ref());
-    let holder = held.and_then(|id| state.operations.get(id));
-    held.is_some() && holder.is_none_or(|holder| holder.status != Status::Queued)
+        .is_some_and(|tenant| tenant.operation.is_some());
+    is_held
+        && state
+            .holder(tenant)
+            .is_none_or(|holder| holder.status != Status::Queued)
 }
 
 /// Whether it has its tenant.

@@ -7,7 +7,8 @@ pub mod turns;
 
 use std::collections::BTreeMap;
 
-use crate::ids::Stamp;
+use crate::ids::{Stamp, TenantId};
+use crate::state::State;
 use crate::words::Name;
 
 /// The leader's soft memory of heartbeats. Never in the log; gone with the leader.
@@ -31,6 +32,13 @@ impl Sightings {
     pub fn hears(&self, agent: &Name, now: Stamp) -> bool {
         let sighting = self.agents.get(agent);
         sighting.is_some_and(|s| now.millis_since(s.seen) <= AGENT_SILENT_MS)
+    }
+
+    /// Whether the agent was heard lately that a tenant's orders go to.
+    pub fn answers_for(&self, state: &State, tenant: &TenantId, now: Stamp) -> bool {
+        let tenant = state.tenants.get(tenant);
+        let group = tenant.and_then(|tenant| state.groups.get(&tenant.placement.group));
+        group.is_some_and(|group| self.hears(&group.primary, now))
     }
 }
 

@@ -56,7 +56,7 @@ pub enum Reason {
     },
     /// Another operation holds its tenant.
     Tenant {
-        holder: Option<OperationId>,
+        holder: OperationId,
     },
     /// As many are at work as may be.
     Room(Full),
@@ -81,8 +81,7 @@ impl std::fmt::Display for Reason {
             Reason::Acknowledged { behind: 0 } => {
                 write!(f, "its grace: who holds the former credential is not known")
             }
-            Reason::Tenant { holder: Some(holder) } => write!(f, "its turn: {holder} holds its tenant"),
-            Reason::Tenant { holder: None } => write!(f, "its turn: others of its tenant are before it"),
+            Reason::Tenant { holder } => write!(f, "its turn: {holder} holds its tenant"),
             Reason::Room(Full::Server(server)) => {
                 write!(f, "its turn: server {server} has as many at work as it may")
             }

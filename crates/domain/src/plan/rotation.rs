@@ -44,11 +44,7 @@ pub fn due(state: &State, sightings: &Sightings, now: Stamp, schedule: Schedule)
     if overdue.is_empty() {
         return Vec::new();
     }
-    let answers = |id: &TenantId| {
-        let group = state.tenants.get(id).map(|t| &t.placement.group);
-        let group = group.and_then(|group| state.groups.get(group));
-        group.is_some_and(|group| sightings.hears(&group.primary, now))
-    };
+    let answers = |id: &TenantId| sightings.answers_for(state, id, now);
     let mut at_work = 0;
     let mut failed: BTreeMap<&TenantId, Stamp> = BTreeMap::new();
     for operation in state.operations.values().filter(|o| o.kind == Kind::Rotate) {

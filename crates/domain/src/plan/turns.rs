@@ -13,8 +13,7 @@ const AT_ONCE_MAX: usize = 16;
 /// What an operation waits for whose turn has not come; none: it is about to begin.
 pub fn reason(state: &State, operation: &Operation) -> Option<Reason> {
     if !holds_its_tenant(state, operation) {
-        let tenant = state.tenants.get(&operation.tenant);
-        let holder = tenant.and_then(|tenant| tenant.operation.clone());
+        let holder = state.holder(&operation.tenant)?.id.clone();
         return Some(Reason::Tenant { holder });
     }
     Load::of(state, |_| true).full(state, operation).map(Reason::Room)
@@ -32,7 +31,7 @@ pub fn plan(state: &State, sightings: &Sightings, now: Stamp) -> Vec<Begin> {
     let mut begin = Vec::new();
     for operation in state.queued_operations() {
         let may_begin = holds_its_tenant(state, operation)
-            && is_heard(state, operation, hears)
+            && sightings.answers_for(state, &operation.tenant, now)
             && load.full(state, operation).is_none();
         if may_begin {
             load.add(state, operation, hears);
@@ -45,10 +44,4 @@ pub fn plan(state: &State, sightings: &Sightings, now: Stamp) -> Vec<Begin> {
         }
     }
     begin
-}
-
-fn is_heard(state: &State, operation: &Operation, hears: impl Fn(&Name) -> bool) -> bool {
-    let tenant = state.tenants.get(&operation.tenant);
-    let group = tenant.and_then(|tenant| state.groups.get(&tenant.placement.group));
-    group.is_some_and(|group| hears(&group.primary))
 }

@@ -11,6 +11,7 @@ use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::ids::TokenId;
 use reeve_domain::isolation::{self, Found as Discovered};
 use reeve_domain::operation::{Cancel, Outcome, Report, Timeout, Turn};
+use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
 use reeve_domain::secret::Sealed;
@@ -304,6 +305,20 @@ impl World {
         let order = isolation::delta(&self.state, &name(agent), found, &isolation::Scope::default())?;
         let actor = Actor::Principal(format!("spiffe://hospital/agent/{agent}"));
         Some(self.say_as(actor, Command::ReportFindings(order)))
+    }
+
+    /// What a leader has heard that heard these agents just now.
+    pub fn heard(&self, agents: &[&str]) -> Sightings {
+        let seen = Sighting {
+            seen: Stamp(self.now),
+            lag_bytes: 0,
+            connections: 0,
+            audited: None,
+        };
+        let agents = agents.iter().map(|agent| (name(agent), seen.clone()));
+        Sightings {
+            agents: agents.collect(),
+        }
     }
 
     /// The operation that holds, or held, a tenant.

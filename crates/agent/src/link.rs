@@ -350,10 +350,9 @@ fn told(id: &TenantId, fares: &Fares) -> TenantHealth {
         None => (None, None),
     };
     // While it is not sure what a try came to, none is told of.
-    let tried = fares.tried.filter(|_| fares.verdict.is_some());
     TenantHealth {
         tenant_id: id.to_string(),
-        tried: tried.map(|at| convert::time::duration(at.elapsed())),
+        tried: fares.proved().map(|at| convert::time::duration(at.elapsed())),
         not_ready,
         schema_version,
         vitals: Some(convert::vitals(&fares.vitals)),

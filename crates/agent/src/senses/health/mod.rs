@@ -49,6 +49,8 @@ pub struct Plan {
 pub struct Fares {
     /// When somebody last tried to come in.
     pub tried: Option<Instant>,
+    /// When somebody last came in: a failure proves nothing, however new.
+    came: Option<Instant>,
     /// What the tries came to, once it is sure: the schema version, or why nobody comes in.
     pub verdict: Option<Result<Option<u32>, (Cause, String)>>,
     failures: u32,
@@ -57,11 +59,20 @@ pub struct Fares {
 }
 
 impl Fares {
+    /// When the verdict was last proved; none while there is none.
+    pub fn proved(&self) -> Option<Instant> {
+        match self.verdict.as_ref()? {
+            Ok(_) => self.came,
+            Err(_) => self.tried,
+        }
+    }
+
     fn note(&mut self, tried: Result<tries::Came, (Cause, String)>) {
         self.tried = Some(Instant::now());
         match tried {
             Ok(came) => {
                 self.failures = 0;
+                self.came = self.tried;
                 self.vitals.tried_ms = Some(came.took.as_millis() as u64);
                 self.verdict = Some(Ok(came.schema_version));
             }
@@ -182,9 +193,10 @@ impl Checker {
 
     /// Who is tried now: those that failed last, and the next few of the others.
     fn chosen(&self, turn: &mut Turn, known: &BTreeSet<TenantId>) -> BTreeSet<TenantId> {
+        let logins = self.host.logins();
         let with_door: BTreeSet<TenantId> = known
             .iter()
-            .filter(|tenant| tries::has_door(&self.host, tenant))
+            .filter(|tenant| tries::has_door(&self.host, &logins, tenant))
             .cloned()
             .collect();
         let failed: Vec<TenantId> = {
@@ -239,8 +251,13 @@ mod tests {
             (fares.verdict.clone(), fares.vitals.tried_ms),
             (Some(Ok(Some(6))), Some(12))
         );
+        let proved = fares.proved();
         fares.note(not());
         assert_eq!(fares.verdict, Some(Ok(Some(6))), "once is nothing");
+        assert!(
+            fares.tried > proved && fares.proved() == proved,
+            "nor is it a proof"
+        );
         fares.note(not());
         assert_eq!(fares.verdict, Some(Err((Cause::TurnedAway, "28P01".to_owned()))));
         assert_eq!(fares.vitals.tried_ms, None);

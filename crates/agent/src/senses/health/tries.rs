@@ -1,5 +1,6 @@
 //! Tries to come in as a tenant, as its services do: over TLS, with its password, to its own database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reeve_domain::TenantId;
@@ -24,8 +25,7 @@ pub(super) struct Came {
 }
 
 /// Whether there is a door to come in by, and a login.
-pub(super) fn has_door(host: &Host, tenant: &TenantId) -> bool {
-    let logins = host.logins();
+pub(super) fn has_door(host: &Host, logins: &BTreeMap<String, String>, tenant: &TenantId) -> bool {
     let has = |ending| logins.contains_key(Ident::role(tenant, ending).as_str());
     (has(Ending::A) || has(Ending::B)) && host.doors_of(tenant).is_some()
 }

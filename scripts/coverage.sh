@@ -1,13 +1,26 @@
 #!/usr/bin/env bash
 # Reads the profiles of an instrumented run, prints coverage by crate, and fails below the gate.
 #   scripts/coverage.sh PROFILES OBJECTS [--no-gate]      OBJECTS: a file naming one instrumented binary per line
+#   scripts/coverage.sh --readable OBJECTS                says at once, before any test runs, if llvm-cov cannot read one
 # What is generated (OUT_DIR), what only tests (tests/) and what is not ours is left out.
 set -euo pipefail
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+cov=$("$here/scripts/llvm.sh" cov)
+foreign='(/build/[^/]+/out/|/tests/)'
+
+if [ "$1" = --readable ]; then
+    while IFS= read -r object; do
+        "$cov" export --summary-only --empty-profile --ignore-filename-regex="$foreign" --object "$object" >/dev/null 2>&1 && continue
+        echo "coverage: llvm-cov cannot read $object: see scripts/rustc-coverage.sh on branches in async traits" >&2
+        exit 1
+    done <"$2"
+    exit 0
+fi
 
 profiles=$1
 objects=$2
 gate=${3:-}
-here=$(cd "$(dirname "$0")/.." && pwd)
 merged=$profiles/all.profdata
 
 find "$profiles" -name '*.profraw' -size +0 >"$profiles/list"
@@ -16,8 +29,7 @@ find "$profiles" -name '*.profraw' -size +0 >"$profiles/list"
 
 args=()
 while IFS= read -r object; do args+=(--object "$object"); done <"$objects"
-"$("$here/scripts/llvm.sh" cov)" export --summary-only --instr-profile="$merged" \
-    --ignore-filename-regex='(/build/[^/]+/out/|/tests/)' "${args[@]}" >"$profiles/summary.json"
+"$cov" export --summary-only --instr-profile="$merged" --ignore-filename-regex="$foreign" "${args[@]}" >"$profiles/summary.json"
 
 # One record per file; in each, the counts of a kind are the numbers after its name.
 awk -v root="$here/" -v gate="$gate" '

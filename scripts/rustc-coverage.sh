@@ -8,7 +8,8 @@ case " $* " in
 *" --crate-name build_script_"*) exec "$rustc" "$@" ;;
 esac
 # Branches are counted behind an unstable option: for these crates alone the stable compiler is told to allow it. Not for the
-# registry: llvm-cov (22.1) crashes on the branches inside its async service traits, so its branches stay uncounted.
+# registry: llvm-cov (22.1) crashes on the branches inside its async service traits, so its branches stay uncounted. Elsewhere
+# the bodies of async traits only delegate, and scripts/coverage.sh --readable says so as soon as one does not.
 branches=(-Zcoverage-options=branch)
 case " $* " in
 *" --crate-name reeve_registry "*) branches=() ;;

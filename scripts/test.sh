@@ -38,6 +38,7 @@ build() {
     instrument cargo build --locked "${packages[@]}" --bins --tests
     instrument cargo build --locked "${packages[@]}" --bins --tests --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u >"$objects"
+    scripts/coverage.sh --readable "$objects"
 }
 # The hand on PostgreSQL once more, on the newest version that can be had.
 run_newest() {

@@ -244,50 +244,59 @@ pub trait CredentialSource: Send + Sync {
     async fn is_gone(&self, tenant: &TenantId) -> Result<bool, String>;
 }
 
+// Bodies of async traits only delegate: llvm-cov (22.1) crashes on a branch inside one.
 #[tonic::async_trait]
 impl CredentialSource for Api {
-    async fn is_gone(&self, tenant: &TenantId) -> Result<bool, String> {
-        let request = GetCredentialRequest {
-            tenant_id: tenant.to_string(),
-            ..Default::default()
-        };
-        match self.resolver().get_credential(request).await {
-            Ok(_) => Ok(false),
-            Err(status) if reeve_client::reason(&status) == Some(ErrorReason::TenantNotFound) => Ok(true),
-            Err(status) => Err(status.message().to_owned()),
-        }
+    async fn fetch(&self, tenant: &TenantId, wanted: Wanted) -> Result<Login, String> {
+        fetch(self, tenant, wanted).await
     }
 
-    async fn fetch(&self, tenant: &TenantId, wanted: Wanted) -> Result<Login, String> {
-        let (slot, version) = match wanted {
-            Wanted::InForce => ("", 0),
-            Wanted::Next {
-                slot: Slot::A,
-                version,
-            } => ("a", version),
-            Wanted::Next {
-                slot: Slot::B,
-                version,
-            } => ("b", version),
-        };
-        let request = GetCredentialRequest {
-            tenant_id: tenant.to_string(),
+    async fn is_gone(&self, tenant: &TenantId) -> Result<bool, String> {
+        is_gone(self, tenant).await
+    }
+}
+
+async fn fetch(api: &Api, tenant: &TenantId, wanted: Wanted) -> Result<Login, String> {
+    let (slot, version) = match wanted {
+        Wanted::InForce => ("", 0),
+        Wanted::Next {
+            slot: Slot::A,
             version,
-            slot: slot.to_owned(),
-            instance: String::new(),
-        };
-        let answer = self.resolver().get_credential(request).await;
-        let answer = answer.map_err(|status| format!("no credential: {}", status.message()))?;
-        let answer = answer.into_inner();
-        let slot = match answer.role.strip_prefix(tenant.as_str()) {
-            Some("_a") => Slot::A,
-            Some("_b") => Slot::B,
-            _ => return Err("a credential of another role was given".to_owned()),
-        };
-        Ok(Login {
-            slot,
-            password: Zeroizing::new(answer.password),
-        })
+        } => ("a", version),
+        Wanted::Next {
+            slot: Slot::B,
+            version,
+        } => ("b", version),
+    };
+    let request = GetCredentialRequest {
+        tenant_id: tenant.to_string(),
+        version,
+        slot: slot.to_owned(),
+        instance: String::new(),
+    };
+    let answer = api.resolver().get_credential(request).await;
+    let answer = answer.map_err(|status| format!("no credential: {}", status.message()))?;
+    let answer = answer.into_inner();
+    let slot = match answer.role.strip_prefix(tenant.as_str()) {
+        Some("_a") => Slot::A,
+        Some("_b") => Slot::B,
+        _ => return Err("a credential of another role was given".to_owned()),
+    };
+    Ok(Login {
+        slot,
+        password: Zeroizing::new(answer.password),
+    })
+}
+
+async fn is_gone(api: &Api, tenant: &TenantId) -> Result<bool, String> {
+    let request = GetCredentialRequest {
+        tenant_id: tenant.to_string(),
+        ..Default::default()
+    };
+    match api.resolver().get_credential(request).await {
+        Ok(_) => Ok(false),
+        Err(status) if reeve_client::reason(&status) == Some(ErrorReason::TenantNotFound) => Ok(true),
+        Err(status) => Err(status.message().to_owned()),
     }
 }
 

@@ -31,6 +31,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::RegionUnknown
         | Reason::GroupNotFound
         | Reason::OperationNotFound
+        | Reason::AlertNotFound
         | Reason::NodeNotFound
         | Reason::PrincipalNotFound => Code::NotFound,
         Reason::ClaimTaken | Reason::AlreadyExists => Code::AlreadyExists,
@@ -154,6 +155,7 @@ pub fn reason(refusal: &Refusal) -> Reason {
         Refusal::NoCapacity { .. } => Reason::NoCapacity,
         Refusal::GroupNotFound(_) => Reason::GroupNotFound,
         Refusal::OperationNotFound(_) => Reason::OperationNotFound,
+        Refusal::AlertNotFound(_) => Reason::AlertNotFound,
         Refusal::OperationInProgress { .. } => Reason::OperationInProgress,
         Refusal::OperationEnded(_) => Reason::OperationEnded,
         Refusal::EtagMismatch(_) => Reason::EtagMismatch,

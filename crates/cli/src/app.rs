@@ -9,7 +9,8 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Form, Globals, Link, Session};
 use crate::{
-    audit, bench, cluster, contexts, debug, demo, dev, group, isolation, op, resolve, secret, tenant, version,
+    alert, audit, bench, cluster, contexts, debug, demo, dev, group, isolation, op, resolve, secret, tenant,
+    version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -47,6 +48,8 @@ enum Noun {
     Group(group::Group),
     /// Whether each tenant's walls stand
     Isolation(isolation::Isolation),
+    /// What is wrong, and who looks after it
+    Alert(alert::Alerting),
     /// Tenants' credentials: how old they are, and changing them
     Secret(secret::Secret),
     /// The registry's own nodes, and who may join
@@ -74,12 +77,13 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 10] = [
+const ASKING: [&str; 11] = [
     "tenant",
     "resolve",
     "op",
     "group",
     "isolation",
+    "alert",
     "secret",
     "cluster",
     "audit",
@@ -88,11 +92,12 @@ const ASKING: [&str; 10] = [
 ];
 
 /// What lists things that have names: `-o name` is for these.
-const LISTING: [&str; 6] = [
+const LISTING: [&str; 7] = [
     "tenant ls",
     "op ls",
     "group ls",
     "isolation report",
+    "alert ls",
     "cluster members",
     "context ls",
 ];
@@ -169,6 +174,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Op(op) => op::run(op, session).await,
         Noun::Group(group) => group::run(group, session).await,
         Noun::Isolation(isolation) => isolation::run(isolation, session).await,
+        Noun::Alert(alert) => alert::run(alert, session).await,
         Noun::Secret(secret) => secret::run(secret, session).await,
         Noun::Cluster(cluster) => cluster::run(cluster, session).await,
         Noun::Audit(audit) => audit::run(audit, session).await,
@@ -234,6 +240,9 @@ mod tests {
             "isolation report",
             "isolation scan",
             "isolation test",
+            "alert ls",
+            "alert ack",
+            "alert test",
             "secret rotate",
             "secret age",
             "cluster init",

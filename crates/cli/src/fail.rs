@@ -208,6 +208,7 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::RegionUnknown => "`reeve group ls` shows the regions that have groups",
         R::NoCapacity => "add an agent in that region with `reeve cluster join-token --role agent`",
         R::GroupNotFound => "`reeve group ls` shows all groups",
+        R::AlertNotFound => "`reeve alert ls --all` shows those that are known",
         R::OperationNotFound => "`reeve op ls` shows the operations",
         R::OperationInProgress => {
             "wait for it with `reeve op wait`, queue behind it with --queue, or `reeve op cancel` it"

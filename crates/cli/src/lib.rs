@@ -13,6 +13,7 @@ macro_rules! say {
     }};
 }
 
+mod alert;
 pub mod app;
 pub mod audit;
 pub mod bench;

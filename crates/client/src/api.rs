@@ -4,10 +4,10 @@ use reeve_proto::{
     identity::{Connector, Credentials, Expect, Tuning, connector, connector::MESSAGE_BYTES_MAX},
     v1::{
         access_service_client::AccessServiceClient, agent_service_client::AgentServiceClient,
-        audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient,
-        database_service_client::DatabaseServiceClient, group_service_client::GroupServiceClient,
-        operation_service_client::OperationServiceClient, resolver_service_client::ResolverServiceClient,
-        tenant_service_client::TenantServiceClient,
+        alert_service_client::AlertServiceClient, audit_service_client::AuditServiceClient,
+        cluster_service_client::ClusterServiceClient, database_service_client::DatabaseServiceClient,
+        group_service_client::GroupServiceClient, operation_service_client::OperationServiceClient,
+        resolver_service_client::ResolverServiceClient, tenant_service_client::TenantServiceClient,
     },
 };
 
@@ -62,6 +62,7 @@ macro_rules! services {
 services! {
     access: AccessServiceClient,
     agents: AgentServiceClient,
+    alerts: AlertServiceClient,
     audit: AuditServiceClient,
     cluster: ClusterServiceClient,
     databases: DatabaseServiceClient,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::access;
+use crate::alert;
 use crate::audit::{self, Record, Shown};
 use crate::command::{Answer, Command, Found, Witness};
 use crate::credential;
@@ -215,6 +216,16 @@ fn dispatch(state: &mut State, at: Stamp, entry: &Entry) -> Result<(Change, Answ
         Command::RetryOperation(order) => operation::retry(state, at, order).map(plain),
         Command::ReportFindings(order) => isolation::report(state, at, order).map(plain),
         Command::ReportReadiness(order) => health::report(state, at, order).map(plain),
+        Command::ReportAlerts(order) => alert::report(state, at, order).map(plain),
+        Command::NoteTold(order) => alert::note_told(state, order).map(plain),
+        Command::AcknowledgeAlert(order) => {
+            let answer = Answer::Alert(order.alert.clone());
+            Ok((alert::acknowledge(state, at, actor, order)?, answer))
+        }
+        Command::TestAlert(order) => {
+            let (change, id) = alert::test(state, at, order)?;
+            Ok((change, Answer::Alert(id)))
+        }
         Command::SetAllowlist(order) => {
             let answer = Answer::Operation {
                 operation: order.operation.clone(),
@@ -404,6 +415,13 @@ fn action_of(command: &Command) -> (String, String) {
         Command::RaiseVersion(order) => ("cluster.raise_version", format!("to {}", order.to)),
         Command::ReportFindings(order) => ("isolation.report", order.told()),
         Command::ReportReadiness(order) => ("tenant.readiness", order.told()),
+        Command::ReportAlerts(order) => ("alert.report", order.told()),
+        Command::NoteTold(order) => ("alert.tell", format!("through revision {}", order.through)),
+        Command::AcknowledgeAlert(order) => match order.undo {
+            true => ("alert.disown", order.note.clone()),
+            false => ("alert.acknowledge", order.note.clone()),
+        },
+        Command::TestAlert(order) => ("alert.test", order.note.clone()),
         Command::ScanTenant(_) => ("isolation.scan", String::new()),
         Command::SetAllowlist(order) => {
             let list: Vec<String> = order.allowlist.iter().map(ToString::to_string).collect();

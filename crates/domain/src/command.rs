@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::{MintToken, RedeemToken, Redeemed};
-use crate::credential::{Acknowledge, Read};
+use crate::alert::{Acknowledge, NoteTold, ReportAlerts, TestAlert};
+use crate::credential::{self, Read};
 use crate::group::{Region, ReportMember};
 use crate::health::ReportReadiness;
-use crate::ids::{NodeId, OperationId, TenantId, TokenId};
+use crate::ids::{AlertId, NodeId, OperationId, TenantId, TokenId};
 use crate::isolation::ReportFindings;
 use crate::operation::{Allow, Begin, Cancel, Report, Retry, Rotate, Scan, SetLimits, Timeout};
 use crate::secret::Sealed;
@@ -64,11 +65,16 @@ pub enum Command {
     RotateCredential(Rotate),
     /// A service is about to be given the password in force.
     ReadCredential(Read),
-    AcknowledgeCredential(Acknowledge),
+    AcknowledgeCredential(credential::Acknowledge),
     /// An operation need not wait for those of its region that nobody hears.
     BeginOperation(Begin),
     SetOperationLimits(SetLimits),
     ReportReadiness(ReportReadiness),
+    ReportAlerts(ReportAlerts),
+    /// The webhook was told.
+    NoteTold(NoteTold),
+    AcknowledgeAlert(Acknowledge),
+    TestAlert(TestAlert),
     /// What a later release might bring: a command that only rehearsals of an upgrade know.
     #[cfg(feature = "mutants")]
     Rehearse(Region),
@@ -135,4 +141,5 @@ pub enum Answer {
         shard: String,
         sequence: u64,
     },
+    Alert(AlertId),
 }

@@ -149,6 +149,12 @@ hex_id!(
     16
 );
 hex_id!(
+    /// An alert: of the same thing about the same subject always the same.
+    AlertId,
+    "a_",
+    16
+);
+hex_id!(
     /// A join token's public half.
     TokenId,
     "",

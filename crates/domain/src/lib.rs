@@ -7,6 +7,7 @@
 //! Deliberately absent: clocks, chance, sockets, files, async. Time and new ids arrive inside the entry.
 
 pub mod access;
+pub mod alert;
 pub mod apply;
 pub mod audit;
 pub mod command;

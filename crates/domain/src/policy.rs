@@ -59,6 +59,8 @@ pub enum Action {
     ReadAccess,
     ChangeAccess,
     ReadAudit,
+    ReadAlert,
+    ChangeAlert,
     /// Step orders, reports and heartbeats of an agent's own instance.
     ServeAsAgent,
     /// Renewing one's own certificate, asking who one is.
@@ -69,7 +71,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Action; 18] = [
+    pub const ALL: [Action; 20] = [
         Action::ResolveTenant,
         Action::ReadCredential,
         Action::ReadTenant,
@@ -85,6 +87,8 @@ impl Action {
         Action::ReadAccess,
         Action::ChangeAccess,
         Action::ReadAudit,
+        Action::ReadAlert,
+        Action::ChangeAlert,
         Action::ServeAsAgent,
         Action::KnowSelf,
         Action::Join,
@@ -108,6 +112,8 @@ impl Action {
             Action::ReadAccess => "access.read",
             Action::ChangeAccess => "access.change",
             Action::ReadAudit => "audit.read",
+            Action::ReadAlert => "alert.read",
+            Action::ChangeAlert => "alert.change",
             Action::ServeAsAgent => "agent.serve",
             Action::KnowSelf => "self.know",
             Action::Join => "cluster.join",
@@ -138,7 +144,14 @@ pub fn allows(role: Role, action: Action) -> bool {
         Role::Auditor => {
             matches!(
                 action,
-                ReadAudit | ReadTenant | ReadGroup | ReadOperation | ReadCluster | ReadAccess | KnowSelf
+                ReadAudit
+                    | ReadTenant
+                    | ReadGroup
+                    | ReadOperation
+                    | ReadCluster
+                    | ReadAccess
+                    | ReadAlert
+                    | KnowSelf
             )
         }
         Role::Operator => matches!(
@@ -153,6 +166,8 @@ pub fn allows(role: Role, action: Action) -> bool {
                 | ReadOperation
                 | CancelOperation
                 | ReadCluster
+                | ReadAlert
+                | ChangeAlert
                 | KnowSelf
         ),
         Role::Admin => !matches!(action, ReadCredential | ServeAsAgent | Join),
@@ -234,6 +249,8 @@ mod tests {
              access.read: auditor admin\n\
              access.change: admin\n\
              audit.read: auditor admin\n\
+             alert.read: operator auditor admin\n\
+             alert.change: operator admin\n\
              agent.serve: agent\n\
              self.know: node agent service operator auditor admin\n\
              cluster.join: \n"

@@ -57,6 +57,9 @@ pub enum Refusal {
     /// No such operation.
     #[error("no operation {0}")]
     OperationNotFound(String),
+    /// No such alert.
+    #[error("no alert {0}; `reeve alert ls --all` shows those that are known")]
+    AlertNotFound(String),
     /// Another operation holds the tenant.
     #[error("operation {operation} holds tenant {tenant}; wait for it or cancel it")]
     OperationInProgress {

@@ -6,11 +6,12 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{JoinToken, Principal};
+use crate::alert::Alert;
 use crate::audit::Head;
 use crate::credential::Holding;
 use crate::digest::{self, Hash};
 use crate::group::{Group, Region};
-use crate::ids::{FindingId, NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
+use crate::ids::{AlertId, FindingId, NodeId, OperationId, Revision, Stamp, TenantId, TokenId};
 use crate::isolation::Finding;
 use crate::operation::{self, Limits, Operation, Priority};
 use crate::refusal::Refusal;
@@ -62,6 +63,12 @@ pub struct State {
     /// Who was given a tenant's password. Left out while there is nobody, as before it was written down.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
     pub holders: OrdMap<TenantId, Vec<Holding>>,
+    /// What somebody should know of, now and lately. Left out while there is nothing, as before there were alerts.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub alerts: OrdMap<AlertId, Alert>,
+    /// The webhook knows of every turn of an alert up to here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts_told: Option<Revision>,
 }
 
 /// The cluster itself.

@@ -54,7 +54,7 @@ pub const ISOLATION: u32 = 2;
 /// Since here credentials are changed, and it is written down who was given one.
 pub const ROTATION: u32 = 3;
 
-/// Since here operations wait for their turn, and agents tell who is ready.
+/// Since here operations wait for their turn, agents tell who is ready, and alerts are kept.
 pub const TURNS: u32 = 4;
 
 /// Layouts of a log entry, and since which version each is written.
@@ -110,7 +110,13 @@ pub fn since(command: &Command) -> u32 {
         | Command::RetryOperation(_)
         | Command::SetAllowlist(_) => ISOLATION,
         Command::RotateCredential(_) | Command::ReadCredential(_) | Command::AcknowledgeCredential(_) => ROTATION,
-        Command::BeginOperation(_) | Command::SetOperationLimits(_) | Command::ReportReadiness(_) => TURNS,
+        Command::BeginOperation(_)
+        | Command::SetOperationLimits(_)
+        | Command::ReportReadiness(_)
+        | Command::ReportAlerts(_)
+        | Command::NoteTold(_)
+        | Command::AcknowledgeAlert(_)
+        | Command::TestAlert(_) => TURNS,
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => Versions::KNOWN.max + 1,
     }
@@ -148,6 +154,10 @@ pub fn name(command: &Command) -> &'static str {
         Command::BeginOperation(_) => "BeginOperation",
         Command::SetOperationLimits(_) => "SetOperationLimits",
         Command::ReportReadiness(_) => "ReportReadiness",
+        Command::ReportAlerts(_) => "ReportAlerts",
+        Command::NoteTold(_) => "NoteTold",
+        Command::AcknowledgeAlert(_) => "AcknowledgeAlert",
+        Command::TestAlert(_) => "TestAlert",
         #[cfg(feature = "mutants")]
         Command::Rehearse(_) => "Rehearse",
     }

@@ -7,13 +7,14 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_domain::access::{Expect, MintToken, NodeAddresses, RedeemToken};
+use reeve_domain::alert::{self, Kind, NoteTold, Raised, ReportAlerts, TestAlert};
 use reeve_domain::audit::Seed;
 use reeve_domain::command::{Found as Founding, Witness};
 use reeve_domain::credential::{Acknowledge, Next, Read, Slot};
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::health::{Cause, ReportReadiness, Turned};
-use reeve_domain::ids::{FindingId, TokenId};
+use reeve_domain::ids::{AlertId, FindingId, TokenId};
 use reeve_domain::isolation::{Found, ReportFindings, Rule};
 use reeve_domain::operation::{
     Allow, Begin, Cancel, Direction, Limits, Outcome, Priority, Report, Retry, Rotate, Scan, SetLimits,
@@ -24,7 +25,9 @@ use reeve_domain::request::Key;
 use reeve_domain::tenant::{Create, Delete, Setting, Update};
 use reeve_domain::version::{self, RaiseVersion};
 use reeve_domain::words::{Cidr, Claim};
-use reeve_domain::{Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Stamp, TenantId, Versions};
+use reeve_domain::{
+    Actor, Command, Entry, Epoch, NodeId, OperationId, RequestId, Revision, Stamp, TenantId, Versions,
+};
 use world::{ADMIN, World, name, sealed};
 
 fn commands() -> Vec<Command> {
@@ -206,6 +209,23 @@ fn commands() -> Vec<Command> {
         Command::BeginOperation(Begin {
             operation: OperationId::from_random(5),
         }),
+        Command::ReportAlerts(ReportAlerts {
+            raised: vec![Raised {
+                kind: Kind::TenantsNotReady,
+                subject: "vn-1".into(),
+                detail: "t_000000000001 turned away".into(),
+            }],
+            resolved: vec![AlertId::from_random(3)],
+        }),
+        Command::NoteTold(NoteTold {
+            through: Revision(12),
+        }),
+        Command::AcknowledgeAlert(alert::Acknowledge {
+            alert: AlertId::from_random(3),
+            note: "on my way".into(),
+            undo: true,
+        }),
+        Command::TestAlert(TestAlert { note: "drill".into() }),
         Command::SetOperationLimits(SetLimits {
             limits: Limits {
                 per_server: 4,

@@ -5,10 +5,11 @@ mod gold;
 mod world;
 
 use reeve_domain::access::{Expect, NodeAddresses, RedeemToken, Redeemed};
+use reeve_domain::alert::{self, Kind, NoteTold, Raised, ReportAlerts};
 use reeve_domain::credential::{Next, Read, Slot};
 use reeve_domain::group::{Endpoint, Region};
 use reeve_domain::health::{Cause, ReportReadiness, Turned, Unready};
-use reeve_domain::ids::{FindingId, PlacementNumber, TokenId};
+use reeve_domain::ids::{AlertId, FindingId, PlacementNumber, TokenId};
 use reeve_domain::isolation::{Found, Rule};
 use reeve_domain::operation::{Allow, Limits, Outcome, Priority, Rotate, Scan, SetLimits, Turn};
 use reeve_domain::policy::Role;
@@ -167,6 +168,28 @@ fn busy() -> State {
         epoch: Epoch(1),
         turned: vec![turned],
     }));
+    let raised = Raised {
+        kind: Kind::PostgresDown,
+        subject: "vn-1".into(),
+        detail: "of group vn-1".into(),
+    };
+    let report = ReportAlerts {
+        raised: vec![raised.clone()],
+        resolved: Vec::new(),
+    };
+    world.say_as(Actor::Pilot, Command::ReportAlerts(report));
+    world.say(Command::AcknowledgeAlert(alert::Acknowledge {
+        alert: raised.id(),
+        note: "on my way".into(),
+        undo: false,
+    }));
+    let through = world.state.revision;
+    world.say_as(Actor::Pilot, Command::NoteTold(NoteTold { through }));
+    let over = ReportAlerts {
+        raised: Vec::new(),
+        resolved: vec![raised.id()],
+    };
+    world.say_as(Actor::Pilot, Command::ReportAlerts(over));
     world.state.cluster.holders_since = Some(Stamp(1_000));
     world.state.leaps.push(Leap {
         from: Revision(2),
@@ -214,6 +237,8 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         leaps,
         findings,
         holders,
+        alerts,
+        alerts_told,
     } = &state;
     let counts = [
         nodes.len(),
@@ -233,9 +258,11 @@ fn a_state_with_every_noun_in_it_is_read_as_it_was_written() {
         leaps.len(),
         findings.len(),
         holders.len(),
+        alerts.len(),
     ];
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     assert!(revision.0 > 0 && clock.0 > 0 && *policy_rev > 0 && next_node.0 > 1 && cluster.version > 0);
+    assert!(alerts_told.is_some());
     assert_ne!(requests, &Default::default());
     gold::check("state.v1/empty", &State::default());
 }
@@ -310,6 +337,7 @@ fn every_answer_is_read_as_it_was_written() {
                 shard: "fleet".into(),
                 sequence: 9,
             },
+            Answer::Alert(AlertId::from_random(3)),
         ],
     );
 }
@@ -367,6 +395,7 @@ fn every_refusal_is_read_as_it_was_written() {
                 is: 2,
             },
             Refusal::PolicyChanged,
+            Refusal::AlertNotFound(text()),
             Refusal::QueueFull {
                 of: text(),
                 max: 1_000,

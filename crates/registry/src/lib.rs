@@ -26,6 +26,7 @@ pub mod hub;
 pub mod join;
 pub mod mutant;
 pub mod node;
+pub mod notify;
 pub mod pilot;
 pub mod policy;
 pub mod rejoin;
@@ -38,5 +39,6 @@ mod stop;
 pub mod telemetry;
 pub mod threads;
 pub mod vault;
+pub mod wire;
 
 pub use rooms::Rooms;

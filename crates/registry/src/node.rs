@@ -28,7 +28,7 @@ use crate::sink::Sink;
 use crate::stop::{self, Part, Parts};
 use crate::telemetry::{self, Metrics};
 use crate::vault::{KeyProvider, RootKey, Sealer, open_or_make};
-use crate::{backup, descriptors, edge, fill, found, http, join, rejoin, scrub};
+use crate::{backup, descriptors, edge, fill, found, http, join, notify, rejoin, scrub};
 
 /// Runs until a signal, then hands over and drains. Consensus and the door for peers run on `home`.
 pub async fn run(config: Config, home: Handle) -> anyhow::Result<()> {
@@ -99,6 +99,7 @@ fn spawn_loops(config: &Config, rooms: &Rooms, credentials: Credentials, node_id
         stop.clone(),
     ));
     pilot::spawn(rooms, config.rotation, tasks, stop);
+    tasks.spawn(notify::run(rooms.clone(), config.alerts.clone(), stop.clone()));
     tasks.spawn(backup::schedule::run(
         rooms.clone(),
         config.backup.clone(),

@@ -2,6 +2,7 @@
 
 mod access;
 mod agent;
+mod alert;
 mod audit;
 mod claim;
 mod credential;
@@ -15,6 +16,7 @@ pub mod time;
 
 pub use access::{principal, role, role_from_wire};
 pub use agent::{facts, facts_from_wire, key, order, report, spec};
+pub use alert::alert;
 pub use audit::{record, record_from_wire};
 pub use claim::{claim, claim_from_wire};
 pub use credential::credential;

@@ -1,5 +1,6 @@
 //! How results look: tables for people, JSON for programs, both from the same values.
 
+pub mod alert;
 pub mod cluster;
 pub mod group;
 pub mod health;

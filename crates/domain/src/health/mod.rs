@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use safety::{Condition, Grade, Terms, Vitals, conditions, worst};
+pub(crate) use safety::{MEASURED_MS, PROVED_MS, XID_BAD, XID_WARNING};
 
 use crate::ids::{Epoch, Stamp, TenantId};
 use crate::refusal::Refusal;

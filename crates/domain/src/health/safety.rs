@@ -64,11 +64,13 @@ pub struct Terms {
 }
 
 /// A try, and a round of the audit, older than this prove nothing any more.
-const PROVED_MS: u64 = 180_000;
+pub(crate) const PROVED_MS: u64 = 180_000;
 /// What was measured is known for so long.
-const MEASURED_MS: u64 = 60_000;
-const XID_WARNING: u64 = 300_000_000;
-const XID_BAD: u64 = 1_500_000_000;
+pub(crate) const MEASURED_MS: u64 = 60_000;
+/// Rows this old should have been frozen.
+pub(crate) const XID_WARNING: u64 = 300_000_000;
+/// So near the end that somebody must act.
+pub(crate) const XID_BAD: u64 = 1_500_000_000;
 const TRANSACTION_WARNING_S: u64 = 3_600;
 /// Dead rows that are worth a word, when they are more than half of the living.
 const DEAD_WARNING: u64 = 100_000;

@@ -1,5 +1,6 @@
 //! What the leader's loops should propose, and what they wait for: functions of state, sightings and time.
 
+pub mod alerts;
 pub mod operations;
 pub mod raise;
 pub mod rotation;

@@ -4,6 +4,7 @@
 //! defaults ◄ file (TOML) ◄ REEVE_REGISTRY_… (`__` between levels) ◄ --set key=value
 //! ```
 
+mod alerts;
 mod backup;
 mod layers;
 mod limits;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::Alerts;
 pub use backup::{Backup, S3};
 pub use layers::{ENV_PREFIX, Layered, load, load_backup};
 pub use limits::{Limits, Rate, Rates};
@@ -47,6 +49,7 @@ pub struct Config {
     pub limits: Limits,
     pub backup: Backup,
     pub rotation: Rotation,
+    pub alerts: Alerts,
     pub bench: Bench,
 }
 
@@ -316,6 +319,7 @@ impl Config {
         }
         self.backup.validate()?;
         self.rotation.validate()?;
+        self.alerts.validate()?;
         self.limits.validate()?;
         for seed in &self.seeds.api {
             host_port("seeds.api", seed)?;

@@ -9,7 +9,7 @@ use super::Layered;
 use super::layers::{ENV_PREFIX, FROM_ENV, FROM_FLAGS};
 
 /// A key that ends in one of these is printed as `***`.
-const SECRETS: [&str; 3] = ["secret", "password", "token"];
+const SECRETS: [&str; 4] = ["secret", "password", "token", "webhook"];
 
 impl Layered {
     /// `key = value` for each setting; with provenance, `# source` behind it.
@@ -100,6 +100,10 @@ mod tests {
     #[test]
     fn secrets_are_masked() {
         assert_eq!(shown("vault.token", &Value::from("s3cret")), "***");
+        assert_eq!(
+            shown("alerts.webhook", &Value::from("https://x/T0/s3cret")),
+            "***"
+        );
         assert_eq!(shown("cluster", &Value::from("hospital")), "\"hospital\"");
         assert_eq!(shown("node_id", &Value::from(7)), "7");
     }

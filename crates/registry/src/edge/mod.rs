@@ -8,6 +8,7 @@
 mod access;
 mod admit;
 mod agent;
+mod alert;
 mod audit;
 mod bench;
 mod carry;
@@ -44,6 +45,7 @@ mod tests;
 
 use reeve_proto::v1::access_service_server::AccessServiceServer;
 use reeve_proto::v1::agent_service_server::AgentServiceServer;
+use reeve_proto::v1::alert_service_server::AlertServiceServer;
 use reeve_proto::v1::audit_service_server::AuditServiceServer;
 use reeve_proto::v1::bench_service_server::BenchServiceServer;
 use reeve_proto::v1::cluster_service_server::ClusterServiceServer;
@@ -117,6 +119,7 @@ pub fn routes(rooms: Rooms, options: Options, leaving: CancellationToken) -> Res
         ))
         .add_service(serve!(ClusterServiceServer, cluster::Cluster { desk: desk_of() }))
         .add_service(serve!(AccessServiceServer, access::Access { desk: desk_of() }))
+        .add_service(serve!(AlertServiceServer, alert::Alerts { desk: desk_of() }))
         .add_service(serve!(AuditServiceServer, audit::Audit { desk: desk_of() }))
         .add_service(serve!(AgentServiceServer, agent::Agents { desk: desk_of() }));
     if options.empty {

@@ -40,6 +40,8 @@ canonical!(
     CancelOperationRequest,
     RetryOperationRequest,
     SetOperationLimitsRequest,
+    AcknowledgeAlertRequest,
+    TestAlertRequest,
     ScanIsolationRequest,
     SetAllowlistRequest,
     RotateCredentialRequest,

@@ -5,6 +5,7 @@
 //! ```
 //! Deliberately absent: any side effect of its own. The pilot only proposes.
 
+mod alerts;
 mod operations;
 mod rotation;
 mod sightings;
@@ -26,6 +27,7 @@ use crate::config::Rotation;
 
 /// Starts all loops; they end with the token.
 pub fn spawn(rooms: &Rooms, rotation: Rotation, tasks: &TaskTracker, stop: &CancellationToken) {
+    tasks.spawn(alerts::run(rooms.clone(), stop.clone()));
     tasks.spawn(operations::run(rooms.clone(), stop.clone()));
     tasks.spawn(rotation::run(rooms.clone(), rotation, stop.clone()));
     tasks.spawn(version::run(rooms.clone(), stop.clone()));

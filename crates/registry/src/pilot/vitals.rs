@@ -77,6 +77,11 @@ impl VitalsBoard {
         self.this_term(|own| own.vitals.get(tenant).cloned())
     }
 
+    /// Looks at all that this node heard as the leader of the present term.
+    pub fn look<T>(&self, look: impl FnOnce(&BTreeMap<TenantId, Vitals>) -> T) -> T {
+        self.this_term(|own| look(&own.vitals))
+    }
+
     /// Writes it down in this node's own memory.
     pub fn note(&self, measured: Vec<Measured>) {
         let now = wall();

@@ -124,7 +124,11 @@ impl Gate {
 fn needs(command: &Command) -> Needs<'_> {
     match command {
         Command::Found(_) => Needs::Founding,
-        Command::TimeoutStep(_) | Command::RaiseVersion(_) | Command::BeginOperation(_) => Needs::Pilot,
+        Command::TimeoutStep(_)
+        | Command::RaiseVersion(_)
+        | Command::BeginOperation(_)
+        | Command::ReportAlerts(_)
+        | Command::NoteTold(_) => Needs::Pilot,
         Command::RedeemToken(_) => Needs::Token,
         Command::CreateRegion(_) | Command::FenceGroup { .. } | Command::UnfenceGroup { .. } => {
             Needs::Action(Action::ChangeGroup, None)
@@ -142,6 +146,7 @@ fn needs(command: &Command) -> Needs<'_> {
         Command::CancelOperation(_) | Command::RetryOperation(_) => {
             Needs::Action(Action::CancelOperation, None)
         }
+        Command::AcknowledgeAlert(_) | Command::TestAlert(_) => Needs::Action(Action::ChangeAlert, None),
         Command::ReportMember(order) => Needs::Agent(&order.agent),
         Command::ReportStep(report) => Needs::Agent(&report.agent),
         Command::ReportFindings(order) => Needs::Agent(&order.agent),

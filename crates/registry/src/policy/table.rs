@@ -43,6 +43,9 @@ pub fn action(rpc: Rpc) -> Action {
         Rpc::AccessListPrincipals => Action::ReadAccess,
         Rpc::AccessRenewCertificate | Rpc::AccessWhoAmI => Action::KnowSelf,
 
+        Rpc::AlertListAlerts => Action::ReadAlert,
+        Rpc::AlertAcknowledgeAlert | Rpc::AlertTestAlert => Action::ChangeAlert,
+
         Rpc::AuditTailRecords | Rpc::AuditListShards => Action::ReadAudit,
 
         // What a Resolve costs before it does anything is measured as what a Resolve is.

@@ -27,6 +27,9 @@ const MATRIX: &str = "\
 /reeve.v1.AgentService/Join                    ------
 /reeve.v1.AgentService/Session                 -g----
 /reeve.v1.AgentService/Renew                   -g----
+/reeve.v1.AlertService/ListAlerts              ---oua
+/reeve.v1.AlertService/AcknowledgeAlert        ---o-a
+/reeve.v1.AlertService/TestAlert               ---o-a
 /reeve.v1.AuditService/TailRecords             ----ua
 /reeve.v1.AuditService/ListShards              ----ua
 /reeve.v1.BenchService/Empty                   --so-a

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use reeve_domain::group::MemberStatus;
-use reeve_domain::isolation::Rule;
+use reeve_domain::isolation::{Rule, Severity};
 use reeve_domain::plan::Sightings;
 use reeve_domain::words::Name;
 use reeve_domain::{Stamp, State, operation, tenant};
@@ -136,6 +136,7 @@ fn count(rooms: &Rooms, state: &State, now: Stamp, leads_since: Option<Stamp>) {
     metrics.tenants.show(tenants(state));
     metrics.agents.show(agents(state));
     metrics.isolation_findings.show(findings(state));
+    metrics.alerts.show(alerts(state));
     metrics.credential_oldest.set(oldest_credential(state));
     let (operations, oldest) = operations(state, now);
     metrics.operations.show(operations);
@@ -144,6 +145,29 @@ fn count(rooms: &Rooms, state: &State, now: Stamp, leads_since: Option<Stamp>) {
     metrics.agent_last_heartbeat.show(heard.unwrap_or_default());
     let audited = leads_since.map(|since| audits(state, &rooms.sightings.own(), since));
     metrics.agent_last_audit.show(audited.unwrap_or_default());
+}
+
+/// Open alerts; each combination is a row, so that a zero is seen.
+fn alerts(state: &State) -> Rows<2> {
+    let row = |severity: Severity, acknowledged: bool| {
+        let acknowledged = if acknowledged { "yes" } else { "no" };
+        [
+            ("severity", severity.word().to_owned()),
+            ("acknowledged", acknowledged.to_owned()),
+        ]
+    };
+    let mut rows = Rows::new();
+    for severity in [Severity::Critical, Severity::Warning] {
+        for acknowledged in [false, true] {
+            rows.insert(row(severity, acknowledged), 0);
+        }
+    }
+    for alert in state.alerts.values().filter(|alert| alert.is_open()) {
+        *rows
+            .entry(row(alert.kind.severity(), alert.acknowledged.is_some()))
+            .or_default() += 1;
+    }
+    rows
 }
 
 fn tenants(state: &State) -> Rows<2> {

@@ -89,6 +89,9 @@ pub struct Metrics {
     pub audit_chain_ok: Gauge,
     pub audit_last_verify: Gauge,
     pub certificate_not_after: Table<1>,
+    pub alerts: Table<2>,
+    pub alerts_untold: Gauge,
+    alert_deliveries: Family<Word, Counter>,
     pub backup_every_seconds: Gauge,
     pub backup_last_success: Gauge,
     pub backup_failures: Counter,
@@ -251,6 +254,17 @@ impl Metrics {
                 "certificate_not_after_timestamp_seconds",
                 "when a certificate ends: this node's, the issuing CA's, the root's",
             ),
+            alerts: add(
+                to,
+                "alerts",
+                "open alerts by severity, and whether somebody looks after them",
+            ),
+            alerts_untold: add(
+                to,
+                "alerts_untold",
+                "turns of alerts that the webhook was not told of yet; at a node without a webhook always 0",
+            ),
+            alert_deliveries: add(to, "alert_deliveries", "messages to the webhook, by result"),
             backup_every_seconds: add(
                 to,
                 "registry_backup_every_seconds",
@@ -341,6 +355,11 @@ impl Metrics {
     /// Counts a watcher that was told to begin again.
     pub fn resynced(&self, reason: &'static str) {
         self.watch_resyncs.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A message to the webhook came to this result.
+    pub fn alert_delivery(&self, result: &'static str) {
+        self.alert_deliveries.get_or_create(&[("result", result)]).inc();
     }
 
     /// The page that Prometheus reads.

@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 
 use super::place::endpoint;
 use super::trouble::{Reason, Trouble};
-use super::wire::Wire;
 use crate::config::S3;
+use crate::wire::Wire;
 
 /// Within one request; then the step has failed.
 const RETRIES_MAX: usize = 4;
@@ -43,7 +43,9 @@ pub(super) struct Upload {
 
 impl Bucket {
     pub(super) fn open(bucket: &str, settings: &S3) -> Result<Bucket, Trouble> {
-        let wire = Wire::new(settings)?;
+        let patience = Duration::from_millis(settings.patience_ms);
+        let wire = Wire::new(&settings.ca_file, patience)
+            .map_err(|why| Trouble::new(Reason::Settings, format!("backup.s3.ca_file: {why}")))?;
         let keys = Keys::read(settings)?;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)

@@ -14,7 +14,6 @@ pub mod place;
 pub mod source;
 mod stock;
 pub mod trouble;
-mod wire;
 
 use std::io;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
 //! Where a URL says that backups are: a folder, or a place in a bucket.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use url::{Host, Url};
+use url::Url;
 
 use crate::config::S3;
+use crate::wire::is_here;
 
 /// What a URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,14 +129,5 @@ fn shown(endpoint: &str) -> String {
     match endpoint.rsplit_once('@') {
         Some((_, rest)) => format!("***@{rest}"),
         None => endpoint.to_owned(),
-    }
-}
-
-fn is_here(host: Option<Host<&str>>) -> bool {
-    match host {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
     }
 }

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::wire::WireError;
+use crate::wire::WireError;
 
 /// What is wrong with the shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,10 +126,23 @@ impl Trouble {
         Trouble { reason, what }
     }
 
+    /// Why a request was not answered.
+    fn of_wire(error: &WireError) -> Trouble {
+        let reason = match error {
+            WireError::Connect { .. } => Reason::Unreachable,
+            WireError::Certificate { .. } => Reason::Untrusted,
+            WireError::Stalled { .. } => Reason::Stalled,
+            WireError::Cut { .. } => Reason::Cut,
+            WireError::TooLong { .. } => Reason::Other,
+            WireError::Address(_) => Reason::Settings,
+        };
+        Trouble::new(reason, error.to_string())
+    }
+
     /// What an object store's error means.
     pub fn of_store(error: &object_store::Error) -> Trouble {
         if let Some(wire) = find::<WireError>(error) {
-            return wire.trouble();
+            return Trouble::of_wire(wire);
         }
         let text = chain(error);
         if let Some(code) = between(&text, "<Code>", "</Code>") {

@@ -1,10 +1,12 @@
-//! How the store is reached: HTTP/1.1 on the TLS that everything here has, one connection for each request.
+//! How others are reached over HTTP, a store of backups and a webhook: HTTP/1.1 on the TLS that everything here has, one
+//! connection for each request.
 //!
-//! No pool, no proxy, no redirect: a backup is a few large requests. What matters is that nothing waits for ever, and
-//! that slow is told from stuck: a request may take as long as it needs while bytes go either way.
+//! No pool, no proxy, no redirect: these are few requests. What matters is that nothing waits for ever, and that slow is
+//! told from stuck: a request may take as long as it needs while bytes go either way.
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,9 +37,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-
-use super::trouble::{Reason, Trouble};
-use crate::config::S3;
+use url::Host;
 
 /// Pieces of an answer that wait to be taken.
 const QUEUE_MAX: usize = 4;
@@ -59,20 +59,6 @@ pub enum WireError {
     TooLong { at: String },
     #[error("{0} is not an address that can be used")]
     Address(String),
-}
-
-impl WireError {
-    pub fn trouble(&self) -> Trouble {
-        let reason = match self {
-            WireError::Connect { .. } => Reason::Unreachable,
-            WireError::Certificate { .. } => Reason::Untrusted,
-            WireError::Stalled { .. } => Reason::Stalled,
-            WireError::Cut { .. } => Reason::Cut,
-            WireError::TooLong { .. } => Reason::Other,
-            WireError::Address(_) => Reason::Settings,
-        };
-        Trouble::new(reason, self.to_string())
-    }
 }
 
 impl From<WireError> for HttpError {
@@ -104,17 +90,17 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    /// Trusts the CAs of one file alone, or without one those that browsers trust.
-    pub fn new(s3: &S3) -> Result<Wire, Trouble> {
+    /// Trusts the CAs of one file alone, or without one (an empty path) those that browsers trust.
+    pub fn new(ca_file: &Path, patience: Duration) -> Result<Wire, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Trouble::new(Reason::Settings, error.to_string()))?
-            .with_root_certificates(roots(s3)?)
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots(ca_file)?)
             .with_no_client_auth();
         Ok(Wire {
             tls: TlsConnector::from(Arc::new(config)),
-            patience: Duration::from_millis(s3.patience_ms),
+            patience,
         })
     }
 
@@ -130,17 +116,24 @@ impl HttpConnector for Wire {
     }
 }
 
-fn roots(s3: &S3) -> Result<RootCertStore, Trouble> {
+/// Whether an address is on this very machine, where nobody is on the way.
+pub fn is_here(host: Option<Host<&str>>) -> bool {
+    match host {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn roots(ca_file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    if s3.ca_file.as_os_str().is_empty() {
+    if ca_file.as_os_str().is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         return Ok(roots);
     }
-    let wrong = |why: String| {
-        let what = format!("backup.s3.ca_file: {}: {why}", s3.ca_file.display());
-        Trouble::new(Reason::Settings, what)
-    };
-    let found = CertificateDer::pem_file_iter(&s3.ca_file).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |why: String| format!("{}: {why}", ca_file.display());
+    let found = CertificateDer::pem_file_iter(ca_file).map_err(|error| wrong(error.to_string()))?;
     for cert in found {
         let cert = cert.map_err(|error| wrong(error.to_string()))?;
         roots.add(cert).map_err(|error| wrong(error.to_string()))?;

@@ -1,0 +1,189 @@
+//! Tells a webhook of each alert that is raised or resolved: the leader's alone, in the order in which it happened.
+//!
+//! ```text
+//! State (what was not told) ─► leadership confirmed ─► POST ─► 2xx? ─► NoteTold ─► State
+//!                                                        └─ no: the same again, later
+//! ```
+//! At least once: a leader that dies in between leaves its successor to say it again. Deliberately absent: a choice of
+//! whom to tell, silences, schedules. Whoever is told has them.
+
+mod payload;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode};
+use object_store::client::HttpClient;
+use reeve_domain::alert::{self, NoteTold};
+use reeve_domain::{Command, Revision, State, version};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::config::Alerts;
+use crate::wire::{Wire, WireError};
+use crate::{Rooms, policy};
+
+/// Between two looks at what is to be told.
+const EVERY: Duration = Duration::from_secs(1);
+/// After failures the pauses double, up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Alerts in one message.
+const ALERTS_MAX: usize = 50;
+/// The longest token.
+const TOKEN_BYTES_MAX: u64 = 8 << 10;
+/// A proposal that takes longer is made anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the webhook was not told.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("alerts.token_file: {0}")]
+    Token(io::Error),
+    #[error("alerts.token_file holds what no header can: a token is one line of visible ASCII")]
+    OddToken,
+    #[error("alerts.{0}")]
+    Settings(String),
+    #[error("{0}")]
+    Wire(String),
+    #[error("it answers {0}")]
+    Refused(StatusCode),
+    #[error("it took longer than {} s", .0.as_secs())]
+    Late(Duration),
+    #[error("leadership is not confirmed: {0}")]
+    NoLeader(String),
+    #[error("that it was told was not written down: {0}")]
+    Unsaid(String),
+}
+
+/// Runs until told to stop; without a webhook, not at all.
+pub async fn run(rooms: Rooms, settings: Alerts, stop: CancellationToken) {
+    if settings.webhook.is_empty() {
+        return;
+    }
+    let mut failed = 0;
+    loop {
+        let Some(done) = stop.run_until_cancelled(round(&rooms, &settings)).await else {
+            return;
+        };
+        match done {
+            Ok(0) => failed = 0,
+            Ok(told) => {
+                failed = 0;
+                rooms.metrics.alert_delivery("ok");
+                info!(told, "the webhook knows of alerts");
+            }
+            Err(failure) => {
+                failed += 1;
+                rooms.metrics.alert_delivery("failed");
+                warn!(%failure, "the webhook was not told of alerts; it will be told later");
+            }
+        }
+        if stop.run_until_cancelled(sleep(pause(failed))).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Until the next look, after so many failures without a success.
+fn pause(failed: u32) -> Duration {
+    let doubled = 1u32.checked_shl(failed).unwrap_or(u32::MAX);
+    EVERY.saturating_mul(doubled.max(1)).min(PAUSE_MAX)
+}
+
+/// Tells the next few; how many.
+async fn round(rooms: &Rooms, settings: &Alerts) -> Result<usize, Failure> {
+    let published = rooms.consensus.published();
+    let state = &published.state;
+    if !rooms.consensus.is_leader() || state.cluster.version < version::TURNS {
+        rooms.metrics.alerts_untold.set(0);
+        return Ok(0);
+    }
+    rooms.metrics.alerts_untold.set(alert::untold(state).len() as i64);
+    let Some((body, through, count)) = message(state) else {
+        return Ok(0);
+    };
+    let permit = policy::for_pilot(&rooms.consensus).await;
+    let permit = permit.map_err(|error| Failure::NoLeader(error.to_string()))?;
+    post(settings, body).await?;
+    let told = Command::NoteTold(NoteTold { through });
+    let committed = policy::propose(rooms, permit, told, PATIENCE).await;
+    let committed = committed.map_err(|error| Failure::Unsaid(error.to_string()))?;
+    committed
+        .outcome
+        .map_err(|refusal| Failure::Unsaid(refusal.to_string()))?;
+    Ok(count)
+}
+
+/// The next message: its body, up to which turn it tells, and of how many. Alerts that turned at once go together.
+fn message(state: &State) -> Option<(Bytes, Revision, usize)> {
+    let untold = alert::untold(state);
+    let last = untold.get(ALERTS_MAX - 1).or(untold.last())?.turned;
+    let told: Vec<_> = untold
+        .into_iter()
+        .take_while(|alert| alert.turned <= last)
+        .collect();
+    Some((payload::body(state, &told), last, told.len()))
+}
+
+/// Sends one message; only a 2xx says that it arrived.
+async fn post(settings: &Alerts, body: Bytes) -> Result<(), Failure> {
+    let patience = Duration::from_millis(settings.patience_ms);
+    let wire =
+        Wire::new(&settings.ca_file, patience).map_err(|why| Failure::Settings(format!("ca_file: {why}")))?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(&settings.webhook)
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, concat!("reeve/", env!("CARGO_PKG_VERSION")))
+        .body(body.into())
+        .map_err(|error| Failure::Settings(format!("webhook: {error}")))?;
+    if let Some(authorization) = authorization(settings)? {
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+    }
+    let client: HttpClient = wire.client();
+    // A webhook that sends a byte now and then is as stuck as one that sends none.
+    let whole = patience * 2;
+    let answered = timeout(whole, client.execute(request))
+        .await
+        .map_err(|_| Failure::Late(whole))?;
+    let answer = answered.map_err(|error| Failure::Wire(why(&error)))?;
+    match answer.status().is_success() {
+        true => Ok(()),
+        false => Err(Failure::Refused(answer.status())),
+    }
+}
+
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut at = Some(error);
+    while let Some(here) = at {
+        if let Some(wire) = here.downcast_ref::<WireError>() {
+            return wire.to_string();
+        }
+        at = here.source();
+    }
+    error.to_string()
+}
+
+fn authorization(settings: &Alerts) -> Result<Option<HeaderValue>, Failure> {
+    if settings.token_file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let length = std::fs::metadata(&settings.token_file)
+        .map_err(Failure::Token)?
+        .len();
+    if length > TOKEN_BYTES_MAX {
+        return Err(Failure::OddToken);
+    }
+    let token = std::fs::read_to_string(&settings.token_file).map(Zeroizing::new);
+    let token = token.map_err(Failure::Token)?;
+    let line = Zeroizing::new(format!("Bearer {}", token.trim()));
+    let mut header = HeaderValue::from_str(&line).map_err(|_| Failure::OddToken)?;
+    header.set_sensitive(true);
+    Ok(Some(header))
+}

@@ -1,0 +1,96 @@
+//! What a webhook is sent: the shape that Prometheus' Alertmanager sends to webhooks (version 4), which pagers, chats and
+//! ticket systems read already.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use reeve_domain::State;
+use reeve_domain::alert::Alert;
+use reeve_proto::convert::time;
+use serde::Serialize;
+
+/// When what is still the case ends, as Alertmanager writes it.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+type Words = BTreeMap<&'static str, String>;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    version: &'static str,
+    group_key: String,
+    truncated_alerts: u32,
+    status: &'static str,
+    receiver: &'static str,
+    group_labels: Words,
+    common_labels: Words,
+    common_annotations: Words,
+    #[serde(rename = "externalURL")]
+    external_url: &'static str,
+    alerts: Vec<Told>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    status: &'static str,
+    labels: Words,
+    annotations: Words,
+    starts_at: String,
+    ends_at: String,
+    #[serde(rename = "generatorURL")]
+    generator_url: &'static str,
+    fingerprint: String,
+}
+
+/// One message of these alerts.
+pub(super) fn body(state: &State, alerts: &[&Alert]) -> Bytes {
+    let cluster = state.cluster.name.clone();
+    let common = Words::from([("cluster", cluster.clone())]);
+    let message = Message {
+        version: "4",
+        group_key: format!("{{}}:{{cluster=\"{cluster}\"}}"),
+        truncated_alerts: 0,
+        status: status(alerts.iter().any(|alert| alert.is_open())),
+        receiver: "reeve",
+        group_labels: common.clone(),
+        common_labels: common,
+        common_annotations: Words::new(),
+        external_url: "",
+        alerts: alerts.iter().map(|alert| told(&cluster, alert)).collect(),
+    };
+    // Maps of words and numbers cannot fail to be written.
+    serde_json::to_vec(&message).unwrap_or_default().into()
+}
+
+fn told(cluster: &str, alert: &Alert) -> Told {
+    let kind = alert.kind.name();
+    let labels = [
+        ("alertname", kind.to_owned()),
+        ("cluster", cluster.to_owned()),
+        ("severity", alert.kind.severity().word().to_owned()),
+        ("subject", alert.subject.clone()),
+    ];
+    let annotations = [
+        ("summary", alert.kind.summary().to_owned()),
+        ("description", alert.detail.clone()),
+        ("runbook_url", format!("docs/runbooks/{kind}.md")),
+    ];
+    let over = alert.resolved.map(|at| time::timestamp(at).to_string());
+    Told {
+        status: status(alert.is_open()),
+        labels: labels.into(),
+        annotations: annotations.into(),
+        starts_at: time::timestamp(alert.raised).to_string(),
+        ends_at: over.unwrap_or_else(|| NEVER.to_owned()),
+        generator_url: "",
+        fingerprint: alert.id.as_str().trim_start_matches("a_").to_owned(),
+    }
+}
+
+fn status(is_open: bool) -> &'static str {
+    match is_open {
+        true => "firing",
+        false => "resolved",
+    }
+}

@@ -1,0 +1,80 @@
+//! Raises and resolves alerts: the leader's alone.
+
+use std::time::Duration;
+
+use reeve_domain::plan::alerts::{Memory, Seen, delta, look};
+use reeve_domain::{Command, Stamp, version};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{Rooms, pilot, policy};
+
+const EVERY: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one term of leading remembers.
+struct Term {
+    number: u64,
+    began: Stamp,
+    memory: Memory,
+}
+
+pub(super) async fn run(rooms: Rooms, stop: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut term = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => round(&rooms, &mut term).await,
+        }
+    }
+}
+
+async fn round(rooms: &Rooms, led: &mut Option<Term>) {
+    if !rooms.consensus.is_leader() {
+        *led = None;
+        return;
+    }
+    let published = rooms.consensus.published();
+    let state = &published.state;
+    if state.cluster.id.is_empty() || state.cluster.version < version::TURNS {
+        return;
+    }
+    let now = pilot::now(state);
+    let number = rooms.consensus.term();
+    let term = match led {
+        Some(term) if term.number == number => term,
+        _ => led.insert(Term {
+            number,
+            began: now,
+            memory: Memory::default(),
+        }),
+    };
+    let sightings = rooms.sightings.own();
+    let look = rooms.vitals.look(|vitals| {
+        let seen = Seen {
+            sightings: &sightings,
+            vitals,
+            led_since: term.began,
+        };
+        look(state, seen, rooms.terms, now)
+    });
+    let Some(order) = delta(state, &look, &mut term.memory, now) else {
+        return;
+    };
+    let permit = match policy::for_pilot(&rooms.consensus).await {
+        Ok(permit) => permit,
+        Err(error) => return warn!(%error, "leadership is not confirmed; the pilot waits"),
+    };
+    info!(told = %order.told(), "alerts");
+    match policy::propose(rooms, permit, Command::ReportAlerts(order), PATIENCE).await {
+        Ok(committed) => {
+            if let Err(refusal) = committed.outcome {
+                warn!(%refusal, "alerts were not written down; the next round looks again");
+            }
+        }
+        Err(error) => warn!(%error, "alerts were not written down; the next round tries again"),
+    }
+}

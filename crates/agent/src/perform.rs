@@ -209,12 +209,21 @@ impl Performer {
         }
     }
 
-    /// Carries one order out, or answers from the journal. An error means that nothing may be reported.
+    /// Carries one order out, or answers from the journal. An error means that nothing may be reported. What is reported
+    /// as done is in the journal.
     pub async fn perform(&self, order: &StepOrder) -> io::Result<StepReport> {
         let Some(key) = &order.key else {
             return Err(io::Error::other("an order without a key"));
         };
-        if let Word::Older { known } = self.fence.judge(&order.group, order.epoch)? {
+        let limit = limit_of(order);
+        // As for a PostgreSQL that is away: what could not be kept is to be told before the step is taken for lost.
+        let patient_until = Instant::now() + limit - limit / 6;
+        let judged = patiently_kept(patient_until, || self.fence.judge(&order.group, order.epoch)).await;
+        let word = match judged {
+            Ok(word) => word,
+            Err(error) => return Ok(report(order, Err(not_kept("the new epoch", &error)))),
+        };
+        if let Word::Older { known } = word {
             return Err(io::Error::other(format!(
                 "order of epoch {} turned away: epoch {known} of group {} is known",
                 order.epoch, order.group
@@ -233,10 +242,13 @@ impl Performer {
             return Err(io::Error::other("a later order of this operation has come"));
         }
         let result = self.carry_out(order).await;
-        let report = report(order, result);
-        self.journal.record(&report)?;
+        let done = report(order, result);
+        if let Err(error) = patiently_kept(patient_until, || self.journal.record(&done)).await {
+            // Whoever tries next looks anew at what is there.
+            return Ok(report(order, Err(not_kept("the outcome", &error))));
+        }
         hold::at(&order.name, key.direction() == Direction::Undo, Moment::Journaled).await;
-        Ok(report)
+        Ok(done)
     }
 
     /// Does something to a tenant while no step is at work on it.
@@ -350,7 +362,7 @@ impl Performer {
         let Ok(_place) = self.places.acquire().await else {
             return Err(Failure::retry("STOPPING", "the agent is stopping"));
         };
-        let limit = order.timeout.as_ref().and_then(length).unwrap_or(TIMEOUT_DEFAULT);
+        let limit = limit_of(order);
         hold::at(&order.name, undo, Moment::Before).await;
         let result = self.patiently(order, &tenant, undo, limit).await;
         hold::at(&order.name, undo, Moment::After).await;
@@ -407,6 +419,34 @@ impl Performer {
             false => Failure::retry(error.code(), &error),
         })
     }
+}
+
+/// How long the step may take.
+fn limit_of(order: &StepOrder) -> Duration {
+    order.timeout.as_ref().and_then(length).unwrap_or(TIMEOUT_DEFAULT)
+}
+
+/// Tries to write something down until the time is over: a disk that is full may have room again.
+async fn patiently_kept<T>(until: Instant, mut keep: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut is_first = true;
+    loop {
+        match keep() {
+            Err(error) if Instant::now() < until => {
+                if std::mem::take(&mut is_first) {
+                    warn!(%error, "the agent's own disk takes nothing; it is tried again");
+                }
+                tokio::time::sleep(AWAY_PAUSE).await;
+            }
+            kept => return kept,
+        }
+    }
+}
+
+fn not_kept(what: &str, error: &io::Error) -> Failure {
+    Failure::retry(
+        "AGENT_DISK",
+        format!("{what} cannot be written to the agent's disk: {error}"),
+    )
 }
 
 /// A retry is due a little later than it is sent; the registry's clock says when.

@@ -197,3 +197,78 @@ async fn a_step_that_hangs_ends_with_its_time_says_so_and_leaves_no_session_behi
             .unwrap();
     assert_eq!(left, 0, "the session of the try that hung");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_the_agents_own_disk_does_not_take_is_never_said_to_be_done() {
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr");
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::at(folder.path().join("disk"));
+    let performer = Arc::new(Performer::new(
+        bench.host.clone(),
+        Journal::open(&disk.0).unwrap(),
+        Fence::open(&disk.0).unwrap(),
+        case.schemas.clone(),
+        Arc::new(Given(Login {
+            slot: Slot::A,
+            password: Zeroizing::new(case.login.password.to_string()),
+        })),
+        allowed(),
+    ));
+    let limit = Duration::from_secs(3);
+    let ask = |step, attempt| {
+        let (performer, order) = (performer.clone(), order(&case, step, attempt, limit));
+        async move { performer.perform(&order).await.unwrap() }
+    };
+    // Not even that there is a new epoch can be kept: nothing is done.
+    disk.fill();
+    let refused = ask((0, "create_roles"), 1).await;
+    assert_eq!(
+        (refused.outcome(), refused.code.as_str()),
+        (Reported::Retry, "AGENT_DISK"),
+        "{refused:?}"
+    );
+    assert!(
+        refused.error.contains("the new epoch") && refused.error.contains("No space"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        roles_of(&bench, &case).await,
+        0,
+        "an order was obeyed before its epoch was kept"
+    );
+
+    disk.clear();
+    let done = ask((0, "create_roles"), 2).await;
+    assert_eq!(done.outcome(), Reported::Done, "{done:?}");
+    assert!(roles_of(&bench, &case).await > 0);
+    disk.fill();
+    let lost = ask((1, "create_database"), 1).await;
+    assert_eq!(
+        (lost.outcome(), lost.code.as_str()),
+        (Reported::Retry, "AGENT_DISK"),
+        "{lost:?}"
+    );
+    assert!(lost.error.contains("the outcome"), "{lost:?}");
+    let told = ask((0, "create_roles"), 2).await;
+    assert_eq!(told, done, "what was kept before is known");
+
+    // Room again before the time is over: it costs no try. It was done before, and is not done twice.
+    let waits = tokio::spawn(ask((1, "create_database"), 2));
+    disk.clear();
+    let found = waits.await.unwrap();
+    assert_eq!(found.outcome(), Reported::AlreadyTrue, "{found:?}");
+    let reopened = Journal::open(&disk.0).unwrap();
+    assert_eq!(
+        reopened.recall(found.key.as_ref().unwrap()),
+        Some(found),
+        "what was said is on disk"
+    );
+}
+
+async fn roles_of(bench: &Bench, case: &Case) -> i64 {
+    let mut session = bench.host.control("postgres").await.unwrap();
+    let roles = sqlx::query_scalar("SELECT count(*) FROM pg_roles WHERE rolname LIKE $1 || '%'");
+    let roles = roles.bind(case.tenant.id.to_string());
+    roles.fetch_one(&mut session).await.unwrap()
+}

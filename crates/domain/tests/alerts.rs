@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reeve_domain::alert::{
     Acknowledge, Alert, Kind, NoteTold, OPEN_MAX, RESOLVED_MAX, Raised, ReportAlerts, TestAlert, id, untold,
@@ -133,6 +133,14 @@ fn what_is_wrong_is_raised_once_told_anew_seldom_and_over_when_it_was_over_for_l
     leader.hears(&world);
     let told = leader.after(&mut world, 20_000).expect("it did not pass");
     assert_eq!(told.raised.len(), 1, "{told:?}");
+    let record = world.applied.last().unwrap().record.clone().unwrap();
+    let reason = decode(&record.canonical).unwrap().reason;
+    let of = told.raised[0].id();
+    let expected = format!(
+        "raised {of} TenantsNotReady vn-1: {} turned away",
+        TenantId::from_random(1)
+    );
+    assert_eq!(reason, expected);
     let alert = the(&world, Kind::TenantsNotReady, "vn-1");
     assert_eq!(alert.detail, format!("{} turned away", TenantId::from_random(1)));
     assert_eq!((alert.times, alert.raised), (1, Stamp(world.now)));
@@ -141,23 +149,31 @@ fn what_is_wrong_is_raised_once_told_anew_seldom_and_over_when_it_was_over_for_l
 
     leader.hears(&world);
     assert_eq!(leader.after(&mut world, 1_000), None, "it is known");
-    turn(&mut world, 2, Some(Cause::Full));
+    turn(&mut world, 1, Some(Cause::Full));
     leader.hears(&world);
+    assert_ne!(leader.sees(&world).wrong[&alert.id].detail, alert.detail);
     assert_eq!(
         leader.after(&mut world, 58_000),
         None,
         "told differently once a minute"
     );
     leader.hears(&world);
-    leader.after(&mut world, 3_000).expect("two of them now");
+    leader.after(&mut world, 3_000).expect("for another cause now");
     let again = the(&world, Kind::TenantsNotReady, "vn-1");
-    assert!(again.detail.starts_with("2, the first: t_"), "{}", again.detail);
+    assert_eq!(again.detail, format!("{} full", TenantId::from_random(1)));
     assert_eq!(
         (again.times, again.turned, again.raised),
         (1, alert.turned, alert.raised),
         "no new alert"
     );
     assert!(again.modified > alert.modified);
+
+    turn(&mut world, 2, Some(Cause::Full));
+    world.now += 60_000;
+    leader.hears(&world);
+    leader.after(&mut world, 1_000).expect("two of them now");
+    let both = the(&world, Kind::TenantsNotReady, "vn-1").detail;
+    assert!(both.starts_with("2, the first: t_"), "{both}");
 
     turn(&mut world, 1, None);
     turn(&mut world, 2, None);
@@ -336,6 +352,8 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
     leader.hears(&world);
     assert_eq!(kinds(&world, &leader), [Kind::OperationStuck]);
 
+    let summaries: BTreeSet<&str> = Kind::ALL.into_iter().map(Kind::summary).collect();
+    assert_eq!(summaries.len(), Kind::ALL.len());
     let mut world = hospital();
     world.now += 110_000;
     leader.hears(&world);
@@ -343,8 +361,13 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
         credential_ms: 200_000,
     };
     assert_eq!(kinds(&world, &leader), []);
+    // Made 110 s ago and some milliseconds: a tenth more than the schedule is late, and no less.
     leader.terms = Terms {
-        credential_ms: 90_000,
+        credential_ms: 101_000,
+    };
+    assert_eq!(kinds(&world, &leader), []);
+    leader.terms = Terms {
+        credential_ms: 99_000,
     };
     assert_eq!(
         kinds(&world, &leader),
@@ -375,7 +398,14 @@ fn who_looks_after_an_alert_is_known_until_it_is_over() {
     );
     acknowledge(&mut world, &id, "", true).unwrap();
     assert_eq!(world.state.alerts[&id].acknowledged, None);
-    acknowledge(&mut world, &id, "again", false).unwrap();
+    let before = world.state.revision;
+    acknowledge(&mut world, &id, "", true).unwrap();
+    assert_eq!(world.state.revision, before, "nobody did");
+    for note in ["again", "later", &"x".repeat(200)] {
+        acknowledge(&mut world, &id, note, false).unwrap();
+        let known = world.state.alerts[&id].acknowledged.clone().unwrap();
+        assert_eq!(known.note, note);
+    }
 
     for note in ["x".repeat(201), "two\nlines".to_owned()] {
         let refused = acknowledge(&mut world, &id, &note, false);

@@ -51,6 +51,8 @@ pub enum Mutant {
     OverwriteMark,
     /// A leader writes what its own clock says, whatever the others' do.
     OwnClock,
+    /// A request is refused though an earlier try of it is in the log.
+    RefuseBlindly,
 }
 
 impl Mutant {
@@ -80,6 +82,7 @@ impl Mutant {
             Mutant::MarkUnread => "mark_unread",
             Mutant::OverwriteMark => "overwrite_mark",
             Mutant::OwnClock => "own_clock",
+            Mutant::RefuseBlindly => "refuse_blindly",
         }
     }
 

@@ -3,12 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Alert, DETAIL_BYTES_MAX, Kind, OPEN_MAX, RESOLVED_MAX, id};
+use crate::audit;
 use crate::ids::{AlertId, Revision, Stamp};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
-
-/// The longest line that the audit log has of one report.
-const TOLD_BYTES_MAX: usize = 4_000;
 
 /// Something that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,19 +40,8 @@ impl ReportAlerts {
             format!("raised {} {kind} {subject}: {}", raised.id(), raised.detail)
         });
         let resolved = self.resolved.iter().map(|id| format!("resolved {id}"));
-        let mut told = String::new();
-        for (i, word) in raised.chain(resolved).enumerate() {
-            if told.len() + word.len() > TOLD_BYTES_MAX {
-                let left = self.raised.len() + self.resolved.len() - i;
-                told.push_str(&format!("; {left} more"));
-                break;
-            }
-            if i > 0 {
-                told.push_str("; ");
-            }
-            told.push_str(&word);
-        }
-        told
+        let words: Vec<String> = raised.chain(resolved).collect();
+        audit::told(words.into_iter())
     }
 }
 

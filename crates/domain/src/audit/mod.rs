@@ -9,7 +9,9 @@
 mod canonical;
 mod chain;
 mod record;
+mod told;
 
 pub use canonical::decode;
 pub use chain::{Break, Verifier};
 pub use record::{Head, Record, Seed, Shown, append};
+pub(crate) use told::told;

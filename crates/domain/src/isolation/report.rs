@@ -7,13 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     CLOSED_MAX, DETAIL_BYTES_MAX, Finding, Found, NOBODYS, OPEN_MAX, Rule, SUBJECT_BYTES_MAX, Scope,
 };
+use crate::audit;
 use crate::ids::{FindingId, Stamp};
 use crate::refusal::Refusal;
 use crate::state::{Change, State};
 use crate::words::Name;
-
-/// The longest line that the audit log has of one report.
-const TOLD_BYTES_MAX: usize = 4_000;
 
 /// An agent's word on what is found now and was not, and on what is gone. Saying it again changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,19 +30,8 @@ impl ReportFindings {
             format!("opened {id} {} {}", found.rule, found.subject)
         });
         let closed = self.closed.iter().map(|id| format!("closed {id}"));
-        let mut told = String::new();
-        for (i, word) in opened.chain(closed).enumerate() {
-            if told.len() + word.len() > TOLD_BYTES_MAX {
-                let left = self.opened.len() + self.closed.len() - i;
-                told.push_str(&format!("; {left} more"));
-                break;
-            }
-            if i > 0 {
-                told.push_str("; ");
-            }
-            told.push_str(&word);
-        }
-        told
+        let words: Vec<String> = opened.chain(closed).collect();
+        audit::told(words.into_iter())
     }
 }
 

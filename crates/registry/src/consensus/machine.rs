@@ -18,6 +18,7 @@ use super::ground;
 use super::progress::Progress;
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
+use super::under_way::UnderWay;
 use super::{AppliedSink, Fatal, Work};
 use crate::mutant::Mutant;
 use crate::release;
@@ -73,6 +74,7 @@ pub struct Machine {
     fatal: Fatal,
     compare: Option<Compare>,
     disk: Option<Disk>,
+    under_way: Option<UnderWay>,
 }
 
 impl Machine {
@@ -94,6 +96,7 @@ impl Machine {
             fatal,
             compare: None,
             disk: None,
+            under_way: None,
         };
         let best = machine.store.best(purged);
         if let Some((meta, state)) = best.map_err(|error| machine.stop_if_unknown(error))? {
@@ -111,6 +114,11 @@ impl Machine {
     /// Makes no snapshot while that disk is full: half of one helps nobody.
     pub(super) fn stop_snapshots_on(&mut self, disk: Disk) {
         self.disk = Some(disk);
+    }
+
+    /// Says of each request that it was applied.
+    pub(super) fn settle(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
     }
 
     fn take_over(&mut self, meta: SnapshotMeta, state: State) {
@@ -132,6 +140,9 @@ impl Machine {
         let applied = catch_unwind(AssertUnwindSafe(|| apply(&mut self.state, &entry)));
         if Mutant::StrayState.is_planted() && index == 30 {
             self.state.cluster.id.push('?');
+        }
+        if let Some(under_way) = &self.under_way {
+            under_way.applied(&entry);
         }
         let applied = applied.map_err(|_| {
             self.stop(format!(

@@ -39,6 +39,7 @@ mod survivor;
 mod tail;
 mod tell;
 mod types;
+mod under_way;
 mod versions;
 mod wal;
 mod wholes;
@@ -87,6 +88,7 @@ use propose::Forwarder;
 use read::ReadQueue;
 use snapshot::SnapshotStore;
 use types::Raft;
+use under_way::UnderWay;
 use versions::Programs;
 use wholes::Wholes;
 
@@ -131,6 +133,7 @@ struct Inner {
     log_time: LogTime,
     compare: Compare,
     disk: Disk,
+    under_way: UnderWay,
     tasks: TaskTracker,
     /// This node is about to stop: it begins no change of the group.
     leaving: CancellationToken,
@@ -234,6 +237,8 @@ impl Consensus {
         let mut machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
         machine.compare_with(compare.clone());
         machine.stop_snapshots_on(disk.clone());
+        let under_way = UnderWay::default();
+        machine.settle(under_way.clone());
         let links = Links::new(settings.node_id, &settings.cluster, dialer);
         let factory = network::Factory {
             links: links.clone(),
@@ -268,6 +273,7 @@ impl Consensus {
             log_time: LogTime::default(),
             compare,
             disk,
+            under_way,
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -378,6 +384,10 @@ impl Consensus {
                 tracing::warn!(%error, "no snapshot was made");
             }
         }
+    }
+
+    fn under_way(&self) -> &UnderWay {
+        &self.0.under_way
     }
 
     fn disk(&self) -> &Disk {

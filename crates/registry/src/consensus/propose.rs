@@ -25,6 +25,7 @@ use super::links::{Line, pack, unpack};
 use super::log_time::Asking;
 use super::types::{Committed, Payload};
 use super::{Consensus, Unavailable};
+use crate::mutant::Mutant;
 
 /// Proposals in one batch.
 const BATCH_MAX: usize = 512;
@@ -231,6 +232,17 @@ impl Consensus {
         Ok(Some(verdict))
     }
 
+    /// A refusal says that nothing will come of a request. While an earlier try of it may be in the log nobody can say so:
+    /// then it waits for what becomes of that.
+    fn refuse(&self, entry: &Entry, refusal: Refusal) -> Verdict {
+        let is_settled = self.leadership().borrow().word().is_some();
+        let is_known = is_settled && !self.under_way().holds(entry);
+        match is_known || Mutant::RefuseBlindly.is_planted() {
+            true => Verdict::Refused(refusal),
+            false => Verdict::Again,
+        }
+    }
+
     async fn wait_for_leader(&self) {
         time::sleep(PAUSE).await;
         let mut leadership = self.leadership();
@@ -243,13 +255,13 @@ impl Consensus {
         if !self.is_leader() {
             return Verdict::Again;
         }
-        if let Some(full) = self.disk().refusal() {
-            return Verdict::Refused(full);
-        }
         let published = self.published();
-        let allowed = self.check_version(&published.state, &proposal.entry.command);
-        if let Err(refusal) = allowed.and_then(|()| self.handlers().admit(&published.state, &proposal)) {
-            return Verdict::Refused(refusal);
+        let is_room = self.disk().refusal().map_or(Ok(()), Err);
+        let allowed = is_room
+            .and_then(|()| self.check_version(&published.state, &proposal.entry.command))
+            .and_then(|()| self.handlers().admit(&published.state, &proposal));
+        if let Err(refusal) = allowed {
+            return self.refuse(&proposal.entry, refusal);
         }
         let mut entry = proposal.entry;
         entry.format = entry_format(published.state.cluster.version);
@@ -261,6 +273,7 @@ impl Consensus {
             let why = format!("it is {} bytes long; {ENTRY_BYTES_MAX} is the most", bytes.len());
             return Verdict::Refused(Refusal::field("request", why));
         }
+        self.under_way().write(self.term(), &entry);
         match self.raft().client_write(Payload(bytes.into())).await {
             Ok(written) => Verdict::Committed(written.data),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Verdict::Again,

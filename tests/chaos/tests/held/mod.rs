@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use reeve_client::reason;
 use reeve_client::v1::{ErrorReason, Operation};
-use reeve_local::{Fleet, tenants, until};
+use reeve_local::{Builder, Fleet, tenants, until};
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const AGENT: &str = "vn-1";
@@ -75,9 +75,14 @@ pub struct Held {
 
 impl Held {
     pub async fn start() -> Result<Held> {
+        Held::in_fleet(Fleet::builder()).await
+    }
+
+    /// With nodes of the caller's.
+    pub async fn in_fleet(fleet: Builder) -> Result<Held> {
         let folder = tempfile::tempdir()?;
         let examples = reeve_local::examples_dir()?;
-        let fleet = Fleet::builder()
+        let fleet = fleet
             .regions(["vn"])
             .schema("ehr", examples.join("ehr"))
             .schema("ehr-broken", examples.join("ehr-broken"))
@@ -115,28 +120,30 @@ impl Held {
         self.hold(case)
     }
 
+    /// Lets the agent go on, and holds it no more.
+    pub fn release(&self) -> Result<()> {
+        std::fs::remove_file(self.file("here"))?;
+        Ok(std::fs::remove_file(self.file("at"))?)
+    }
+
     /// Kills the victim while the agent stands still, lets it go on, and has the victim come back.
     pub async fn strike(&self, case: &Case) -> Result<()> {
         self.is_there().await?;
         let agent = self.fleet.agent(AGENT)?;
-        let release = || -> Result<()> {
-            std::fs::remove_file(self.file("here"))?;
-            Ok(std::fs::remove_file(self.file("at"))?)
-        };
         match case.victim {
             Victim::Agent => {
                 agent.kill9()?;
-                release()?;
+                self.release()?;
                 agent.start()?;
             }
             Victim::Postgres => {
                 agent.postgres().kill9()?;
-                release()?;
+                self.release()?;
             }
             Victim::Leader => {
                 let leader = self.fleet.leader().await?;
                 leader.kill9()?;
-                release()?;
+                self.release()?;
                 leader.start()?;
             }
         }

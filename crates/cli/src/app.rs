@@ -266,6 +266,7 @@ mod tests {
             "bench write",
             "bench watch",
             "bench onboard",
+            "bench connect",
             "bench empty",
             "context ls",
             "context use",

@@ -6,12 +6,14 @@
 //! ```
 //! Deliberately absent: any other way in. It calls as every client does, with a certificate, counted and permitted.
 
+pub mod connect;
 pub mod empty;
 pub mod load;
 pub mod onboard;
 pub mod resolve;
 pub mod tally;
 pub mod target;
+mod times;
 pub mod watch;
 pub mod write;
 
@@ -85,6 +87,11 @@ enum Verb {
         after_help = "Examples:\n  reeve bench onboard --region vn\n  reeve bench onboard --region vn --tenants 200 --at-once 1 -o json\n\nReal databases on the region's servers. The tenants are named bench-…; what an interrupted run leaves is deleted with `reeve tenant delete`."
     )]
     Onboard(onboard::Plan),
+    /// Come into tenants' databases through the client, and go from one to the next
+    #[command(
+        after_help = "Examples:\n  reeve bench connect cho-ray.example bach-mai.example --cert svc.crt --key svc.key --ca root.crt\n  reeve bench connect cho-ray --rounds 1000 -o json\n\nPasswords are for services: enrol one with `reeve cluster join-token --role service` and `reeve cluster enroll`. Each password that is asked for is in its tenant's audit log."
+    )]
+    Connect(connect::Plan),
     /// Call what does nothing; a node serves it when its configuration says `bench.empty = true`
     #[command(after_help = "Examples:\n  reeve bench empty --in-flight 256 --seconds 20")]
     Empty {
@@ -167,6 +174,7 @@ pub async fn run(bench: Bench, session: &Session) -> Result<(), Failure> {
     };
     let report = match bench.verb {
         Verb::Onboard(plan) => return told_onboarding(&onboard::run(plan, session).await?, session),
+        Verb::Connect(plan) => return session.print(&connect::run(plan, session).await?),
         Verb::Resolve { level, options } => resolve(&target()?, &options, level).await?,
         Verb::Write { changes_max, options } => write(&target()?, &options, changes_max).await?,
         Verb::Watch { watchers, rate, span } => watch(&target()?, &span, watchers, rate).await?,

@@ -15,9 +15,10 @@ use serde::Serialize;
 use super::at_least_one;
 use super::tally::Tally;
 use super::target::reason_of;
+use super::times::{Row, note, shown};
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{Show, pairs, table};
+use crate::show::{Show, pairs};
 
 /// One question for the end of an operation; asked again until it has ended.
 const ASK: Duration = Duration::from_secs(30);
@@ -64,30 +65,6 @@ struct Kind {
     errors: BTreeMap<String, u64>,
 }
 
-/// How long one part took.
-#[derive(Debug, Serialize)]
-struct Row {
-    part: String,
-    count: u64,
-    p50_ms: f64,
-    p95_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-}
-
-impl Row {
-    fn of(part: &str, tally: &Tally) -> Row {
-        Row {
-            part: part.to_owned(),
-            count: tally.count(),
-            p50_ms: tally.quantile_ms(0.5),
-            p95_ms: tally.quantile_ms(0.95),
-            p99_ms: tally.quantile_ms(0.99),
-            max_ms: tally.max_ms(),
-        }
-    }
-}
-
 impl Report {
     /// Why nothing came of it, if nothing did.
     pub fn worst_error(&self) -> Option<String> {
@@ -107,13 +84,7 @@ impl Show for Report {
             ("at once", self.at_once.to_string()),
         ])];
         for kind in &self.kinds {
-            let row = |row: &Row| {
-                let ms = |ms: f64| format!("{ms:.0} ms");
-                let times = [row.p50_ms, row.p95_ms, row.p99_ms, row.max_ms].map(ms);
-                [vec![row.part.clone(), row.count.to_string()], times.to_vec()].concat()
-            };
-            let head = [kind.kind, "COUNT", "P50", "P95", "P99", "MAX"];
-            let times = table(&head, kind.times.iter().map(row));
+            let times = shown(kind.kind, &kind.times);
             let errors: Vec<String> = kind.errors.iter().map(|(why, n)| format!("{why} {n}")).collect();
             let rate = format!("{:.1} a second over {:.1} s", kind.per_second, kind.seconds);
             parts.push(
@@ -202,10 +173,6 @@ impl Kind {
             errors,
         }
     }
-}
-
-fn note(tally: &mut Tally, took: Duration) {
-    tally.note(Duration::ZERO, took, Ok(()));
 }
 
 /// What an operation's own times say.

@@ -3,12 +3,13 @@
 //! ```text
 //! every few seconds: one look at all (loads) · a few tries as tenants (doors) · a few looks inside (sizes) ─► told
 //! ```
-//! The cost of a round does not grow with the tenants but for the one look at all; whoever failed is tried again in the
-//! next round, everybody else in turn. Nothing that a tenant wrote is run with rights that are not its own.
+//! The cost of a round does not grow with the tenants but for the one look at all; whoever failed is tried again before
+//! it is the others' turn, in up to half of a round. Nothing that a tenant wrote is run with rights that are not its own.
 
 mod keys;
 mod look;
 mod tries;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,9 +25,9 @@ use tracing::warn;
 
 use self::keys::Keys;
 use self::look::Inside;
+pub use self::turn::Turn;
 use crate::host::Host;
 use crate::identity::CredentialSource;
-use crate::senses::around::Around;
 use crate::senses::isolation::Tenants;
 
 /// Failures in a row before it is said: one alone may be a restart, or a step at work.
@@ -54,6 +55,8 @@ pub struct Fares {
     /// What the tries came to, once it is sure: the schema version, or why nobody comes in.
     pub verdict: Option<Result<Option<u32>, (Cause, String)>>,
     failures: u32,
+    /// When a try last began, whatever it came to, or that it came to nothing.
+    begun: Option<Instant>,
     /// The times that only the registry knows are not in it.
     pub vitals: Vitals,
 }
@@ -102,13 +105,6 @@ pub struct Checker {
     keys: Arc<Keys>,
     board: Arc<Mutex<BTreeMap<TenantId, Fares>>>,
     news: Arc<Notify>,
-}
-
-/// Whose turn it is.
-#[derive(Debug, Default)]
-pub struct Turn {
-    tries: Around,
-    inside: Around,
 }
 
 impl Checker {
@@ -191,7 +187,7 @@ impl Checker {
         }
     }
 
-    /// Who is tried now: those that failed last, and the next few of the others.
+    /// Who is tried now, of those with a door to come in by.
     fn chosen(&self, turn: &mut Turn, known: &BTreeSet<TenantId>) -> BTreeSet<TenantId> {
         let logins = self.host.logins();
         let with_door: BTreeSet<TenantId> = known
@@ -199,16 +195,12 @@ impl Checker {
             .filter(|tenant| tries::has_door(&self.host, &logins, tenant))
             .cloned()
             .collect();
-        let failed: Vec<TenantId> = {
-            let board = self.board.lock();
-            let failed = board.iter().filter(|(_, fares)| fares.failures > 0);
-            failed.map(|(id, _)| id.clone()).collect()
-        };
-        // However many fail, the others have their turn, too.
-        let again = failed.into_iter().filter(|id| with_door.contains(id));
-        let mut chosen: BTreeSet<TenantId> = again.take(self.plan.tries.div_ceil(2)).collect();
-        let left = self.plan.tries.saturating_sub(chosen.len()).max(1);
-        chosen.extend(turn.tries.next(&with_door, left));
+        let mut board = self.board.lock();
+        let chosen = turn.tries(&board, &with_door, self.plan.tries);
+        let now = Instant::now();
+        for (_, fares) in board.iter_mut().filter(|(id, _)| chosen.contains(*id)) {
+            fares.begun = Some(now);
+        }
         chosen
     }
 

@@ -51,6 +51,10 @@ impl Tenants for Hosted {
         all.filter(|(_, is_gone)| *is_gone).map(|(id, _)| id).collect()
     }
 
+    fn credential_version(&self, tenant: &TenantId) -> Option<u64> {
+        self.records.credential_version(tenant)
+    }
+
     fn touched_since(&self, since: Instant) -> BTreeSet<TenantId> {
         self.performer.touched_since(since)
     }

@@ -118,8 +118,8 @@ impl Checker {
         Checker {
             host,
             plan,
+            keys: Arc::new(Keys::new(credentials, tenants.clone())),
             tenants,
-            keys: Arc::new(Keys::new(credentials)),
             board: Arc::default(),
             news: Arc::default(),
         }

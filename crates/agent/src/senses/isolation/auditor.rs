@@ -34,6 +34,11 @@ pub trait Tenants: Send + Sync {
         BTreeSet::new()
     }
 
+    /// The version of its credential, as far as this agent has heard.
+    fn credential_version(&self, _: &TenantId) -> Option<u64> {
+        None
+    }
+
     /// On whom a step has been at work at any time since then: what is seen of them is half done.
     fn touched_since(&self, since: Instant) -> BTreeSet<TenantId>;
 }

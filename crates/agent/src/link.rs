@@ -256,7 +256,12 @@ impl Link {
             }
             Down::Order(order) => self.begin(order),
             Down::Records(batch) => self.records.take(batch.records),
-            Down::FindingsAck(ack) => self.auditor.acknowledged(ack.round),
+            Down::FindingsAck(ack) => {
+                if !ack.refused.is_empty() {
+                    warn!(why = ack.refused, "the registry turned a round of the audit away");
+                }
+                self.auditor.acknowledged(ack.round, ack.refused.is_empty());
+            }
             Down::ReportAck(ack) => {
                 if !ack.refused.is_empty() {
                     warn!(why = ack.refused, "the registry turned a report away");

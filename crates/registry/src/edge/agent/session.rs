@@ -272,6 +272,7 @@ impl Session {
         if state.cluster.version < version::ISOLATION {
             return Ok(());
         }
+        let mut refused = String::new();
         if let Some(order) = isolation::delta(&state, &self.agent, found, &scope) {
             let call = self.call_now();
             let permit = policy::decide(&state, &call.caller, call.action(), None)?;
@@ -281,11 +282,13 @@ impl Session {
                 // It would come again just the same.
                 Err(status) if is_final(&status) => {
                     tracing::warn!(agent = %self.agent, %status, "a round of the audit was turned away");
+                    status.message().clone_into(&mut refused);
                 }
                 proposed => drop(proposed?),
             }
         }
-        put(outbox, Down::FindingsAck(FindingsAck { round: wire.round })).await
+        let round = wire.round;
+        put(outbox, Down::FindingsAck(FindingsAck { round, refused })).await
     }
 
     /// Proposes who became ready, or is not any more, and passes on what was measured. All of it is said again in the next

@@ -186,6 +186,7 @@ fn vitals(world: &World) -> Vitals {
     Vitals {
         at: Stamp(world.now),
         tried: Some(Stamp(world.now)),
+        audited: Some(Stamp(world.now)),
         tried_ms: Some(12),
         connections: 3,
         hits_permille: Some(998),
@@ -242,6 +243,22 @@ fn what_is_well_is_good_and_what_nobody_looked_at_is_unknown() {
 }
 
 #[test]
+fn a_round_of_the_instance_proves_nothing_of_a_database_that_it_did_not_look_into() {
+    let world = hospital();
+    let since = |ago_ms: u64| {
+        let mut later = world.clone();
+        later.now += ago_ms;
+        let seen = Vitals {
+            audited: Some(Stamp(world.now)),
+            ..vitals(&later)
+        };
+        bad(&later, &sightings(&later), Some(&seen), NO_TERMS)
+    };
+    assert_eq!(since(1_200_000), [], "its turn was a while ago");
+    assert_eq!(since(1_200_001), [("isolated", Grade::Unknown)]);
+}
+
+#[test]
 fn each_thing_that_is_wrong_is_graded() {
     let world = hospital();
     let one = |change: &dyn Fn(&mut World, &mut Vitals), terms| {
@@ -250,7 +267,7 @@ fn each_thing_that_is_wrong_is_graded() {
         bad(&world, &sightings(&world), Some(&vitals), terms)
     };
     type Change<'a> = &'a dyn Fn(&mut World, &mut Vitals);
-    let cases: [(Change<'_>, (&str, Grade)); 12] = [
+    let cases: [(Change<'_>, (&str, Grade)); 13] = [
         (
             &|w, _| drop(w.say(Command::FenceGroup { group: name("vn-1") })),
             ("serving", Grade::Bad),
@@ -260,6 +277,7 @@ fn each_thing_that_is_wrong_is_graded() {
             ("ready", Grade::Bad),
         ),
         (&|_, v| v.tried = None, ("ready", Grade::Unknown)),
+        (&|_, v| v.audited = None, ("isolated", Grade::Unknown)),
         (
             &|w, _| {
                 let found = Found {

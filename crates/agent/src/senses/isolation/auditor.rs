@@ -119,6 +119,11 @@ impl Auditor {
         self.told.lock().heard.taken().cloned()
     }
 
+    /// When each tenant's database was last looked into, of which the registry knows all that was found.
+    pub fn looked(&self) -> BTreeMap<TenantId, Instant> {
+        self.told.lock().heard.looked().clone()
+    }
+
     /// Returns when there is something to tell.
     pub async fn news(&self) {
         self.news.notified().await;
@@ -199,6 +204,7 @@ impl Auditor {
         }
         told.open = open.into_iter().chain(now).collect();
         told.heard.tell(round.clone());
+        told.heard.keep_only(&known);
         told.last = Some(round);
         drop(told);
         self.news.notify_waiters();

@@ -1,9 +1,11 @@
 //! What of the audit's rounds the registry has heard, and what it took: what it turned away, or was left out of a report,
 //! nobody knows of.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use reeve_domain::TenantId;
 use reeve_domain::isolation::Found;
+use tokio::time::Instant;
 
 use super::Round;
 
@@ -16,6 +18,8 @@ pub(super) struct Heard {
     /// Not answered yet, oldest first.
     untold: VecDeque<Round>,
     taken: BTreeSet<Found>,
+    /// When a database was last looked into in a round that was taken, with nothing left out.
+    looked: BTreeMap<TenantId, Instant>,
 }
 
 impl Heard {
@@ -36,9 +40,28 @@ impl Heard {
     pub(super) fn answered(&mut self, number: u64, taken: bool) {
         while let Some(round) = self.untold.pop_front_if(|round| round.number <= number) {
             if taken && round.number == number {
-                self.taken = round.found.into_iter().collect();
+                self.take(round);
             }
         }
+    }
+
+    fn take(&mut self, round: Round) {
+        let scope = round.scope;
+        if !scope.truncated {
+            let inside = scope.inside.difference(&scope.half_done).cloned();
+            self.looked.extend(inside.map(|tenant| (tenant, round.ended)));
+        }
+        self.taken = round.found.into_iter().collect();
+    }
+
+    /// Forgets when it looked at all others.
+    pub(super) fn keep_only(&mut self, known: &BTreeSet<TenantId>) {
+        self.looked.retain(|tenant, _| known.contains(tenant));
+    }
+
+    /// When each database was last looked into, as far as the registry knows all that was found there.
+    pub(super) fn looked(&self) -> &BTreeMap<TenantId, Instant> {
+        &self.looked
     }
 
     /// What the last round told that was taken; none while one waits for its answer.
@@ -51,12 +74,9 @@ impl Heard {
 mod tests {
     use std::time::Duration;
 
-    use reeve_domain::TenantId;
-    use reeve_domain::isolation::{Rule, Scope};
-    use tokio::time::Instant;
-
     use super::super::found;
     use super::*;
+    use reeve_domain::isolation::{Rule, Scope};
 
     fn round(number: u64) -> Round {
         Round {
@@ -91,6 +111,43 @@ mod tests {
         assert_eq!(heard.taken(), None, "another waits");
         heard.answered(4, false);
         is(&heard, 3);
+    }
+
+    #[test]
+    fn a_database_was_looked_into_when_the_registry_knows_what_was_found_there() {
+        let [one, two, three] = [1, 2, 3].map(TenantId::from_random);
+        let mut heard = Heard::default();
+        let mut say = |number, inside: &[&TenantId], half_done: &[&TenantId], truncated, taken| {
+            let of = |all: &[&TenantId]| all.iter().map(|id| (*id).clone()).collect();
+            let scope = Scope {
+                truncated,
+                half_done: of(half_done),
+                inside: of(inside),
+                ..Scope::default()
+            };
+            let told = Round {
+                scope,
+                ..round(number)
+            };
+            let ended = told.ended;
+            heard.tell(told);
+            heard.answered(number, taken);
+            (ended, heard.looked().clone())
+        };
+        let (first, looked) = say(1, &[&one], &[], false, true);
+        assert_eq!(looked, [(one.clone(), first)].into(), "and into no other");
+        let (_, same) = say(2, &[&one, &two], &[], false, false);
+        assert_eq!(same, looked, "it was turned away");
+        let (_, same) = say(3, &[&one, &two], &[], true, true);
+        assert_eq!(same, looked, "something was left out");
+        let (fourth, next) = say(4, &[&two, &three], &[&three], false, true);
+        assert_eq!(
+            next,
+            [(one, first), (two.clone(), fourth)].into(),
+            "the third was half done"
+        );
+        heard.keep_only(&[two.clone()].into());
+        assert_eq!(heard.looked(), &BTreeMap::from([(two, fourth)]));
     }
 
     #[test]

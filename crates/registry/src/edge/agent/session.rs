@@ -310,6 +310,7 @@ impl Session {
             measured.push(Measured {
                 tenant: told.tenant,
                 tried_ago_ms: told.tried_ago.map(|ago| ago.as_millis() as u64),
+                audited_ago_ms: told.audited_ago.map(|ago| ago.as_millis() as u64),
                 vitals: told.vitals,
             });
         }

@@ -198,7 +198,7 @@ fn vitals(world: &World) -> Vitals {
     }
 }
 
-/// Everything that is not good, but for the backup that nobody takes.
+/// Everything that is not good, but for the backup: nobody takes one, so it is unknown.
 fn bad(
     world: &World,
     sightings: &Sightings,
@@ -209,6 +209,8 @@ fn bad(
     let all = conditions(&world.state, tenant, sightings, vitals, terms, Stamp(world.now));
     assert!(all.iter().all(|c| !c.told.is_empty()), "{all:?}");
     assert_eq!(worst(&all), all.iter().map(|c| c.grade).max().unwrap());
+    let backup = all.iter().find(|c| c.name == "backup");
+    assert_eq!(backup.map(|c| c.grade), Some(Grade::Unknown));
     let not_good = all
         .iter()
         .filter(|c| c.grade != Grade::Good && c.name != "backup");

@@ -34,6 +34,8 @@ use crate::senses::isolation::Tenants;
 const FAILURES_MIN: u32 = 2;
 /// Tries and looks at once.
 const AT_ONCE: usize = 4;
+/// What is not tried any more is known for so long, and for as long as everybody had three turns.
+const SPARE: Duration = Duration::from_secs(60);
 
 /// How often, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,18 @@ pub struct Plan {
     pub tries: usize,
     /// Databases that are looked into in one round.
     pub databases: usize,
+}
+
+impl Plan {
+    /// How long a try is known when so many tenants have their turns, in rounds that take so long.
+    fn known_for(&self, tenants: usize, took: Duration) -> Duration {
+        let rounds = tenants.div_ceil(self.tries.max(1)).max(1);
+        let turn = self
+            .every
+            .max(took)
+            .saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        turn.saturating_mul(3).saturating_add(SPARE)
+    }
 }
 
 /// What is known of one tenant's database.
@@ -104,6 +118,8 @@ pub struct Checker {
     tenants: Arc<dyn Tenants>,
     keys: Arc<Keys>,
     board: Arc<Mutex<BTreeMap<TenantId, Fares>>>,
+    /// How long the last round took.
+    took: Arc<Mutex<Duration>>,
     news: Arc<Notify>,
 }
 
@@ -121,6 +137,7 @@ impl Checker {
             keys: Arc::new(Keys::new(credentials, tenants.clone())),
             tenants,
             board: Arc::default(),
+            took: Arc::default(),
             news: Arc::default(),
         }
     }
@@ -128,6 +145,11 @@ impl Checker {
     /// How all of them fare.
     pub fn board(&self) -> BTreeMap<TenantId, Fares> {
         self.board.lock().clone()
+    }
+
+    /// How old a try may be: an older one is of a tenant that is not tried any more.
+    pub fn known_for(&self) -> Duration {
+        self.plan.known_for(self.board.lock().len(), *self.took.lock())
     }
 
     /// Returns when a round has ended since it was last asked, if only one asks.
@@ -166,6 +188,7 @@ impl Checker {
         let chosen = self.chosen(turn, &known);
         self.try_to_come_in(chosen, began).await;
         self.look_inside(turn, &known).await;
+        *self.took.lock() = began.elapsed();
         // Kept for a link that is busy just now.
         self.news.notify_one();
     }
@@ -225,6 +248,24 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_try_is_known_for_three_turns_of_everybody_and_a_minute() {
+        let plan = Plan {
+            every: Duration::from_secs(10),
+            tries: 64,
+            databases: 32,
+        };
+        let known_for = |tenants, took_s| plan.known_for(tenants, Duration::from_secs(took_s)).as_secs();
+        assert_eq!(known_for(0, 0), 90);
+        assert_eq!(known_for(64, 3), 90);
+        assert_eq!(known_for(1_000, 3), 3 * 160 + 60);
+        assert_eq!(
+            known_for(1_000, 48),
+            3 * 16 * 48 + 60,
+            "rounds are slow when many are not reached"
+        );
+    }
 
     #[test]
     fn one_failure_alone_is_not_said_and_one_success_ends_all() {

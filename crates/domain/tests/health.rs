@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 use reeve_domain::audit::decode;
 use reeve_domain::health::{
     Cause, Grade, ReportReadiness, TURNED_MAX, Terms, Tried, Turned, Vitals, conditions, delta, worst,
@@ -9,7 +11,7 @@ use reeve_domain::health::{
 use reeve_domain::isolation::{Found, Rule};
 use reeve_domain::operation::Outcome;
 use reeve_domain::plan::Sightings;
-use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId, resolve};
+use reeve_domain::{Actor, Applied, Command, Epoch, Event, OperationId, Refusal, Stamp, TenantId, resolve};
 use world::{World, name};
 
 const NO_TERMS: Terms = Terms { credential_ms: 0 };
@@ -80,7 +82,7 @@ fn a_transition_is_written_once_and_watchers_hear_whom_it_is_about() {
     assert_eq!(heard, [(tenant(1), Some(Cause::TurnedAway))]);
     let record = decode(&said.record.unwrap().canonical).unwrap();
     assert_eq!(record.action, "tenant.readiness");
-    assert_eq!(record.reason, format!("{} turned away", tenant(1)));
+    assert_eq!(record.reason, format!("turned away: {}", tenant(1)));
     let since = unready(&world, 1).unwrap().1;
 
     assert!(
@@ -100,6 +102,46 @@ fn a_transition_is_written_once_and_watchers_hear_whom_it_is_about() {
     );
     tell(&mut world, "vn-1", vec![(tenant(1), inside())]).unwrap();
     assert_eq!(unready(&world, 1), None);
+}
+
+#[test]
+fn the_audit_log_names_all_of_whom_a_report_is() {
+    let turned = |serial: u64| Turned {
+        tenant: tenant(serial),
+        cause: [None, Some(Cause::Full), Some(Cause::Schema)][serial as usize % 3],
+        detail: "x".repeat(200),
+    };
+    let order = |many: usize| ReportReadiness {
+        agent: name("vn-1"),
+        epoch: Epoch(1),
+        turned: (0..many as u64).map(turned).collect(),
+    };
+    let [a, b, c, d] = [0, 1, 2, 3].map(tenant);
+    assert_eq!(
+        order(4).told(),
+        format!("another schema version: {c}; full: {b}; ready: {a}, {d}")
+    );
+    let named = |told: &str| {
+        let ids = told
+            .split([' ', ',', ';'])
+            .filter(|word| TenantId::parse(word).is_ok());
+        ids.collect::<BTreeSet<_>>().len()
+    };
+    let all = order(TURNED_MAX).told();
+    assert_eq!(named(&all), TURNED_MAX);
+    assert!(!all.contains("more"), "{all}");
+    // However many there were, a line has an end, and says how many are not in it.
+    let cut = order(5_000).told();
+    let left: usize = cut
+        .rsplit_once("; ")
+        .unwrap()
+        .1
+        .strip_suffix(" more")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(named(&cut) + left, 5_000);
+    assert!(cut.len() < 10_020, "{}", cut.len());
 }
 
 #[test]

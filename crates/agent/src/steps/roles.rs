@@ -136,15 +136,15 @@ async fn forget_grants(host: &Host, tenant: &TenantId, roles: &[String]) -> Resu
     .bind(roles)
     .fetch_all(&mut session)
     .await?;
-    let held: Vec<String> = own(tenant)
+    // One by one: a right of one role on what another one gave by default is changed by both.
+    let held: Vec<Statement> = own(tenant)
         .iter()
         .filter(|role| roles.iter().any(|r| r == role.as_str()))
-        .map(Ident::quoted)
+        .map(|role| format!("DROP OWNED BY {}", role.quoted()))
         .collect();
     for row in rows {
         let database: String = row.try_get(0)?;
-        host.in_one_transaction(&database, &[format!("DROP OWNED BY {}", held.join(", "))])
-            .await?;
+        host.in_one_transaction(&database, &held).await?;
     }
     Ok(())
 }

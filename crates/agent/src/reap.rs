@@ -19,6 +19,7 @@ use crate::senses::isolation::Allowed;
 /// Who left something, since when all of it is told, and what was tried in vain.
 #[derive(Debug)]
 pub struct Reaper {
+    pause: Duration,
     after: Option<Duration>,
     allowed: Allowed,
     told: BTreeMap<TenantId, Instant>,
@@ -26,10 +27,11 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Nothing is told yet. `after`: for how long it is told of first; none: nothing is ever taken away. Of whom anything
+    /// Nothing is told yet. `pause`: before what stays is tried again for the first time. `after`: for how long it is told of first; none: nothing is ever taken away. Of whom anything
     /// is `allowed` nothing is.
-    pub fn new(after: Option<Duration>, allowed: Allowed) -> Reaper {
+    pub fn new(pause: Duration, after: Option<Duration>, allowed: Allowed) -> Reaper {
         Reaper {
+            pause,
             after,
             allowed,
             told: BTreeMap::new(),
@@ -66,7 +68,8 @@ impl Reaper {
 
     /// It was tried, and stays: it is tried again after a pause.
     pub fn stays(&mut self, tenant: &TenantId, now: Instant) {
-        self.vain.entry(tenant.clone()).or_default().note(now);
+        let vain = self.vain.entry(tenant.clone());
+        vain.or_insert_with(|| Backoff::of(self.pause)).note(now);
     }
 
     /// What is here of those that are gone, but for whom something of is allowed.
@@ -123,7 +126,7 @@ mod tests {
     impl Rounds {
         fn of(after: Option<Duration>, allowed: Allowed) -> Rounds {
             Rounds {
-                reaper: Reaper::new(after, allowed),
+                reaper: Reaper::new(Duration::from_secs(60), after, allowed),
                 began: Instant::now(),
                 gone: ids(&[1, 3]).into_iter().collect(),
             }

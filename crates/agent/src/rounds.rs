@@ -66,7 +66,7 @@ pub async fn run(auditor: Auditor, performer: Arc<Performer>, tenants: Arc<dyn T
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut turn, mut prober) = (Turn::default(), Prober::default());
     let plan = auditor.plan();
-    let mut reaper = Reaper::new(plan.reap_after, plan.allowed.clone());
+    let mut reaper = Reaper::new(plan.every, plan.reap_after, plan.allowed.clone());
     loop {
         ticks.tick().await;
         let heard = auditor.heard();

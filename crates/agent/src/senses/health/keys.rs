@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use reeve_domain::TenantId;
@@ -13,6 +14,9 @@ use crate::backoff::Backoff;
 use crate::identity::CredentialSource;
 use crate::senses::isolation::Tenants;
 use crate::steps::{Login, Wanted};
+
+/// Before another password is asked for the first time.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Passwords of tenants that are here.
 pub(super) struct Keys {
@@ -63,7 +67,7 @@ impl Keys {
     /// It let in: should it be refused one day, another is asked for at once.
     pub(super) fn fits(&self, tenant: &TenantId) {
         if let Some(key) = self.held.lock().get_mut(tenant) {
-            key.asked = Backoff::default();
+            key.asked = Backoff::of(PAUSE);
         }
     }
 
@@ -73,7 +77,9 @@ impl Keys {
         let version = self.tenants.credential_version(tenant);
         let login = Arc::new(self.source.fetch(tenant, Wanted::InForce).await.ok()?);
         let mut held = self.held.lock();
-        let mut asked = held.remove(tenant).map(|key| key.asked).unwrap_or_default();
+        let mut asked = held
+            .remove(tenant)
+            .map_or_else(|| Backoff::of(PAUSE), |key| key.asked);
         asked.note(now);
         let key = Key {
             login: login.clone(),
@@ -87,8 +93,6 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use zeroize::Zeroizing;
 
     use super::*;

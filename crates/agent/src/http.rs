@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -43,9 +43,9 @@ pub async fn serve(
             get(move || {
                 let (metrics, host, link) = (metrics.clone(), host.clone(), link.clone());
                 let last = auditor.last();
-                metrics
-                    .tenants
-                    .show(checker.as_ref().map(Checker::board).unwrap_or_default());
+                if let Some(checker) = &checker {
+                    metrics.tenants.show(checker.board(), checker.known_for());
+                }
                 async move { metrics.render(&host, &link, last).await }
             }),
         );
@@ -84,7 +84,7 @@ struct Metrics {
     tenants: Tenants,
 }
 
-/// Series of each tenant: by its opaque id, and gone with it.
+/// Series of each tenant: by its opaque id, and gone with it. What its tries came to is gone when they end, too.
 struct Tenants {
     up: Family<Labels, Gauge<i64, AtomicI64>>,
     probe_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
@@ -121,16 +121,17 @@ impl Tenants {
         tenants
     }
 
-    fn show(&self, board: BTreeMap<TenantId, Fares>) {
+    fn show(&self, board: BTreeMap<TenantId, Fares>, known_for: Duration) {
         self.up.clear();
         self.probe_seconds.clear();
         self.database_bytes.clear();
         for (id, fares) in board.into_iter().take(SERIES_TENANTS_MAX) {
             let labels = [("tenant", id.to_string())];
-            if let Some(verdict) = &fares.verdict {
+            let is_tried = fares.tried.is_some_and(|at| at.elapsed() <= known_for);
+            if let Some(verdict) = fares.verdict.as_ref().filter(|_| is_tried) {
                 self.up.get_or_create(&labels).set(i64::from(verdict.is_ok()));
             }
-            if let Some(ms) = fares.vitals.tried_ms {
+            if let Some(ms) = fares.vitals.tried_ms.filter(|_| is_tried) {
                 self.probe_seconds.get_or_create(&labels).set(ms as f64 / 1_000.0);
             }
             if let Some(bytes) = fares.vitals.size_bytes {
@@ -243,9 +244,46 @@ impl Metrics {
 mod tests {
     use std::collections::BTreeSet;
 
+    use tokio::time::Instant;
+
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3_600);
     const LIST: &str = include_str!("../../../docs/metrics.md");
+
+    fn tried() -> Fares {
+        let mut fares = Fares::default();
+        fares.tried = Some(Instant::now());
+        fares.verdict = Some(Ok(None));
+        fares.vitals.tried_ms = Some(5);
+        fares.vitals.size_bytes = Some(1);
+        fares
+    }
+
+    #[test]
+    fn whoever_is_gone_or_is_not_tried_any_more_is_not_said_to_be_up() {
+        let metrics = Metrics::new();
+        let [stays, ends, goes] = [1, 2, 3].map(TenantId::from_random);
+        let mut board: BTreeMap<TenantId, Fares> =
+            [&stays, &ends, &goes].map(|id| (id.clone(), tried())).into();
+        let shown = |board: &BTreeMap<TenantId, Fares>, name: &str| {
+            metrics.tenants.show(board.clone(), HOUR);
+            let page = metrics.page().unwrap();
+            let of = |id: &TenantId| page.contains(&format!("{name}{{tenant=\"{id}\"}}"));
+            [of(&stays), of(&ends), of(&goes)]
+        };
+        let tries = ["reeve_tenant_up", "reeve_tenant_probe_seconds"];
+        for name in tries {
+            assert_eq!(shown(&board, name), [true, true, true], "{name}");
+        }
+        let long_ago = Instant::now().checked_sub(HOUR + Duration::from_secs(1));
+        board.get_mut(&ends).unwrap().tried = long_ago;
+        board.remove(&goes);
+        for name in tries {
+            assert_eq!(shown(&board, name), [true, false, false], "{name}");
+        }
+        assert_eq!(shown(&board, "reeve_tenant_database_bytes"), [true, true, false]);
+    }
 
     #[test]
     fn every_metric_is_listed_as_it_is() {
@@ -253,11 +291,9 @@ mod tests {
         let listed = listed.lines().filter(|line| line.starts_with("| `reeve_"));
         let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
         let metrics = Metrics::new();
-        let mut fares = Fares::default();
-        fares.verdict = Some(Ok(None));
-        fares.vitals.tried_ms = Some(5);
-        fares.vitals.size_bytes = Some(1);
-        metrics.tenants.show([(TenantId::from_random(1), fares)].into());
+        metrics
+            .tenants
+            .show([(TenantId::from_random(1), tried())].into(), HOUR);
         let page = metrics.page().unwrap();
         let words = |mark: &str| -> BTreeMap<String, String> {
             let marked = page

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod agent;
+mod backoff;
 pub mod config;
 pub mod disk;
 pub mod fence;

@@ -19,6 +19,7 @@ use reeve_proto::v1::{
     StepReport, TenantHealth,
 };
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
@@ -225,7 +226,9 @@ impl Link {
             return true;
         }
         let board = self.checker.board();
-        let tenants: Vec<TenantHealth> = board.iter().map(|(id, fares)| told(id, fares)).collect();
+        let looked = self.auditor.looked();
+        let told = board.iter().map(|(id, fares)| told(id, fares, looked.get(id)));
+        let tenants: Vec<TenantHealth> = told.collect();
         tenants.chunks(convert::TENANTS_MAX).all(|part| {
             let message = Some(Up::Health(Health {
                 tenants: part.to_vec(),
@@ -256,7 +259,12 @@ impl Link {
             }
             Down::Order(order) => self.begin(order),
             Down::Records(batch) => self.records.take(batch.records),
-            Down::FindingsAck(ack) => self.auditor.acknowledged(ack.round),
+            Down::FindingsAck(ack) => {
+                if !ack.refused.is_empty() {
+                    warn!(why = ack.refused, "the registry turned a round of the audit away");
+                }
+                self.auditor.acknowledged(ack.round, ack.refused.is_empty());
+            }
             Down::ReportAck(ack) => {
                 if !ack.refused.is_empty() {
                     warn!(why = ack.refused, "the registry turned a report away");
@@ -335,8 +343,8 @@ impl Link {
     }
 }
 
-/// How a database fares, as the wire writes it.
-fn told(id: &TenantId, fares: &Fares) -> TenantHealth {
+/// How a database fares, and when the audit last looked into it, as the wire writes it.
+fn told(id: &TenantId, fares: &Fares, looked: Option<&Instant>) -> TenantHealth {
     let (schema_version, not_ready) = match &fares.verdict {
         Some(Ok(version)) => (*version, None),
         Some(Err((cause, detail))) => {
@@ -356,6 +364,7 @@ fn told(id: &TenantId, fares: &Fares) -> TenantHealth {
         not_ready,
         schema_version,
         vitals: Some(convert::vitals(&fares.vitals)),
+        audited: looked.map(|at| convert::time::duration(at.elapsed())),
     }
 }
 

@@ -293,7 +293,8 @@ impl Performer {
     }
 
     /// Takes away all that is here of a tenant that is gone, as offboarding does, and proves it; in its turn, so that no
-    /// step is at work on it. The registry is asked once more: one that was restored may know it again.
+    /// step is at work on it. The registry is asked once more: one that was restored may know it again. Of whom anything
+    /// is elsewhere, all stays: with the roles it would go, too.
     pub async fn reap(&self, tenant: &TenantId) -> Result<Vec<String>, host::Error> {
         let spec = unplaced(tenant, Slot::A);
         let context = Context {
@@ -311,6 +312,7 @@ impl Performer {
             }
             let mut proof = Vec::new();
             for step in ["close_doors", "drop_database", "drop_roles", "prove_absence"] {
+                steps::own_nothing_elsewhere(&self.host, tenant).await?;
                 let (Outcome::Done(done) | Outcome::AlreadyTrue(done)) =
                     steps::forward(step, &context).await?;
                 proof.extend(done.lines);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! F5, named as a tenant's ─► the registry signed that it is gone? ─► told, acknowledged, and old enough? ─► away, proved
-//!                                     └ no: only told; a person decides
+//!                                     └ no: only told; a person decides               └ in vain: later, and later again
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,45 +13,79 @@ use reeve_domain::TenantId;
 use reeve_domain::isolation::{Found, Rule};
 use tokio::time::Instant;
 
-/// Who left something, and since when that is told.
-#[derive(Debug, Default)]
+use crate::backoff::Backoff;
+use crate::senses::isolation::Allowed;
+
+/// Who left something, since when all of it is told, and what was tried in vain.
+#[derive(Debug)]
 pub struct Reaper {
+    pause: Duration,
+    after: Option<Duration>,
+    allowed: Allowed,
     told: BTreeMap<TenantId, Instant>,
+    vain: BTreeMap<TenantId, Backoff>,
 }
 
 impl Reaper {
-    /// Whose leavings are to be taken away now. `gone`: of whom a signed record says so. `after`: how long it is told of
-    /// first; none: nothing is ever taken away. `acknowledged`: the registry has
-    /// heard of all that earlier rounds found.
+    /// Nothing is told yet. `pause`: before what stays is tried again for the first time. `after`: for how long it is told of first; none: nothing is ever taken away. Of whom anything
+    /// is `allowed` nothing is.
+    pub fn new(pause: Duration, after: Option<Duration>, allowed: Allowed) -> Reaper {
+        Reaper {
+            pause,
+            after,
+            allowed,
+            told: BTreeMap::new(),
+            vain: BTreeMap::new(),
+        }
+    }
+
+    /// Whose leavings are to be taken away now. `gone`: of whom a signed record says so. `heard`: what the registry has
+    /// taken of earlier rounds; none while it has not answered to all of them.
     pub fn due(
         &mut self,
         found: &[Found],
         gone: &BTreeSet<TenantId>,
-        after: Option<Duration>,
-        acknowledged: bool,
+        heard: Option<&BTreeSet<Found>>,
         now: Instant,
     ) -> Vec<TenantId> {
-        let here: BTreeSet<&TenantId> = found
-            .iter()
-            .filter(|found| found.rule == Rule::Unknown)
-            .filter_map(|found| found.tenant.as_ref())
-            .filter(|tenant| gone.contains(*tenant))
-            .collect();
-        self.told.retain(|tenant, _| here.contains(tenant));
-        if !acknowledged {
-            return Vec::new();
-        }
-        for tenant in here {
-            self.told.entry(tenant.clone()).or_insert(now);
-        }
-        let Some(after) = after else {
+        let here = self.here(found, gone);
+        self.told.retain(|tenant, _| here.contains_key(tenant));
+        self.vain.retain(|tenant, _| here.contains_key(tenant));
+        let (Some(heard), Some(after)) = (heard, self.after) else {
             return Vec::new();
         };
-        let old = self
-            .told
-            .iter()
-            .filter(|(_, since)| now.duration_since(**since) >= after);
-        old.map(|(tenant, _)| tenant.clone()).collect()
+        for (tenant, left) in here {
+            match left.iter().all(|found| heard.contains(found)) {
+                true => drop(self.told.entry(tenant.clone()).or_insert(now)),
+                false => drop(self.told.remove(tenant)),
+            }
+        }
+        let is_due = |tenant: &&TenantId| self.vain.get(tenant).is_none_or(|vain| vain.is_due(now));
+        let old = self.told.iter();
+        let old = old.filter(|(_, since)| now.duration_since(**since) >= after);
+        old.map(|(tenant, _)| tenant).filter(is_due).cloned().collect()
+    }
+
+    /// It was tried, and stays: it is tried again after a pause.
+    pub fn stays(&mut self, tenant: &TenantId, now: Instant) {
+        let vain = self.vain.entry(tenant.clone());
+        vain.or_insert_with(|| Backoff::of(self.pause)).note(now);
+    }
+
+    /// What is here of those that are gone, but for whom something of is allowed.
+    fn here<'a>(
+        &self,
+        found: &'a [Found],
+        gone: &BTreeSet<TenantId>,
+    ) -> BTreeMap<&'a TenantId, Vec<&'a Found>> {
+        let mut here: BTreeMap<&TenantId, Vec<&Found>> = BTreeMap::new();
+        for found in found.iter().filter(|found| found.rule == Rule::Unknown) {
+            let tenant = found.tenant.as_ref();
+            if let Some(tenant) = tenant.filter(|t| gone.contains(*t) && !self.allowed.names(t)) {
+                here.entry(tenant).or_default().push(found);
+            }
+        }
+        here
     }
 }
 
@@ -59,55 +93,119 @@ impl Reaper {
 mod tests {
     use super::*;
 
-    fn left(tenant: u64, rule: Rule) -> Found {
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn left(tenant: u64, rule: Rule, subject: &str) -> Found {
         Found {
             rule,
             tenant: Some(TenantId::from_random(tenant)),
-            subject: format!("database {tenant}"),
+            subject: format!("{subject} {tenant}"),
             detail: String::new(),
+        }
+    }
+
+    fn ids(all: &[u64]) -> Vec<TenantId> {
+        all.iter().map(|n| TenantId::from_random(*n)).collect()
+    }
+
+    fn allowed(database: &str, role: &str) -> Allowed {
+        Allowed {
+            roles: vec![role.to_owned()],
+            databases: vec![database.to_owned()],
+            extensions: Vec::new(),
+        }
+    }
+
+    /// Rounds at given seconds that find the same, for a registry that has heard of something.
+    struct Rounds {
+        reaper: Reaper,
+        began: Instant,
+        gone: BTreeSet<TenantId>,
+    }
+
+    impl Rounds {
+        fn of(after: Option<Duration>, allowed: Allowed) -> Rounds {
+            Rounds {
+                reaper: Reaper::new(Duration::from_secs(60), after, allowed),
+                began: Instant::now(),
+                gone: ids(&[1, 3]).into_iter().collect(),
+            }
+        }
+
+        fn due(&mut self, found: &[Found], heard: Option<&[Found]>, at_s: u64) -> Vec<TenantId> {
+            let heard: Option<BTreeSet<Found>> = heard.map(|heard| heard.iter().cloned().collect());
+            let now = self.began + Duration::from_secs(at_s);
+            self.reaper.due(found, &self.gone, heard.as_ref(), now)
         }
     }
 
     #[test]
     fn only_what_is_signed_as_gone_and_was_told_for_long_enough_is_taken_away() {
-        let hour = Some(Duration::from_secs(3_600));
-        let ids = |all: &[u64]| all.iter().map(|n| TenantId::from_random(*n)).collect::<Vec<_>>();
-        let gone: BTreeSet<TenantId> = ids(&[1, 3]).into_iter().collect();
         // 1 is gone, 2 was never heard of, 3 is gone and something else is wrong with it.
         let found = [
-            left(1, Rule::Unknown),
-            left(2, Rule::Unknown),
-            left(3, Rule::Grant),
+            left(1, Rule::Unknown, "database"),
+            left(2, Rule::Unknown, "database"),
+            left(3, Rule::Grant, "database"),
         ];
-        let began = Instant::now();
-        let at = |seconds| began + Duration::from_secs(seconds);
-        let mut reaper = Reaper::default();
-        assert_eq!(
-            reaper.due(&found, &gone, hour, false, at(0)),
-            [],
-            "nobody has heard of it"
-        );
-        assert_eq!(
-            reaper.due(&found, &gone, hour, true, at(4_000)),
-            [],
-            "it is heard of now"
-        );
-        assert_eq!(reaper.due(&found, &gone, hour, true, at(7_599)), []);
-        assert_eq!(
-            reaper.due(&found, &gone, hour, false, at(7_600)),
-            [],
-            "not all is told"
-        );
-        assert_eq!(reaper.due(&found, &gone, hour, true, at(7_600)), ids(&[1]));
-        assert_eq!(
-            reaper.due(&found, &gone, None, true, at(7_600)),
-            [],
-            "nobody wants it"
-        );
+        let all = Some(&found[..]);
+        let mut rounds = Rounds::of(Some(HOUR), Allowed::default());
+        assert_eq!(rounds.due(&found, None, 0), [], "nobody has heard of it");
+        assert_eq!(rounds.due(&found, all, 4_000), [], "it is heard of now");
+        assert_eq!(rounds.due(&found, all, 7_599), []);
+        assert_eq!(rounds.due(&found, None, 7_600), [], "not all is told");
+        assert_eq!(rounds.due(&found, all, 7_600), ids(&[1]));
         // What went away and comes back is told of anew.
-        assert_eq!(reaper.due(&[], &gone, hour, true, at(7_601)), []);
-        assert_eq!(reaper.due(&found, &gone, hour, true, at(7_602)), []);
+        assert_eq!(rounds.due(&[], all, 7_601), []);
+        assert_eq!(rounds.due(&found, all, 7_602), []);
         // The registry knows better meanwhile.
-        assert_eq!(reaper.due(&found, &BTreeSet::new(), hour, true, at(12_000)), []);
+        rounds.gone.clear();
+        assert_eq!(rounds.due(&found, all, 12_000), []);
+
+        let mut never = Rounds::of(None, Allowed::default());
+        assert_eq!(never.due(&found, all, 0), []);
+        assert_eq!(never.due(&found, all, 100_000), [], "nobody wants it");
+    }
+
+    #[test]
+    fn all_of_it_is_told_for_long_enough() {
+        let found = [left(1, Rule::Unknown, "database"), left(1, Rule::Unknown, "role")];
+        let mut rounds = Rounds::of(Some(HOUR), Allowed::default());
+        // Of the report something was left out, or it was turned away.
+        assert_eq!(rounds.due(&found, Some(&found[..1]), 0), []);
+        assert_eq!(rounds.due(&found, Some(&[]), 10_000), []);
+        assert_eq!(rounds.due(&found, Some(&found), 20_000), [], "it is told now");
+        assert_eq!(rounds.due(&found, Some(&found[..1]), 22_000), [], "not any more");
+        assert_eq!(rounds.due(&found, Some(&found), 24_000), []);
+        assert_eq!(rounds.due(&found, Some(&found), 27_600), ids(&[1]));
+    }
+
+    #[test]
+    fn of_whom_a_name_is_allowed_nothing_is_taken_away() {
+        let found = [left(1, Rule::Unknown, "role"), left(3, Rule::Unknown, "role")];
+        let [one, _] = [1, 3].map(TenantId::from_random);
+        for allowed in [
+            allowed(one.as_str(), "monitoring"),
+            allowed("reports", one.as_str()),
+            allowed("reports", &format!("{one}_ddl")),
+        ] {
+            let mut rounds = Rounds::of(Some(HOUR), allowed);
+            assert_eq!(rounds.due(&found, Some(&found), 0), []);
+            assert_eq!(rounds.due(&found, Some(&found), 3_600), ids(&[3]));
+        }
+    }
+
+    #[test]
+    fn what_stays_is_tried_again_after_pauses_and_keeps_nobody_elses_waiting() {
+        let found = [left(1, Rule::Unknown, "role"), left(3, Rule::Unknown, "role")];
+        let mut rounds = Rounds::of(Some(HOUR), Allowed::default());
+        assert_eq!(rounds.due(&found, Some(&found), 0), []);
+        let one = TenantId::from_random(1);
+        for (at_s, pause_s) in [(3_600, 60), (3_660, 120), (3_780, 240)] {
+            assert_eq!(rounds.due(&found, Some(&found), at_s), ids(&[1, 3]));
+            rounds
+                .reaper
+                .stays(&one, rounds.began + Duration::from_secs(at_s));
+            assert_eq!(rounds.due(&found, Some(&found), at_s + pause_s - 1), ids(&[3]));
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use reeve_domain::TenantId;
-use reeve_domain::record::{FORMAT, Said, Subject};
+use reeve_domain::record::{FORMAT, Said, Statement, Subject};
 use reeve_proto::identity::record::{self, Export, Judge, Signed};
 use reeve_proto::v1::{HeldRecord, SignedRecord};
 use tracing::{info, warn};
@@ -49,6 +49,21 @@ pub enum Error {
 struct Held {
     revision: u64,
     gone: bool,
+    /// The version of the tenant's credential.
+    credential: Option<u64>,
+}
+
+impl Held {
+    fn of(told: &Statement) -> Held {
+        Held {
+            revision: told.revision.0,
+            gone: matches!(told.said, Said::Gone(_)),
+            credential: match &told.said {
+                Said::Hosts(hosted) => Some(hosted.credential.version),
+                Said::Group(_) | Said::Gone(_) => None,
+            },
+        }
+    }
 }
 
 /// The records in an agent's folder.
@@ -83,9 +98,7 @@ impl Store {
             };
             match judge.open(&signed) {
                 Ok((told, _)) => {
-                    let gone = matches!(told.said, Said::Gone(_));
-                    let revision = told.revision.0;
-                    held.insert(told.said.subject().to_string(), Held { revision, gone });
+                    held.insert(told.said.subject().to_string(), Held::of(&told));
                 }
                 Err(error) => {
                     warn!(path = %path.display(), %error, "a record is not believed; it is asked for again");
@@ -124,10 +137,7 @@ impl Store {
         let bytes = [&crc32c::crc32c(&body).to_le_bytes()[..], &body].concat();
         let path = self.path(&subject);
         disk::write_durably(&path, &bytes).map_err(|source| Error::Disk { path, source })?;
-        let gone = matches!(told.said, Said::Gone(_));
-        self.held
-            .lock()
-            .insert(subject.to_string(), Held { revision, gone });
+        self.held.lock().insert(subject.to_string(), Held::of(&told));
         Ok(true)
     }
 
@@ -236,6 +246,12 @@ impl Keeper {
             Some((id, held.gone))
         });
         ids.collect()
+    }
+
+    /// The version of a tenant's credential, by the record that is kept of it.
+    pub fn credential_version(&self, tenant: &TenantId) -> Option<u64> {
+        let held = self.store.held.lock();
+        held.get(&Subject::Tenant(tenant.clone()).to_string())?.credential
     }
 
     /// Records on disk, kept in this life, and not kept.

@@ -51,6 +51,10 @@ impl Tenants for Hosted {
         all.filter(|(_, is_gone)| *is_gone).map(|(id, _)| id).collect()
     }
 
+    fn credential_version(&self, tenant: &TenantId) -> Option<u64> {
+        self.records.credential_version(tenant)
+    }
+
     fn touched_since(&self, since: Instant) -> BTreeSet<TenantId> {
         self.performer.touched_since(since)
     }
@@ -60,11 +64,12 @@ impl Tenants for Hosted {
 pub async fn run(auditor: Auditor, performer: Arc<Performer>, tenants: Arc<dyn Tenants>) {
     let mut ticks = tokio::time::interval(auditor.plan().every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut turn, mut prober, mut reaper) = (Turn::default(), Prober::default(), Reaper::default());
+    let (mut turn, mut prober) = (Turn::default(), Prober::default());
+    let plan = auditor.plan();
+    let mut reaper = Reaper::new(plan.every, plan.reap_after, plan.allowed.clone());
     loop {
         ticks.tick().await;
-        // What earlier rounds found is with the registry.
-        let acknowledged = auditor.untold().is_none();
+        let heard = auditor.heard();
         let found = match auditor.round(&mut turn).await {
             Ok(mut round) => {
                 probe(&auditor, &performer, &mut prober, &tenants.known(), &mut round).await;
@@ -79,14 +84,8 @@ pub async fn run(auditor: Auditor, performer: Arc<Performer>, tenants: Arc<dyn T
                 foreign(&performer.host).await
             }
         };
-        let due = reaper.due(
-            &found,
-            &tenants.gone(),
-            auditor.plan().reap_after,
-            acknowledged,
-            Instant::now(),
-        );
-        let reaped = reap(&performer, due).await;
+        let due = reaper.due(&found, &tenants.gone(), heard.as_ref(), Instant::now());
+        let reaped = reap(&performer, &mut reaper, due).await;
         if mend_all(&auditor, &performer, &found).await || reaped {
             // Whether it is mended is seen at once; whatever is not is tried again in the next round.
             tokio::time::sleep(AFTER_MENDING).await;
@@ -113,7 +112,7 @@ async fn probe(
 }
 
 /// Takes away what tenants that are gone left here; whether anything was.
-async fn reap(performer: &Performer, due: Vec<TenantId>) -> bool {
+async fn reap(performer: &Performer, reaper: &mut Reaper, due: Vec<TenantId>) -> bool {
     let mut changed = false;
     for tenant in due {
         match performer.reap(&tenant).await {
@@ -121,7 +120,10 @@ async fn reap(performer: &Performer, due: Vec<TenantId>) -> bool {
                 info!(%tenant, proof = proof.join("; "), "what it left was taken away");
                 changed = true;
             }
-            Err(error) => warn!(%tenant, %error, "what it left stays"),
+            Err(error) => {
+                warn!(%tenant, %error, "what it left stays");
+                reaper.stays(&tenant, Instant::now());
+            }
         }
     }
     changed

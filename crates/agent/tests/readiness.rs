@@ -4,7 +4,7 @@ mod bench;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bench::{Bench, Case, FORWARD};
@@ -25,6 +25,8 @@ use zeroize::Zeroizing;
 #[derive(Default)]
 struct Registry {
     passwords: Mutex<BTreeMap<TenantId, String>>,
+    /// The version of all credentials.
+    version: AtomicU64,
     /// On whom a step is at work.
     touched: Mutex<BTreeSet<TenantId>>,
     asked: AtomicUsize,
@@ -49,6 +51,10 @@ impl CredentialSource for Registry {
 impl Tenants for Registry {
     fn known(&self) -> BTreeSet<TenantId> {
         self.passwords.lock().keys().cloned().collect()
+    }
+
+    fn credential_version(&self, _: &TenantId) -> Option<u64> {
+        Some(self.version.load(Ordering::Relaxed))
     }
 
     fn touched_since(&self, _: Instant) -> BTreeSet<TenantId> {
@@ -196,8 +202,15 @@ async fn who_comes_in_is_ready_and_who_does_not_is_told_why_and_comes_back() {
     let sum = literal(&verifier(&forgotten));
     ward.say("postgres", format!("ALTER ROLE {role} PASSWORD {sum}"))
         .await;
-    assert_eq!(ward.cause().await, Some(Cause::TurnedAway));
+    let asked = ward.registry.asked.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(ward.cause().await, Some(Cause::TurnedAway));
+    }
+    let again = ward.registry.asked.load(Ordering::Relaxed);
+    assert_eq!(again, asked + 1, "it is not asked for with each try");
+    // A new version is asked for at once.
     ward.registry.passwords.lock().insert(id, forgotten.to_string());
+    ward.registry.version.fetch_add(1, Ordering::Relaxed);
     assert_eq!(ward.cause().await, None);
 }
 

@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 use reeve_domain::audit::decode;
 use reeve_domain::health::{
     Cause, Grade, ReportReadiness, TURNED_MAX, Terms, Tried, Turned, Vitals, conditions, delta, worst,
@@ -9,7 +11,7 @@ use reeve_domain::health::{
 use reeve_domain::isolation::{Found, Rule};
 use reeve_domain::operation::Outcome;
 use reeve_domain::plan::Sightings;
-use reeve_domain::{Actor, Applied, Command, Event, OperationId, Refusal, Stamp, TenantId, resolve};
+use reeve_domain::{Actor, Applied, Command, Epoch, Event, OperationId, Refusal, Stamp, TenantId, resolve};
 use world::{World, name};
 
 const NO_TERMS: Terms = Terms { credential_ms: 0 };
@@ -80,7 +82,7 @@ fn a_transition_is_written_once_and_watchers_hear_whom_it_is_about() {
     assert_eq!(heard, [(tenant(1), Some(Cause::TurnedAway))]);
     let record = decode(&said.record.unwrap().canonical).unwrap();
     assert_eq!(record.action, "tenant.readiness");
-    assert_eq!(record.reason, format!("{} turned away", tenant(1)));
+    assert_eq!(record.reason, format!("turned away: {}", tenant(1)));
     let since = unready(&world, 1).unwrap().1;
 
     assert!(
@@ -100,6 +102,46 @@ fn a_transition_is_written_once_and_watchers_hear_whom_it_is_about() {
     );
     tell(&mut world, "vn-1", vec![(tenant(1), inside())]).unwrap();
     assert_eq!(unready(&world, 1), None);
+}
+
+#[test]
+fn the_audit_log_names_all_of_whom_a_report_is() {
+    let turned = |serial: u64| Turned {
+        tenant: tenant(serial),
+        cause: [None, Some(Cause::Full), Some(Cause::Schema)][serial as usize % 3],
+        detail: "x".repeat(200),
+    };
+    let order = |many: usize| ReportReadiness {
+        agent: name("vn-1"),
+        epoch: Epoch(1),
+        turned: (0..many as u64).map(turned).collect(),
+    };
+    let [a, b, c, d] = [0, 1, 2, 3].map(tenant);
+    assert_eq!(
+        order(4).told(),
+        format!("another schema version: {c}; full: {b}; ready: {a}, {d}")
+    );
+    let named = |told: &str| {
+        let ids = told
+            .split([' ', ',', ';'])
+            .filter(|word| TenantId::parse(word).is_ok());
+        ids.collect::<BTreeSet<_>>().len()
+    };
+    let all = order(TURNED_MAX).told();
+    assert_eq!(named(&all), TURNED_MAX);
+    assert!(!all.contains("more"), "{all}");
+    // However many there were, a line has an end, and says how many are not in it.
+    let cut = order(5_000).told();
+    let left: usize = cut
+        .rsplit_once("; ")
+        .unwrap()
+        .1
+        .strip_suffix(" more")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(named(&cut) + left, 5_000);
+    assert!(cut.len() < 10_020, "{}", cut.len());
 }
 
 #[test]
@@ -186,6 +228,7 @@ fn vitals(world: &World) -> Vitals {
     Vitals {
         at: Stamp(world.now),
         tried: Some(Stamp(world.now)),
+        audited: Some(Stamp(world.now)),
         tried_ms: Some(12),
         connections: 3,
         hits_permille: Some(998),
@@ -197,7 +240,7 @@ fn vitals(world: &World) -> Vitals {
     }
 }
 
-/// Everything that is not good, but for the backup that nobody takes.
+/// Everything that is not good, but for the backup: nobody takes one, so it is unknown.
 fn bad(
     world: &World,
     sightings: &Sightings,
@@ -208,6 +251,8 @@ fn bad(
     let all = conditions(&world.state, tenant, sightings, vitals, terms, Stamp(world.now));
     assert!(all.iter().all(|c| !c.told.is_empty()), "{all:?}");
     assert_eq!(worst(&all), all.iter().map(|c| c.grade).max().unwrap());
+    let backup = all.iter().find(|c| c.name == "backup");
+    assert_eq!(backup.map(|c| c.grade), Some(Grade::Unknown));
     let not_good = all
         .iter()
         .filter(|c| c.grade != Grade::Good && c.name != "backup");
@@ -242,6 +287,22 @@ fn what_is_well_is_good_and_what_nobody_looked_at_is_unknown() {
 }
 
 #[test]
+fn a_round_of_the_instance_proves_nothing_of_a_database_that_it_did_not_look_into() {
+    let world = hospital();
+    let since = |ago_ms: u64| {
+        let mut later = world.clone();
+        later.now += ago_ms;
+        let seen = Vitals {
+            audited: Some(Stamp(world.now)),
+            ..vitals(&later)
+        };
+        bad(&later, &sightings(&later), Some(&seen), NO_TERMS)
+    };
+    assert_eq!(since(1_200_000), [], "its turn was a while ago");
+    assert_eq!(since(1_200_001), [("isolated", Grade::Unknown)]);
+}
+
+#[test]
 fn each_thing_that_is_wrong_is_graded() {
     let world = hospital();
     let one = |change: &dyn Fn(&mut World, &mut Vitals), terms| {
@@ -250,7 +311,7 @@ fn each_thing_that_is_wrong_is_graded() {
         bad(&world, &sightings(&world), Some(&vitals), terms)
     };
     type Change<'a> = &'a dyn Fn(&mut World, &mut Vitals);
-    let cases: [(Change<'_>, (&str, Grade)); 12] = [
+    let cases: [(Change<'_>, (&str, Grade)); 13] = [
         (
             &|w, _| drop(w.say(Command::FenceGroup { group: name("vn-1") })),
             ("serving", Grade::Bad),
@@ -260,6 +321,7 @@ fn each_thing_that_is_wrong_is_graded() {
             ("ready", Grade::Bad),
         ),
         (&|_, v| v.tried = None, ("ready", Grade::Unknown)),
+        (&|_, v| v.audited = None, ("isolated", Grade::Unknown)),
         (
             &|w, _| {
                 let found = Found {

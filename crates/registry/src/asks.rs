@@ -307,6 +307,7 @@ mod tests {
         let vitals = Vitals {
             at: Stamp(9),
             tried: Some(Stamp(8)),
+            audited: None,
             tried_ms: Some(12),
             connections: 3,
             slow_statements: 1,
@@ -321,6 +322,7 @@ mod tests {
         let measured = Measured {
             tenant: TenantId::from_random(1),
             tried_ago_ms: Some(5),
+            audited_ago_ms: None,
             vitals: vitals.clone(),
         };
         let questions = [

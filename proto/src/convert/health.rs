@@ -49,6 +49,8 @@ pub struct Told {
     pub tried: Option<Tried>,
     /// Since the last try.
     pub tried_ago: Option<Duration>,
+    /// Since the isolation audit last looked into its database.
+    pub audited_ago: Option<Duration>,
     /// Without the times that only who hears it knows.
     pub vitals: Vitals,
 }
@@ -80,6 +82,7 @@ pub fn told_from_wire(wire: v1::session_request::Health) -> Result<Vec<Told>, Ba
             tenant,
             tried: tried_ago.map(|_| not_ready.unwrap_or(inside)),
             tried_ago,
+            audited_ago: one.audited.as_ref().and_then(time::length),
             vitals: vitals_from_wire(one.vitals.unwrap_or_default()),
         })
     });
@@ -91,6 +94,7 @@ fn vitals_from_wire(wire: v1::DatabaseVitals) -> Vitals {
     Vitals {
         at: Stamp(0),
         tried: None,
+        audited: None,
         tried_ms: length(&wire.tried_took).map(|took| took.as_millis() as u64),
         connections: wire.connections,
         slow_statements: wire.slow_statements,

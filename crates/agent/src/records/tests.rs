@@ -94,6 +94,38 @@ fn revisions(store: &Store) -> Vec<u64> {
     store.held().iter().map(|held| held.revision).collect()
 }
 
+/// The registry's word on a tenant that is here, with a credential of this version.
+fn hosts(tenant: u64, revision: u64, credential: u64) -> Statement {
+    let sealed = r#"{"kid":"k","version":1,"nonce":[],"aad":"","ciphertext":[]}"#;
+    let said = format!(
+        r#"{{"Hosts":{{"id":"{}","slug":"cho-ray","status":"Active","access_mode":"ReadWrite","regions":[],
+        "class":"Shared","claims":[],"placement":{{"group":"vn-1","number":1}},"schema":{{"channel":"ehr","target":0,
+        "applied":6,"checksum":""}},"allowlist":[],"connections_max":50,"settings":{{}},"credential":{{"version":
+        {credential},"active":"A","a":{sealed},"b":{sealed}}},"legal_hold":false,"created":1}}}}"#,
+        TenantId::from_random(tenant)
+    );
+    Statement {
+        said: serde_json::from_str(&said).unwrap(),
+        ..statement(AGENT, tenant, revision)
+    }
+}
+
+#[test]
+fn the_version_of_a_credential_is_the_newest_that_was_kept() {
+    let world = World::new();
+    let keeper = Keeper::start(world.open().unwrap()).unwrap();
+    let version = |keeper: &Keeper| keeper.credential_version(&TenantId::from_random(1));
+    assert_eq!(version(&keeper), None);
+    for (revision, credential) in [(7, 1), (9, 2), (8, 1)] {
+        let said = record::sign(&hosts(1, revision, credential), &world.node).unwrap();
+        keeper.store.keep(&said).unwrap();
+    }
+    assert_eq!(version(&keeper), Some(2));
+    let said = record::sign(&hosts(2, 9, 5), &world.node).unwrap();
+    keeper.store.keep(&said).unwrap();
+    assert_eq!(version(&keeper), Some(2), "another's is not its own");
+}
+
 #[test]
 fn what_was_kept_is_there_after_a_restart_and_an_older_word_never_replaces_it() {
     let world = World::new();

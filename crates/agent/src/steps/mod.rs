@@ -18,7 +18,7 @@ mod roles;
 mod rotate;
 mod sessions;
 
-pub(crate) use roles::acts_as_owner;
+pub(crate) use roles::{acts_as_owner, own_nothing_elsewhere};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -95,6 +95,32 @@ pub(super) async fn drop(context: &Context<'_>) -> Result_ {
     ))))
 }
 
+/// Refuses as long as the tenant's roles own anything outside its own database: a database of another name, or objects in
+/// one. Somebody may have brought them back on purpose. Rights by default are no object: they go with their role.
+pub(crate) async fn own_nothing_elsewhere(host: &Host, tenant: &TenantId) -> Result<(), Error> {
+    let mut session = host.control("postgres").await?;
+    let owned: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT CASE s.dbid WHEN 0 THEN pg_describe_object(s.classid, s.objid, 0) \
+            ELSE 'objects in database ' || d.datname END \
+         FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid \
+         WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' \
+         AND s.classid <> 'pg_default_acl'::regclass AND s.refobjid IN (SELECT oid FROM pg_roles WHERE rolname::text = ANY ($1)) \
+         AND d.datname IS DISTINCT FROM $2 AND NOT (s.classid = 'pg_database'::regclass \
+            AND s.objid IN (SELECT oid FROM pg_database WHERE datname = $2)) ORDER BY 1",
+    )
+    .bind(existing(host, tenant).await?)
+    .bind(tenant.as_str())
+    .fetch_all(&mut session)
+    .await?;
+    match owned.is_empty() {
+        true => Ok(()),
+        false => Err(Error::permanent(
+            "OWNS",
+            format!("its roles own what is elsewhere: {}", owned.join(", ")),
+        )),
+    }
+}
+
 /// Takes back what other tenants granted to these roles, or wrote into policies about them: it would hold the roles
 /// for ever. Nothing is dropped by it, for they own nothing outside their own database, which is gone.
 async fn forget_grants(host: &Host, tenant: &TenantId, roles: &[String]) -> Result<(), Error> {
@@ -110,15 +136,15 @@ async fn forget_grants(host: &Host, tenant: &TenantId, roles: &[String]) -> Resu
     .bind(roles)
     .fetch_all(&mut session)
     .await?;
-    let held: Vec<String> = own(tenant)
+    // One by one: a right of one role on what another one gave by default is changed by both.
+    let held: Vec<Statement> = own(tenant)
         .iter()
         .filter(|role| roles.iter().any(|r| r == role.as_str()))
-        .map(Ident::quoted)
+        .map(|role| format!("DROP OWNED BY {}", role.quoted()))
         .collect();
     for row in rows {
         let database: String = row.try_get(0)?;
-        host.in_one_transaction(&database, &[format!("DROP OWNED BY {}", held.join(", "))])
-            .await?;
+        host.in_one_transaction(&database, &held).await?;
     }
     Ok(())
 }

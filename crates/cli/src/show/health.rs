@@ -115,17 +115,14 @@ mod tests {
         let first = |grades: &[(&str, v1::Grade)]| health(grades).page().lines().next().unwrap().to_owned();
         assert_eq!(first(&[("serving", Good)]), "safe? yes");
         assert_eq!(
-            first(&[("serving", Good), ("ready", Unknown)]),
-            "safe? not proved: ready"
+            first(&[("serving", Good), ("ready", Unknown), ("backup", Unknown)]),
+            "safe? not proved: ready, backup"
         );
         assert_eq!(
-            first(&[("ready", Unknown), ("backup", Warning)]),
-            "safe? it serves, and somebody should look: backup"
+            first(&[("backup", Unknown), ("load", Warning)]),
+            "safe? it serves, and somebody should look: load"
         );
-        assert_eq!(
-            first(&[("backup", Warning), ("serving", Bad)]),
-            "safe? NO: serving"
-        );
+        assert_eq!(first(&[("load", Warning), ("serving", Bad)]), "safe? NO: serving");
         let page = health(&[("serving", Good), ("ready", Bad)]).page();
         assert!(page.contains("✓  serving") && page.contains("✗  ready"), "{page}");
     }

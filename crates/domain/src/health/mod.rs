@@ -2,7 +2,7 @@
 
 mod safety;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,21 +83,32 @@ pub struct ReportReadiness {
 pub const TURNED_MAX: usize = 500;
 /// The longest detail kept.
 pub const DETAIL_BYTES_MAX: usize = 200;
-/// Tenants that the audit log names of one report.
-const NAMED_MAX: usize = 16;
+/// The longest line that the audit log has of one report: as many tenants as one may name have room.
+const TOLD_BYTES_MAX: usize = 10_000;
 
 impl ReportReadiness {
-    /// What it says, in a line for the audit log.
+    /// What it says, in a line for the audit log: who became what. It names all of them, for as long as there is room.
     pub fn told(&self) -> String {
-        let told = self.turned.iter().map(|turned| {
+        let mut by_word: BTreeMap<&str, Vec<&TenantId>> = BTreeMap::new();
+        for turned in &self.turned {
             let word = turned.cause.map_or("ready", Cause::word);
-            format!("{} {word}", turned.tenant)
-        });
-        let mut told: Vec<String> = told.take(NAMED_MAX).collect();
-        if let Some(left) = self.turned.len().checked_sub(NAMED_MAX).filter(|left| *left > 0) {
-            told.push(format!("{left} more"));
+            by_word.entry(word).or_default().push(&turned.tenant);
         }
-        told.join("; ")
+        let mut told = String::new();
+        let mut left = self.turned.len();
+        for (word, tenants) in by_word {
+            let mut mark = format!("{}{word}: ", if told.is_empty() { "" } else { "; " });
+            for tenant in tenants {
+                let name = format!("{mark}{tenant}");
+                if told.len() + name.len() > TOLD_BYTES_MAX {
+                    return format!("{told}; {left} more");
+                }
+                told.push_str(&name);
+                mark = ", ".to_owned();
+                left -= 1;
+            }
+        }
+        told
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Vitals {
     pub at: Stamp,
     /// When somebody last tried to come in; unset: not yet.
     pub tried: Option<Stamp>,
+    /// When the isolation audit last looked into it, and what that found is known; unset: not yet, or nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audited: Option<Stamp>,
     /// How long coming in took.
     pub tried_ms: Option<u64>,
     pub connections: u32,
@@ -65,6 +68,8 @@ pub struct Terms {
 
 /// A try, and a round of the audit, older than this prove nothing any more.
 pub(crate) const PROVED_MS: u64 = 180_000;
+/// Databases have their turn in the audit: with its defaults 1200 are looked into within this.
+pub(crate) const AUDITED_MS: u64 = 1_200_000;
 /// What was measured is known for so long.
 pub(crate) const MEASURED_MS: u64 = 60_000;
 /// Rows this old should have been frozen.
@@ -94,14 +99,18 @@ pub fn conditions(
         serving(state, tenant),
         heard(state, tenant, sightings, now),
         ready(tenant, fresh, now),
-        isolated(state, tenant, sightings, now),
+        isolated(state, tenant, sightings, fresh, now),
         credential(state, tenant, terms, now),
         schema(tenant),
         operation(state, tenant),
         load(tenant, fresh),
         upkeep(fresh),
-        // Nothing takes backups of tenants yet, and that is no secret.
-        condition("backup", Grade::Warning, "no backup of its database is kept"),
+        // Nothing takes backups of tenants yet: there is nothing to judge, and that is no secret.
+        condition(
+            "backup",
+            Grade::Unknown,
+            "none is taken of its database by this version",
+        ),
     ]
 }
 
@@ -173,7 +182,13 @@ fn ready(tenant: &Tenant, vitals: Option<&Vitals>, now: Stamp) -> Condition {
     }
 }
 
-fn isolated(state: &State, tenant: &Tenant, sightings: &Sightings, now: Stamp) -> Condition {
+fn isolated(
+    state: &State,
+    tenant: &Tenant,
+    sightings: &Sightings,
+    vitals: Option<&Vitals>,
+    now: Stamp,
+) -> Condition {
     let tell = |grade, told: String| condition("isolated", grade, told);
     if let Some(finding) = isolation::bar(state, &tenant.id) {
         let told = format!("{} {}: {}", finding.id, finding.rule, finding.subject);
@@ -186,16 +201,22 @@ fn isolated(state: &State, tenant: &Tenant, sightings: &Sightings, now: Stamp) -
         return tell(Grade::Warning, format!("{open} findings are open"));
     }
     let group = state.groups.get(&tenant.placement.group);
-    let audited = group.and_then(|group| sightings.agents.get(&group.primary)?.audited);
-    match audited {
-        None => tell(Grade::Unknown, "no round of the audit has ended yet".to_owned()),
-        Some(audited) => {
-            let told = format!("nothing found, {} ago", ago(now, audited));
-            match now.millis_since(audited) > PROVED_MS {
-                true => tell(Grade::Unknown, told),
-                false => tell(Grade::Good, told),
-            }
-        }
+    let Some(round) = group.and_then(|group| sightings.agents.get(&group.primary)?.audited) else {
+        return tell(Grade::Unknown, "no round of the audit has ended yet".to_owned());
+    };
+    // A round looks at the whole instance, and into a few databases.
+    let Some(inside) = vitals.and_then(|vitals| vitals.audited) else {
+        let told = "nobody is known to have looked into its database lately";
+        return tell(Grade::Unknown, told.to_owned());
+    };
+    let told = format!(
+        "nothing found: on its instance {} ago, in its database {} ago",
+        ago(now, round),
+        ago(now, inside)
+    );
+    match now.millis_since(round) > PROVED_MS || now.millis_since(inside) > AUDITED_MS {
+        true => tell(Grade::Unknown, told),
+        false => tell(Grade::Good, told),
     }
 }
 

@@ -22,6 +22,8 @@ const KEPT_MS: u64 = 600_000;
 pub struct Measured {
     pub tenant: TenantId,
     pub tried_ago_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audited_ago_ms: Option<u64>,
     pub vitals: Vitals,
 }
 
@@ -88,10 +90,12 @@ impl VitalsBoard {
         self.this_term(|own| {
             own.vitals
                 .retain(|_, known| now.millis_since(known.at) <= KEPT_MS);
+            let at = |ago_ms: u64| Stamp(now.0.saturating_sub(ago_ms));
             for one in measured {
                 let vitals = Vitals {
                     at: now,
-                    tried: one.tried_ago_ms.map(|ago| Stamp(now.0.saturating_sub(ago))),
+                    tried: one.tried_ago_ms.map(at),
+                    audited: one.audited_ago_ms.map(at),
                     ..one.vitals
                 };
                 own.vitals.insert(one.tenant, vitals);

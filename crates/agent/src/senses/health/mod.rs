@@ -3,12 +3,13 @@
 //! ```text
 //! every few seconds: one look at all (loads) · a few tries as tenants (doors) · a few looks inside (sizes) ─► told
 //! ```
-//! The cost of a round does not grow with the tenants but for the one look at all; whoever failed is tried again in the
-//! next round, everybody else in turn. Nothing that a tenant wrote is run with rights that are not its own.
+//! The cost of a round does not grow with the tenants but for the one look at all; whoever failed is tried again before
+//! it is the others' turn, in up to half of a round. Nothing that a tenant wrote is run with rights that are not its own.
 
 mod keys;
 mod look;
 mod tries;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,15 +25,17 @@ use tracing::warn;
 
 use self::keys::Keys;
 use self::look::Inside;
+pub use self::turn::Turn;
 use crate::host::Host;
 use crate::identity::CredentialSource;
-use crate::senses::around::Around;
 use crate::senses::isolation::Tenants;
 
 /// Failures in a row before it is said: one alone may be a restart, or a step at work.
 const FAILURES_MIN: u32 = 2;
 /// Tries and looks at once.
 const AT_ONCE: usize = 4;
+/// What is not tried any more is known for so long, and for as long as everybody had three turns.
+const SPARE: Duration = Duration::from_secs(60);
 
 /// How often, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,18 @@ pub struct Plan {
     pub tries: usize,
     /// Databases that are looked into in one round.
     pub databases: usize,
+}
+
+impl Plan {
+    /// How long a try is known when so many tenants have their turns, in rounds that take so long.
+    fn known_for(&self, tenants: usize, took: Duration) -> Duration {
+        let rounds = tenants.div_ceil(self.tries.max(1)).max(1);
+        let turn = self
+            .every
+            .max(took)
+            .saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        turn.saturating_mul(3).saturating_add(SPARE)
+    }
 }
 
 /// What is known of one tenant's database.
@@ -54,6 +69,8 @@ pub struct Fares {
     /// What the tries came to, once it is sure: the schema version, or why nobody comes in.
     pub verdict: Option<Result<Option<u32>, (Cause, String)>>,
     failures: u32,
+    /// When a try last began, whatever it came to, or that it came to nothing.
+    begun: Option<Instant>,
     /// The times that only the registry knows are not in it.
     pub vitals: Vitals,
 }
@@ -101,14 +118,9 @@ pub struct Checker {
     tenants: Arc<dyn Tenants>,
     keys: Arc<Keys>,
     board: Arc<Mutex<BTreeMap<TenantId, Fares>>>,
+    /// How long the last round took.
+    took: Arc<Mutex<Duration>>,
     news: Arc<Notify>,
-}
-
-/// Whose turn it is.
-#[derive(Debug, Default)]
-pub struct Turn {
-    tries: Around,
-    inside: Around,
 }
 
 impl Checker {
@@ -122,9 +134,10 @@ impl Checker {
         Checker {
             host,
             plan,
+            keys: Arc::new(Keys::new(credentials, tenants.clone())),
             tenants,
-            keys: Arc::new(Keys::new(credentials)),
             board: Arc::default(),
+            took: Arc::default(),
             news: Arc::default(),
         }
     }
@@ -132,6 +145,11 @@ impl Checker {
     /// How all of them fare.
     pub fn board(&self) -> BTreeMap<TenantId, Fares> {
         self.board.lock().clone()
+    }
+
+    /// How old a try may be: an older one is of a tenant that is not tried any more.
+    pub fn known_for(&self) -> Duration {
+        self.plan.known_for(self.board.lock().len(), *self.took.lock())
     }
 
     /// Returns when a round has ended since it was last asked, if only one asks.
@@ -170,6 +188,7 @@ impl Checker {
         let chosen = self.chosen(turn, &known);
         self.try_to_come_in(chosen, began).await;
         self.look_inside(turn, &known).await;
+        *self.took.lock() = began.elapsed();
         // Kept for a link that is busy just now.
         self.news.notify_one();
     }
@@ -191,7 +210,7 @@ impl Checker {
         }
     }
 
-    /// Who is tried now: those that failed last, and the next few of the others.
+    /// Who is tried now, of those with a door to come in by.
     fn chosen(&self, turn: &mut Turn, known: &BTreeSet<TenantId>) -> BTreeSet<TenantId> {
         let logins = self.host.logins();
         let with_door: BTreeSet<TenantId> = known
@@ -199,16 +218,12 @@ impl Checker {
             .filter(|tenant| tries::has_door(&self.host, &logins, tenant))
             .cloned()
             .collect();
-        let failed: Vec<TenantId> = {
-            let board = self.board.lock();
-            let failed = board.iter().filter(|(_, fares)| fares.failures > 0);
-            failed.map(|(id, _)| id.clone()).collect()
-        };
-        // However many fail, the others have their turn, too.
-        let again = failed.into_iter().filter(|id| with_door.contains(id));
-        let mut chosen: BTreeSet<TenantId> = again.take(self.plan.tries.div_ceil(2)).collect();
-        let left = self.plan.tries.saturating_sub(chosen.len()).max(1);
-        chosen.extend(turn.tries.next(&with_door, left));
+        let mut board = self.board.lock();
+        let chosen = turn.tries(&board, &with_door, self.plan.tries);
+        let now = Instant::now();
+        for (_, fares) in board.iter_mut().filter(|(id, _)| chosen.contains(*id)) {
+            fares.begun = Some(now);
+        }
         chosen
     }
 
@@ -233,6 +248,24 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_try_is_known_for_three_turns_of_everybody_and_a_minute() {
+        let plan = Plan {
+            every: Duration::from_secs(10),
+            tries: 64,
+            databases: 32,
+        };
+        let known_for = |tenants, took_s| plan.known_for(tenants, Duration::from_secs(took_s)).as_secs();
+        assert_eq!(known_for(0, 0), 90);
+        assert_eq!(known_for(64, 3), 90);
+        assert_eq!(known_for(1_000, 3), 3 * 160 + 60);
+        assert_eq!(
+            known_for(1_000, 48),
+            3 * 16 * 48 + 60,
+            "rounds are slow when many are not reached"
+        );
+    }
 
     #[test]
     fn one_failure_alone_is_not_said_and_one_success_ends_all() {

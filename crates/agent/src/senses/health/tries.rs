@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::keys::Keys;
 use crate::host::ident::{Ending, Ident};
 use crate::host::{Error, Host};
+use crate::steps::Login;
 
 /// Whoever takes longer is not served.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -30,29 +31,28 @@ pub(super) fn has_door(host: &Host, logins: &BTreeMap<String, String>, tenant: &
     (has(Ending::A) || has(Ending::B)) && host.doors_of(tenant).is_some()
 }
 
-/// Tries once; none when the registry gives no password to try with. A password that was kept and is refused is asked
-/// for again: it may have been changed.
+/// Tries once; none when the registry gives no password to try with. One that is refused may have been changed: another
+/// is asked for, unless that was in vain lately.
 pub(super) async fn come_in(
     host: &Host,
     keys: &Keys,
     tenant: &TenantId,
 ) -> Option<Result<Came, (Cause, String)>> {
-    let was_held = keys.holds(tenant);
-    let tried = try_once(host, keys, tenant).await?;
-    match tried {
-        Err(error) if error.code() == WRONG_PASSWORD => {
-            keys.forget(tenant);
-            match was_held {
-                true => Some(try_once(host, keys, tenant).await?.map_err(|error| cause(&error))),
-                false => Some(Err(cause(&error))),
-            }
-        }
-        tried => Some(tried.map_err(|error| cause(&error))),
+    let now = Instant::now();
+    let login = keys.login(tenant, now).await?;
+    let mut tried = try_once(host, tenant, &login).await;
+    let is_refused = matches!(&tried, Err(error) if error.code() == WRONG_PASSWORD);
+    if is_refused && keys.may_ask(tenant, now) {
+        let login = keys.ask(tenant, now).await?;
+        tried = try_once(host, tenant, &login).await;
     }
+    if tried.is_ok() {
+        keys.fits(tenant);
+    }
+    Some(tried.map_err(|error| cause(&error)))
 }
 
-async fn try_once(host: &Host, keys: &Keys, tenant: &TenantId) -> Option<Result<Came, Error>> {
-    let login = keys.login(tenant).await?;
+async fn try_once(host: &Host, tenant: &TenantId, login: &Login) -> Result<Came, Error> {
     let began = Instant::now();
     let coming = async {
         let ending = login.slot.ending();
@@ -65,7 +65,7 @@ async fn try_once(host: &Host, keys: &Keys, tenant: &TenantId) -> Option<Result<
         Ok(Came { took, schema_version })
     };
     let in_time = tokio::time::timeout(PATIENCE, coming).await;
-    Some(in_time.unwrap_or_else(|_| Err(Error::retry("TIMEOUT", "it does not come to its end in time"))))
+    in_time.unwrap_or_else(|_| Err(Error::retry("TIMEOUT", "it does not come to its end in time")))
 }
 
 /// What the tenant itself sees in its book of versions. It may not see it, or may have made it up: it is its own word.

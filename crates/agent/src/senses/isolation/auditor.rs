@@ -4,7 +4,7 @@
 //! round: shared looks, a few databases inside ─► what was found, and how far it looked ─► told, until acknowledged
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +15,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::heard::Heard;
 use super::{Allowed, found, inside, look};
 use crate::host::{Error, Host};
 use crate::senses::around::Around;
 
 /// Of one rule, about one tenant: more of the same says nothing more, and would push others out.
 const ALIKE_MAX: usize = 10;
-/// Rounds that wait for the registry; the oldest go first.
-const UNTOLD_MAX: usize = 32;
 
 /// Who is hosted here, and on whom something is being done.
 pub trait Tenants: Send + Sync {
@@ -32,6 +31,11 @@ pub trait Tenants: Send + Sync {
     /// Of whom the registry has signed that they are gone, and that nothing of them is to be here.
     fn gone(&self) -> BTreeSet<TenantId> {
         BTreeSet::new()
+    }
+
+    /// The version of its credential, as far as this agent has heard.
+    fn credential_version(&self, _: &TenantId) -> Option<u64> {
+        None
     }
 
     /// On whom a step has been at work at any time since then: what is seen of them is half done.
@@ -78,8 +82,7 @@ struct Told {
     last: Option<Round>,
     /// What is open as far as this life has seen.
     open: BTreeSet<Found>,
-    /// Rounds that the registry has not acknowledged, oldest first.
-    untold: VecDeque<Round>,
+    heard: Heard,
 }
 
 impl Auditor {
@@ -102,13 +105,23 @@ impl Auditor {
 
     /// The oldest round that the registry has not acknowledged.
     pub fn untold(&self) -> Option<Round> {
-        self.told.lock().untold.front().cloned()
+        self.told.lock().heard.next().cloned()
     }
 
-    /// The registry has this round, and with it all before.
-    pub fn acknowledged(&self, number: u64) {
-        self.told.lock().untold.retain(|round| round.number > number);
+    /// The registry has heard this round, and with it all before; whether it took it: what it turned away it does not know.
+    pub fn acknowledged(&self, number: u64, taken: bool) {
+        self.told.lock().heard.answered(number, taken);
         self.news.notify_waiters();
+    }
+
+    /// What the last round told that the registry took; none while a round waits for its answer.
+    pub fn heard(&self) -> Option<BTreeSet<Found>> {
+        self.told.lock().heard.taken().cloned()
+    }
+
+    /// When each tenant's database was last looked into, of which the registry knows all that was found.
+    pub fn looked(&self) -> BTreeMap<TenantId, Instant> {
+        self.told.lock().heard.looked().clone()
     }
 
     /// Returns when there is something to tell.
@@ -190,10 +203,8 @@ impl Auditor {
             );
         }
         told.open = open.into_iter().chain(now).collect();
-        told.untold.push_back(round.clone());
-        while told.untold.len() > UNTOLD_MAX {
-            told.untold.pop_front();
-        }
+        told.heard.tell(round.clone());
+        told.heard.keep_only(&known);
         told.last = Some(round);
         drop(told);
         self.news.notify_waiters();

@@ -8,6 +8,7 @@
 
 mod auditor;
 mod doors;
+mod heard;
 mod inside;
 mod logins;
 mod settings;
@@ -20,10 +21,11 @@ use reeve_domain::isolation::{DETAIL_BYTES_MAX, Found, Rule, SUBJECT_BYTES_MAX};
 
 pub use auditor::{Auditor, Plan, Round, Tenants, Turn};
 
+use crate::host::ident::{Ending, Ident};
 use crate::host::{Error, Host};
 
 /// What an instance may hold besides what Reeve made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Roles of the house: they are not looked at.
     pub roles: Vec<String>,
@@ -35,6 +37,15 @@ pub struct Allowed {
 const CONTROL_ROLES: [&str; 2] = ["ctl_agent", "ctl_owner"];
 
 impl Allowed {
+    /// Whether anything that is named as this tenant's is of the house.
+    pub fn names(&self, tenant: &TenantId) -> bool {
+        let mut roles = Ending::ALL.iter().map(|ending| Ident::role(tenant, *ending));
+        let its_own = Ident::of(tenant);
+        let is_role = |name: &Ident| self.roles.iter().any(|role| role == name.as_str());
+        let is_database = self.databases.iter().any(|database| database == its_own.as_str());
+        is_database || is_role(&its_own) || roles.any(|role| is_role(&role))
+    }
+
     /// All roles that may be there without being a tenant's.
     pub fn all_roles(&self) -> Vec<String> {
         let control = CONTROL_ROLES.map(str::to_owned);

@@ -1,6 +1,7 @@
 //! AgentService: the hands beside the databases. They dial out, to any node.
 
 mod hosts;
+mod lane;
 pub(super) mod records;
 mod session;
 

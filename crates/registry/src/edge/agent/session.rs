@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! agent ── Hello, Beat, StepReport ──► uplink ──► sightings (leader's memory) | commands (log)
+//!                  Findings, Health ──────┴─► lanes, so that no beat waits ──────────┘
 //!       ◄── Welcome, BeatAck, ReportAck, StepOrder ── outbox ◄── orders ◄── State, whenever it changes
 //! ```
 //! Orders are State: whichever node an agent dials, it hears the steps that are open for it.
@@ -27,6 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::edge::admit::Call;
+use crate::edge::agent::lane::{Lane, lane};
 use crate::edge::agent::records::{self, Told};
 use crate::edge::desk::Desk;
 use crate::pilot::{self, Measured};
@@ -98,11 +100,15 @@ impl Session {
         self.welcome(hello, outbox).await?;
         let orders = self.orders(outbox);
         let records = self.records(held, outbox);
-        let uplink = self.uplink(inbound, outbox);
-        tokio::pin!(orders, records, uplink);
+        let (healths, all_healths) = lane();
+        let (rounds, all_rounds) = lane();
+        let beside = self.beside(all_healths, all_rounds, outbox);
+        let uplink = self.uplink(inbound, outbox, healths, rounds);
+        tokio::pin!(orders, records, beside, uplink);
         tokio::select! {
             ended = &mut orders => ended,
             ended = &mut records => ended,
+            ended = &mut beside => ended,
             ended = &mut uplink => ended,
         }
     }
@@ -178,17 +184,46 @@ impl Session {
         }
     }
 
-    async fn uplink(&self, mut inbound: Streaming<SessionRequest>, outbox: &Outbox) -> Result<(), Status> {
+    /// Takes what the agent says. What it says again by itself waits for the log beside, so that no beat does.
+    async fn uplink(
+        &self,
+        mut inbound: Streaming<SessionRequest>,
+        outbox: &Outbox,
+        healths: Lane<Health>,
+        rounds: Lane<Findings>,
+    ) -> Result<(), Status> {
         loop {
             match next(&mut inbound, SILENCE_MAX).await? {
                 None => return Ok(()),
                 Some(Up::Hello(_)) => return Err(error::field("message", "hello comes once")),
                 Some(Up::Beat(beat)) => self.beat(beat, outbox).await?,
                 Some(Up::Report(report)) => self.report(report, outbox).await?,
-                Some(Up::Findings(findings)) => self.findings(findings, outbox).await?,
-                Some(Up::Health(health)) => self.health(health).await?,
+                Some(Up::Findings(round)) => rounds.put(round),
+                Some(Up::Health(told)) => healths.put(told),
             }
         }
+    }
+
+    /// Proposes what came of both lanes, each in its order.
+    async fn beside(
+        &self,
+        mut healths: mpsc::Receiver<Health>,
+        mut rounds: mpsc::Receiver<Findings>,
+        outbox: &Outbox,
+    ) -> Result<(), Status> {
+        let healths = async {
+            while let Some(told) = healths.recv().await {
+                self.health(told).await?;
+            }
+            Ok(())
+        };
+        let rounds = async {
+            while let Some(round) = rounds.recv().await {
+                self.findings(round, outbox).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(healths, rounds).map(drop)
     }
 
     async fn beat(&self, beat: Beat, outbox: &Outbox) -> Result<(), Status> {
@@ -272,6 +307,7 @@ impl Session {
         if state.cluster.version < version::ISOLATION {
             return Ok(());
         }
+        let mut refused = String::new();
         if let Some(order) = isolation::delta(&state, &self.agent, found, &scope) {
             let call = self.call_now();
             let permit = policy::decide(&state, &call.caller, call.action(), None)?;
@@ -281,11 +317,13 @@ impl Session {
                 // It would come again just the same.
                 Err(status) if is_final(&status) => {
                     tracing::warn!(agent = %self.agent, %status, "a round of the audit was turned away");
+                    status.message().clone_into(&mut refused);
                 }
                 proposed => drop(proposed?),
             }
         }
-        put(outbox, Down::FindingsAck(FindingsAck { round: wire.round })).await
+        let round = wire.round;
+        put(outbox, Down::FindingsAck(FindingsAck { round, refused })).await
     }
 
     /// Proposes who became ready, or is not any more, and passes on what was measured. All of it is said again in the next
@@ -307,6 +345,7 @@ impl Session {
             measured.push(Measured {
                 tenant: told.tenant,
                 tried_ago_ms: told.tried_ago.map(|ago| ago.as_millis() as u64),
+                audited_ago_ms: told.audited_ago.map(|ago| ago.as_millis() as u64),
                 vitals: told.vitals,
             });
         }

@@ -17,6 +17,7 @@ mod roll;
 mod rotation;
 mod secrets;
 mod slow;
+mod told;
 mod watching;
 mod world;
 mod yardstick;

@@ -48,7 +48,7 @@ run_newest() {
     [ $status = 0 ] || return $status
     "$bin/postgres" --version
     REEVE_TEST_PG_BIN=$bin instrument cargo test --locked --no-fail-fast "${packages[@]}" \
-        --test steps --test walls --test allowlist --test logins --test second_wall --test readiness 2>&1 | tee -a "$said"
+        --test steps --test walls --test allowlist --test logins --test second_wall --test readiness --test leavings 2>&1 | tee -a "$said"
 }
 run_tests() { instrument cargo test --locked --no-fail-fast "${packages[@]}" 2>&1 | tee "$said"; }
 

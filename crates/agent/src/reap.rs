@@ -27,8 +27,8 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Nothing is told yet. `pause`: before what stays is tried again for the first time. `after`: for how long it is told of first; none: nothing is ever taken away. Of whom anything
-    /// is `allowed` nothing is.
+    /// Nothing is told yet. `pause`: before what stays is tried again for the first time. `after`: for how long it is told
+    /// of first; none: nothing is ever taken away. Of whom anything is `allowed` nothing is.
     pub fn new(pause: Duration, after: Option<Duration>, allowed: Allowed) -> Reaper {
         Reaper {
             pause,

@@ -260,6 +260,23 @@ fn aged(world: &World, xid_age: u64) -> Vitals {
 }
 
 #[test]
+fn an_agent_that_was_dismissed_is_missed_while_it_has_tenants() {
+    let mut world = World::with_regions(&["vn", "eu"]);
+    world.create(1, "cho-ray", "vn", None);
+    let mut leader = Leader::new(&world);
+    leader.after(&mut world, 60_001).expect("both are silent");
+    for agent in ["vn-1", "eu-1"] {
+        let principal = format!("spiffe://hospital/agent/{agent}");
+        world.say(Command::RevokePrincipal { principal }).outcome.unwrap();
+    }
+    assert_eq!(leader.after(&mut world, 1_000), None);
+    leader
+        .after(&mut world, 30_000)
+        .expect("one of them is wanted no more");
+    assert_eq!(open(&world), [(Kind::AgentSilent, "vn-1".to_owned())]);
+}
+
+#[test]
 fn an_instance_that_is_down_explains_its_tenants() {
     let mut world = hospital();
     let mut leader = Leader::new(&world);

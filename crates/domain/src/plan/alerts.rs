@@ -93,6 +93,9 @@ fn instances<'a>(look: &mut Look, state: &'a State, seen: Seen<'_>, now: Stamp) 
         .flat_map(|group| group.members.iter().map(move |member| (group, member)))
     {
         let agent = member.name.as_str();
+        if is_dismissed(state, group, &member.name) {
+            continue;
+        }
         let sighting = seen.sightings.agents.get(&member.name);
         let heard = sighting.map_or(seen.led_since, |sighting| sighting.seen.max(seen.led_since));
         let is_silent = now.millis_since(heard) > SILENT_MS;
@@ -126,6 +129,16 @@ fn instances<'a>(look: &mut Look, state: &'a State, seen: Seen<'_>, now: Stamp) 
         }
     }
     explained
+}
+
+/// Nobody waits for an agent whose rights were taken away and that has nothing to look after.
+fn is_dismissed(state: &State, group: &Group, agent: &Name) -> bool {
+    let id = format!("spiffe://{}/agent/{agent}", state.cluster.name);
+    let is_revoked = state
+        .principals
+        .get(&id)
+        .is_some_and(|principal| principal.revoked);
+    is_revoked && state.databases_in(&group.name) == 0
 }
 
 fn findings(look: &mut Look, state: &State) {

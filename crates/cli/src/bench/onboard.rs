@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt};
 use reeve_client::v1::operation::State;
 use reeve_client::{Api, v1};
 use serde::Serialize;
+use tonic::{Code, Status};
 
 use super::at_least_one;
 use super::tally::Tally;
@@ -22,6 +23,9 @@ use crate::show::{Show, pairs};
 
 /// One question for the end of an operation; asked again until it has ended.
 const ASK: Duration = Duration::from_secs(30);
+/// A registry that cannot be asked is asked again, up to this.
+const PATIENCE: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_millis(500);
 /// Steps whose time is the schema's own.
 const SCHEMA: [&str; 2] = ["migrate", "seed"];
 
@@ -250,16 +254,22 @@ async fn offboard(api: &Api, slug: &str) -> Result<v1::Operation, String> {
 /// Done, or why not.
 async fn ended(api: &Api, operation: Option<v1::Operation>) -> Result<v1::Operation, String> {
     let id = operation.map(|operation| operation.id).ok_or("NO_OPERATION")?;
+    let until = Instant::now() + PATIENCE;
     loop {
         let asked = v1::WaitOperationRequest {
             operation: id.clone(),
             timeout: prost_types::Duration::try_from(ASK).ok(),
         };
-        let answer = api.operations().wait_operation(asked).await;
-        let operation = answer
-            .map_err(|status| reason_of(&status))?
-            .into_inner()
-            .operation;
+        let answer = match api.operations().wait_operation(asked).await {
+            // It says nothing of the operation, whose times are the registry's own: to give up here would begin one more
+            // than may be under way.
+            Err(status) if is_passing(&status) && Instant::now() < until => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            answer => answer.map_err(|status| reason_of(&status))?,
+        };
+        let operation = answer.into_inner().operation;
         let operation = operation.ok_or("NO_OPERATION")?;
         match operation.state() {
             State::Done => return Ok(operation),
@@ -267,6 +277,13 @@ async fn ended(api: &Api, operation: Option<v1::Operation>) -> Result<v1::Operat
             State::Queued | State::Running | State::Undoing | State::Unspecified => {}
         }
     }
+}
+
+fn is_passing(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
+    )
 }
 
 #[cfg(test)]

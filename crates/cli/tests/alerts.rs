@@ -57,17 +57,17 @@ async fn what_is_wrong_is_told_looked_after_and_over_whoever_leads() -> Result<(
         .ask("postgres", &format!("ALTER ROLE {role} PASSWORD 'another'"))
         .await?;
 
+    let raised = admin.json("alert test --note night", 0)?;
+    ensure!(raised["alerts"][0]["kind"] == "Test", "{raised}");
+    alert(&admin, "the test to arrive", "Test", |one| one["told"] == true).await?;
+    let (code, told) = admin.said("alert test")?;
+    ensure!(
+        code == Some(4) && told.contains("over within a minute"),
+        "{code:?} {told}"
+    );
+
     // A webhook that is away hears of it when it is back, from whoever leads then.
     heard.refuse(true);
-    let raised = admin.json("alert test --note night", 0)?;
-    ensure!(
-        raised["alerts"][0]["kind"] == "Test" && raised["alerts"][0]["told"] == false,
-        "{raised}"
-    );
-    until("the webhook to be asked", PATIENCE, async || {
-        Ok(heard.has_refused().then_some(()))
-    })
-    .await?;
     let leader = fleet.leader().await?;
     leader.kill9()?;
     postgres.ask("postgres", "CREATE ROLE intruder SUPERUSER").await?;
@@ -83,6 +83,10 @@ async fn what_is_wrong_is_told_looked_after_and_over_whoever_leads() -> Result<(
         "{broken}"
     );
     ensure!(broken["told"] == false, "it cannot have been told: {broken}");
+    until("the webhook to be asked", PATIENCE, async || {
+        Ok(heard.has_refused().then_some(()))
+    })
+    .await?;
     heard.refuse(false);
     alert(&admin, "the webhook to know", "IsolationFindingCritical", |one| {
         one["told"] == true

@@ -21,7 +21,8 @@ const TERMS: Terms = Terms { credential_ms: 0 };
 
 /// A leader that looks every now and then.
 struct Leader {
-    led_since: Stamp,
+    /// Agents beat on, and their audits end.
+    is_beaten: bool,
     memory: Memory,
     sightings: Sightings,
     vitals: BTreeMap<TenantId, Vitals>,
@@ -29,9 +30,9 @@ struct Leader {
 }
 
 impl Leader {
-    fn new(world: &World) -> Leader {
+    fn new() -> Leader {
         Leader {
-            led_since: Stamp(world.now),
+            is_beaten: false,
             memory: Memory::default(),
             sightings: Sightings::default(),
             vitals: BTreeMap::new(),
@@ -43,7 +44,6 @@ impl Leader {
         let seen = Seen {
             sightings: &self.sightings,
             vitals: &self.vitals,
-            led_since: self.led_since,
         };
         look(&world.state, seen, self.terms, Stamp(world.now))
     }
@@ -51,6 +51,9 @@ impl Leader {
     /// After so long; what it told, if it was news.
     fn after(&mut self, world: &mut World, ms: u64) -> Option<ReportAlerts> {
         world.now += ms;
+        if self.is_beaten {
+            self.hears(world);
+        }
         let look = self.sees(world);
         let order = delta(&world.state, &look, &mut self.memory, Stamp(world.now))?;
         world
@@ -60,8 +63,9 @@ impl Leader {
         Some(order)
     }
 
-    /// All agents beat, and their audits end.
+    /// All agents beat, and their audits end; from now on.
     fn hears(&mut self, world: &World) {
+        self.is_beaten = true;
         self.sightings = world.heard(&["vn-1", "eu-1"]);
         for sighting in self.sightings.agents.values_mut() {
             sighting.audited = Some(sighting.seen);
@@ -119,6 +123,7 @@ fn raised(serial: usize, kind: Kind) -> Raised {
     Raised {
         kind,
         subject: format!("g-{serial}"),
+        count: 1,
         detail: String::new(),
     }
 }
@@ -126,7 +131,7 @@ fn raised(serial: usize, kind: Kind) -> Raised {
 #[test]
 fn what_is_wrong_is_raised_once_told_anew_seldom_and_over_when_it_was_over_for_long() {
     let mut world = hospital();
-    let mut leader = Leader::new(&world);
+    let mut leader = Leader::new();
     leader.hears(&world);
     turn(&mut world, 1, Some(Cause::TurnedAway));
     assert_eq!(leader.after(&mut world, 40_000), None, "it may pass");
@@ -212,13 +217,16 @@ fn what_is_wrong_is_raised_once_told_anew_seldom_and_over_when_it_was_over_for_l
 #[test]
 fn a_new_leader_that_has_heard_nothing_yet_neither_raises_nor_resolves() {
     let mut world = hospital();
-    let mut leader = Leader::new(&world);
+    let mut leader = Leader::new();
     leader.hears(&world);
     leader
         .vitals
         .insert(TenantId::from_random(1), aged(&world, 400_000_000));
     leader.after(&mut world, 0).expect("ids age");
-    leader.after(&mut world, 60_001).expect("agents are silent");
+    leader.is_beaten = false;
+    assert_eq!(leader.after(&mut world, 5_001), None, "they may be late");
+    assert_eq!(leader.after(&mut world, 59_999), None);
+    leader.after(&mut world, 1).expect("agents are silent");
     let known = [
         (Kind::AgentSilent, "eu-1".to_owned()),
         (Kind::AgentSilent, "vn-1".to_owned()),
@@ -226,7 +234,7 @@ fn a_new_leader_that_has_heard_nothing_yet_neither_raises_nor_resolves() {
     ];
     assert_eq!(open(&world), known);
 
-    let mut next = Leader::new(&world);
+    let mut next = Leader::new();
     for _ in 0..6 {
         assert_eq!(next.after(&mut world, 10_000), None, "{:?}", open(&world));
     }
@@ -263,8 +271,9 @@ fn aged(world: &World, xid_age: u64) -> Vitals {
 fn an_agent_that_was_dismissed_is_missed_while_it_has_tenants() {
     let mut world = World::with_regions(&["vn", "eu"]);
     world.create(1, "cho-ray", "vn", None);
-    let mut leader = Leader::new(&world);
-    leader.after(&mut world, 60_001).expect("both are silent");
+    let mut leader = Leader::new();
+    assert_eq!(leader.after(&mut world, 0), None, "they have just come");
+    leader.after(&mut world, 60_000).expect("both are silent");
     for agent in ["vn-1", "eu-1"] {
         let principal = format!("spiffe://hospital/agent/{agent}");
         world.say(Command::RevokePrincipal { principal }).outcome.unwrap();
@@ -279,7 +288,7 @@ fn an_agent_that_was_dismissed_is_missed_while_it_has_tenants() {
 #[test]
 fn an_instance_that_is_down_explains_its_tenants() {
     let mut world = hospital();
-    let mut leader = Leader::new(&world);
+    let mut leader = Leader::new();
     world.up("vn-1", false);
     turn(&mut world, 1, Some(Cause::Unreachable));
     leader.hears(&world);
@@ -302,7 +311,7 @@ fn an_instance_that_is_down_explains_its_tenants() {
 #[test]
 fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
     let quiet = hospital();
-    let mut leader = Leader::new(&quiet);
+    let mut leader = Leader::new();
     leader.hears(&quiet);
     assert_eq!(leader.sees(&quiet).wrong, BTreeMap::new());
 
@@ -335,15 +344,18 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
     let mut world = hospital();
     world.now += 181_000;
     leader.hears(&world);
-    let audited = Stamp(world.now - 180_001);
-    leader.led_since = audited;
-    leader.sightings.agents.get_mut(&name("vn-1")).unwrap().audited = Some(audited);
-    assert_eq!(kinds(&world, &leader), [Kind::IsolationAuditStale]);
-    leader.sightings.agents.get_mut(&name("vn-1")).unwrap().audited = None;
+    let vn = name("vn-1");
+    leader.sightings.agents.get_mut(&vn).unwrap().audited = Some(Stamp(world.now - 180_000));
+    assert_eq!(kinds(&world, &leader), []);
+    for audited in [Some(Stamp(world.now - 180_001)), None] {
+        leader.sightings.agents.get_mut(&vn).unwrap().audited = audited;
+        assert_eq!(kinds(&world, &leader), [Kind::IsolationAuditStale]);
+    }
+    leader.is_beaten = false;
     assert_eq!(
-        kinds(&world, &leader),
-        [Kind::IsolationAuditStale],
-        "none ever ended"
+        leader.after(&mut world, 0),
+        None,
+        "its first round may be under way"
     );
 
     leader.hears(&world);
@@ -453,9 +465,48 @@ fn who_looks_after_an_alert_is_known_until_it_is_over() {
 }
 
 #[test]
+fn what_becomes_worse_is_told_again_and_nobody_looks_after_it_yet() {
+    let mut world = hospital();
+    let say = |world: &mut World, kind: Kind, count: u32, detail: &str| {
+        let raised = Raised {
+            count,
+            detail: detail.to_owned(),
+            ..raised(1, kind)
+        };
+        let order = ReportAlerts {
+            raised: vec![raised.clone()],
+            resolved: Vec::new(),
+        };
+        world
+            .say_as(Actor::Pilot, Command::ReportAlerts(order))
+            .outcome
+            .unwrap();
+        world.state.alerts[&raised.id()].clone()
+    };
+    let first = say(&mut world, Kind::TenantsNotReady, 2, "2, the first: a");
+    acknowledge(&mut world, &first.id, "mine", false).unwrap();
+    let better = say(&mut world, Kind::TenantsNotReady, 1, "b");
+    assert_eq!((better.turned, better.count), (first.turned, 1));
+    assert!(better.acknowledged.is_some(), "it became better");
+    let worse = say(&mut world, Kind::TenantsNotReady, 3, "3, the first: a");
+    assert!(worse.turned > first.turned && worse.acknowledged.is_none() && worse.times == 1);
+
+    let first = say(&mut world, Kind::IsolationFindingCritical, 1, "f_1");
+    acknowledge(&mut world, &first.id, "mine", false).unwrap();
+    let other = say(&mut world, Kind::IsolationFindingCritical, 1, "f_2");
+    assert!(
+        other.turned > first.turned && other.acknowledged.is_none(),
+        "another wall"
+    );
+    let warning = say(&mut world, Kind::IsolationFindingWarning, 1, "f_1");
+    let same = say(&mut world, Kind::IsolationFindingWarning, 1, "f_2");
+    assert_eq!(same.turned, warning.turned);
+}
+
+#[test]
 fn a_test_arrives_as_any_other_does_and_is_over_by_itself() {
     let mut world = hospital();
-    let mut leader = Leader::new(&world);
+    let mut leader = Leader::new();
     let said = world.say(Command::TestAlert(TestAlert { note: "drill".into() }));
     let record = decode(&said.record.unwrap().canonical).unwrap();
     assert_eq!(
@@ -464,9 +515,12 @@ fn a_test_arrives_as_any_other_does_and_is_over_by_itself() {
     );
     let test = untold(&world.state)[0].clone();
     assert_eq!((test.kind, test.detail.as_str()), (Kind::Test, "drill"));
-    let before = world.state.revision;
-    world.say(Command::TestAlert(TestAlert { note: "twice".into() }));
-    assert_eq!(world.state.revision, before, "one at a time");
+    let again = world.say(Command::TestAlert(TestAlert { note: "twice".into() }));
+    assert!(
+        matches!(again.outcome, Err(Refusal::AlreadyExists(_))),
+        "{:?}",
+        again.outcome
+    );
     for _ in 0..59 {
         leader.hears(&world);
         assert_eq!(leader.after(&mut world, 1_000), None);
@@ -569,4 +623,23 @@ fn there_are_only_so_many_and_the_worst_come_first() {
             .unwrap();
     }
     assert_eq!(world.state.alerts.len(), RESOLVED_MAX);
+
+    // Whoever was told that they began is told that they are over, however many there are.
+    let begin = |world: &mut World, resolved: bool| {
+        for part in many.chunks(200) {
+            let order = ReportAlerts {
+                raised: part.iter().filter(|_| !resolved).cloned().collect(),
+                resolved: part.iter().filter(|_| resolved).map(Raised::id).collect(),
+            };
+            world
+                .say_as(Actor::Pilot, Command::ReportAlerts(order))
+                .outcome
+                .unwrap();
+        }
+    };
+    begin(&mut world, false);
+    let through = world.state.revision;
+    world.say_as(Actor::Pilot, Command::NoteTold(NoteTold { through }));
+    begin(&mut world, true);
+    assert_eq!(untold(&world.state).len(), many.len());
 }

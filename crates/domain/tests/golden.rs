@@ -213,6 +213,7 @@ fn commands() -> Vec<Command> {
             raised: vec![Raised {
                 kind: Kind::TenantsNotReady,
                 subject: "vn-1".into(),
+                count: 1,
                 detail: "t_000000000001 turned away".into(),
             }],
             resolved: vec![AlertId::from_random(3)],

@@ -171,6 +171,7 @@ fn busy() -> State {
     let raised = Raised {
         kind: Kind::PostgresDown,
         subject: "vn-1".into(),
+        count: 1,
         detail: "of group vn-1".into(),
     };
     let report = ReportAlerts {

@@ -69,12 +69,14 @@ pub fn acknowledge(state: &mut State, at: Stamp, by: &str, order: Acknowledge) -
     Ok(Change::of(format!("alert/{}", order.alert)))
 }
 
-/// Raises the test; while it is open, nothing.
+/// Raises the test. One that is open already would say nothing new.
 pub fn test(state: &mut State, at: Stamp, order: TestAlert) -> Result<(Change, AlertId), Refusal> {
     check(&order.note)?;
     let id = id(Kind::Test, TEST_SUBJECT);
     if state.alerts.get(&id).is_some_and(super::Alert::is_open) {
-        return Ok((Change::none(), id));
+        return Err(Refusal::AlreadyExists(format!(
+            "the test {id}, which is over within a minute,"
+        )));
     }
     raise(
         state,
@@ -82,6 +84,7 @@ pub fn test(state: &mut State, at: Stamp, order: TestAlert) -> Result<(Change, A
         Raised {
             kind: Kind::Test,
             subject: TEST_SUBJECT.to_owned(),
+            count: 1,
             detail: order.note,
         },
     );

@@ -30,13 +30,15 @@ pub struct Alert {
     /// The agent or the group that it is about.
     pub subject: String,
     pub detail: String,
+    /// How many things of the kind it stands for.
+    pub count: u32,
     pub raised: Stamp,
     /// When it was over.
     pub resolved: Option<Stamp>,
     pub acknowledged: Option<Acknowledged>,
     /// How often it was raised.
     pub times: u32,
-    /// When it was last raised or resolved: what the webhook is told of.
+    /// When it was last raised or resolved, or became worse: what the webhook is told of.
     pub turned: Revision,
     pub modified: Revision,
 }

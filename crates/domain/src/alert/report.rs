@@ -14,6 +14,8 @@ use crate::state::{Change, State};
 pub struct Raised {
     pub kind: Kind,
     pub subject: String,
+    /// How many things of the kind it stands for.
+    pub count: u32,
     pub detail: String,
 }
 
@@ -45,7 +47,8 @@ impl ReportAlerts {
     }
 }
 
-/// Raises and resolves. What is said again changes nothing; what is told differently is no new alert.
+/// Raises and resolves. What is said again changes nothing; what is told differently is no new alert, and what has become
+/// worse is told of again, and nobody looks after that yet.
 pub fn report(state: &mut State, at: Stamp, order: ReportAlerts) -> Result<Change, Refusal> {
     let open = state.alerts.values().filter(|alert| alert.is_open()).count();
     for (field, got) in [
@@ -88,17 +91,28 @@ pub(super) fn raise(state: &mut State, at: Stamp, raised: Raised) -> bool {
     let modified = state.revision.next();
     let before = state.alerts.get(&id);
     let alert = match before {
-        Some(open) if open.is_open() && open.detail == detail => return false,
-        Some(open) if open.is_open() => Alert {
-            detail,
-            modified,
-            ..open.clone()
-        },
+        Some(open) if open.is_open() && (&open.detail, open.count) == (&detail, raised.count) => {
+            return false;
+        }
+        Some(open) if open.is_open() => {
+            // A wall that is broken in another place is another hospital's trouble.
+            let is_other = raised.kind == Kind::IsolationFindingCritical && open.detail != detail;
+            let is_worse = is_other || raised.count > open.count;
+            Alert {
+                detail,
+                count: raised.count,
+                modified,
+                turned: if is_worse { modified } else { open.turned },
+                acknowledged: open.acknowledged.clone().filter(|_| !is_worse),
+                ..open.clone()
+            }
+        }
         _ => Alert {
             id: id.clone(),
             kind: raised.kind,
             subject: raised.subject,
             detail,
+            count: raised.count,
             raised: at,
             resolved: None,
             acknowledged: None,
@@ -111,10 +125,13 @@ pub(super) fn raise(state: &mut State, at: Stamp, raised: Raised) -> bool {
     true
 }
 
-/// Resolved alerts beyond the limit leave, the oldest first.
+/// Resolved alerts beyond the limit leave, the oldest first; while a webhook is to be told of their end they stay.
 fn forget_oldest(state: &mut State) {
+    let told = state.alerts_told;
+    let may_leave = |alert: &&Alert| told.is_none_or(|told| alert.turned <= told);
     let over = |alert: &Alert| alert.resolved.map(|at| (at, alert.id.clone()));
-    let mut over: Vec<_> = state.alerts.values().filter_map(over).collect();
+    let known = state.alerts.values().filter(may_leave);
+    let mut over: Vec<_> = known.filter_map(over).collect();
     let Some(beyond) = over.len().checked_sub(RESOLVED_MAX).filter(|n| *n > 0) else {
         return;
     };

@@ -13,10 +13,15 @@ use crate::state::State;
 use crate::tenant::Status;
 use crate::words::Name;
 
-/// An agent that is not heard for so long is worth waking somebody.
+/// An agent that is not heard for so long is worth waking somebody. It is counted by this leader's looks alone: of what was
+/// before, and of an agent that has just come, it knows nothing.
 const SILENT_MS: u64 = 60_000;
 /// PostgreSQL that is down is started again by its agent: that has so long.
 const DOWN_MS: u64 = 15_000;
+/// An agent that has just begun has so long for its first round.
+const FIRST_ROUND_MS: u64 = 120_000;
+/// Ages of transaction ids are told in steps: they change all the time.
+const XID_STEP: u64 = 50_000_000;
 /// A tenant may be away so long while something passes.
 const NOT_READY_MS: u64 = 60_000;
 /// A test is open so long.
@@ -33,8 +38,6 @@ const REPORT_MAX: usize = 200;
 pub struct Seen<'a> {
     pub sightings: &'a Sightings,
     pub vitals: &'a BTreeMap<TenantId, Vitals>,
-    /// Since when it leads: of what was before, it has heard nothing.
-    pub led_since: Stamp,
 }
 
 /// What one look finds.
@@ -71,10 +74,20 @@ pub fn look(state: &State, seen: Seen<'_>, terms: Terms, now: Stamp) -> Look {
 
 impl Look {
     fn say(&mut self, kind: Kind, subject: &str, detail: String) {
+        self.say_all(kind, subject, &[detail]);
+    }
+
+    /// All of these at once: how many, and which is the first.
+    fn say_all(&mut self, kind: Kind, subject: &str, told: &[String]) {
+        let first = told.first().map_or("", String::as_str);
         let raised = Raised {
             kind,
             subject: subject.to_owned(),
-            detail,
+            count: told.len() as u32,
+            detail: match told.len() {
+                1 => first.to_owned(),
+                all => format!("{all}, the first: {first}"),
+            },
         };
         self.wrong.insert(raised.id(), raised);
     }
@@ -97,13 +110,10 @@ fn instances<'a>(look: &mut Look, state: &'a State, seen: Seen<'_>, now: Stamp) 
             continue;
         }
         let sighting = seen.sightings.agents.get(&member.name);
-        let heard = sighting.map_or(seen.led_since, |sighting| sighting.seen.max(seen.led_since));
-        let is_silent = now.millis_since(heard) > SILENT_MS;
+        let is_silent = !seen.sightings.hears(&member.name, now);
         let is_down = member.status == MemberStatus::Down;
         if is_silent {
             look.say(Kind::AgentSilent, agent, format!("of group {}", group.name));
-        } else if sighting.is_none() {
-            look.cannot_tell(Kind::AgentSilent, agent);
         }
         match (is_silent, is_down) {
             (true, _) => look.cannot_tell(Kind::PostgresDown, agent),
@@ -115,17 +125,13 @@ fn instances<'a>(look: &mut Look, state: &'a State, seen: Seen<'_>, now: Stamp) 
             look.cannot_tell(Kind::IsolationAuditStale, agent);
             continue;
         }
-        let audited = sighting
-            .and_then(|sighting| sighting.audited)
-            .unwrap_or(seen.led_since);
-        if now.millis_since(audited) > PROVED_MS {
+        let audited = sighting.and_then(|sighting| sighting.audited);
+        if audited.is_none_or(|audited| now.millis_since(audited) > PROVED_MS) {
             look.say(
                 Kind::IsolationAuditStale,
                 agent,
                 format!("of group {}", group.name),
             );
-        } else if sighting.is_none_or(|sighting| sighting.audited.is_none()) {
-            look.cannot_tell(Kind::IsolationAuditStale, agent);
         }
     }
     explained
@@ -154,7 +160,7 @@ fn findings(look: &mut Look, state: &State) {
             Severity::Critical => Kind::IsolationFindingCritical,
             Severity::Warning => Kind::IsolationFindingWarning,
         };
-        look.say(kind, agent.as_str(), counted(&told));
+        look.say_all(kind, agent.as_str(), &told);
     }
 }
 
@@ -172,7 +178,7 @@ fn not_ready(look: &mut Look, state: &State, explained: &BTreeSet<&Name>, now: S
         look.cannot_tell(Kind::TenantsNotReady, group.as_str());
     }
     for (group, told) in away.into_iter().filter(|(group, _)| !explained.contains(group)) {
-        look.say(Kind::TenantsNotReady, group.as_str(), counted(&told));
+        look.say_all(Kind::TenantsNotReady, group.as_str(), &told);
     }
 }
 
@@ -180,12 +186,16 @@ fn transaction_ids(look: &mut Look, state: &State, seen: Seen<'_>, now: Stamp) {
     for group in state.groups.values() {
         let (ending, aging) = (Kind::TransactionIdsEnding, Kind::TransactionIdsAging);
         let name = group.name.as_str();
+        if state.databases_in(&group.name) == 0 {
+            continue;
+        }
         let Some((age, tenant)) = oldest(state, group, seen, now) else {
             look.cannot_tell(ending, name);
             look.cannot_tell(aging, name);
             continue;
         };
-        let told = format!("{tenant}: {} million transactions old", age / 1_000_000);
+        let millions = age / XID_STEP * XID_STEP / 1_000_000;
+        let told = format!("{tenant}: over {millions} million transactions old");
         if age >= XID_BAD {
             look.say(ending, name, told);
             look.cannot_tell(aging, name);
@@ -218,13 +228,13 @@ fn stuck(look: &mut Look, state: &State) {
         stuck.entry(&tenant.placement.group).or_default().push(told);
     }
     for (group, told) in stuck {
-        look.say(Kind::OperationStuck, group.as_str(), counted(&told));
+        look.say_all(Kind::OperationStuck, group.as_str(), &told);
     }
 }
 
 fn overdue(look: &mut Look, state: &State, terms: Terms, now: Stamp) {
     // A tenth more than the schedule: what is at work on it is not late.
-    let late = terms.credential_ms + terms.credential_ms / 10;
+    let late = terms.credential_ms.saturating_add(terms.credential_ms / 10);
     let mut overdue: BTreeMap<&Name, Vec<String>> = BTreeMap::new();
     for tenant in rotation::overdue(state, now, late) {
         overdue
@@ -233,16 +243,7 @@ fn overdue(look: &mut Look, state: &State, terms: Terms, now: Stamp) {
             .push(tenant.id.to_string());
     }
     for (group, told) in overdue {
-        look.say(Kind::CredentialOverdue, group.as_str(), counted(&told));
-    }
-}
-
-/// How many, and which is the first.
-fn counted(told: &[String]) -> String {
-    let first = told.first().map_or("", String::as_str);
-    match told.len() {
-        1 => first.to_owned(),
-        all => format!("{all}, the first: {first}"),
+        look.say_all(Kind::CredentialOverdue, group.as_str(), &told);
     }
 }
 
@@ -253,10 +254,11 @@ pub fn delta(state: &State, look: &Look, memory: &mut Memory, now: Stamp) -> Opt
     let mut raised: Vec<(&AlertId, &Raised)> = Vec::new();
     for (id, wrong) in &look.wrong {
         let since = *memory.wrong_since.entry(id.clone()).or_insert(now);
-        let patience = if wrong.kind == Kind::PostgresDown {
-            DOWN_MS
-        } else {
-            0
+        let patience = match wrong.kind {
+            Kind::AgentSilent => SILENT_MS,
+            Kind::PostgresDown => DOWN_MS,
+            Kind::IsolationAuditStale => FIRST_ROUND_MS,
+            _ => 0,
         };
         let is_news = match open(id) {
             None => now.millis_since(since) >= patience,
@@ -299,7 +301,8 @@ pub fn delta(state: &State, look: &Look, memory: &mut Memory, now: Stamp) -> Opt
     for (id, _) in &raised {
         memory.told.insert((*id).clone(), now);
     }
-    memory.told.retain(|id, _| look.wrong.contains_key(id));
+    let is_told = |id: &AlertId| look.wrong.contains_key(id) || open(id).is_some();
+    memory.told.retain(|id, _| is_told(id));
     let order = ReportAlerts {
         raised: raised.into_iter().map(|(_, raised)| raised.clone()).collect(),
         resolved,

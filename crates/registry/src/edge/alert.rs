@@ -3,8 +3,9 @@
 use reeve_domain::alert::{Acknowledge, TestAlert};
 use reeve_domain::ids::AlertId;
 use reeve_domain::request::Key;
-use reeve_domain::{Answer, Command, Refusal};
+use reeve_domain::{Answer, Command, Refusal, State, version};
 use reeve_proto::convert::BadField;
+use reeve_proto::error::Reason;
 use reeve_proto::v1::alert_service_server::AlertService;
 use reeve_proto::{convert, error, v1};
 use tonic::{Request, Response, Status};
@@ -34,11 +35,10 @@ impl AlertService for Alerts {
 
         let reading = self.desk.read(&call, level).await?;
         let state = &reading.state;
-        // Any alert may name tenants.
-        let sees = policy::standing(state, &call.caller, call.action())?.sees_everything();
+        check(state, &call)?;
         let entries = page::behind(&state.alerts, after.as_ref())
             .map(|(_, alert)| alert)
-            .filter(|alert| sees && (wire.include_resolved || alert.is_open()));
+            .filter(|alert| wire.include_resolved || alert.is_open());
         let (shown, next_page_token) = page.cut(entries, |alert| alert.id.to_string());
         Ok(Response::new(v1::ListAlertsResponse {
             alerts: shown
@@ -83,9 +83,7 @@ impl Alerts {
     async fn change(&self, call: &Call, key: Key, command: Command) -> Result<v1::Alert, Status> {
         let state = self.desk.state();
         let permit = policy::decide(&state, &call.caller, call.action(), None)?;
-        if !policy::standing(&state, &call.caller, call.action())?.sees_everything() {
-            return Err(error::refusal(&Refusal::AlertNotFound("of this id".to_owned())));
-        }
+        check(&state, call)?;
         let intent = Intent::new(command).once(key);
         let answered = self.desk.propose(call, permit, intent).await?;
         let Answer::Alert(id) = &answered.answer else {
@@ -95,4 +93,22 @@ impl Alerts {
         let found = found.ok_or_else(|| error::refusal(&Refusal::AlertNotFound(id.to_string())))?;
         Ok(convert::alert(&answered.state, found))
     }
+}
+
+/// Any alert may name tenants: they are for who sees all of them. An empty list where nobody looks would be no good news.
+fn check(state: &State, call: &Call) -> Result<(), Status> {
+    if !policy::standing(state, &call.caller, call.action())?.sees_everything() {
+        let why =
+            "alerts are of the whole fleet, and you may see some tenants of it; ask somebody who sees all";
+        return Err(error::status(Reason::PermissionDenied, why, &[]));
+    }
+    if state.cluster.version < version::TURNS {
+        return Err(error::refusal(&Refusal::ClusterVersionTooLow {
+            command: "alerts".to_owned(),
+            needs: version::TURNS,
+            is: state.cluster.version,
+            behind: String::new(),
+        }));
+    }
+    Ok(())
 }

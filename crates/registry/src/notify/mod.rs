@@ -1,8 +1,8 @@
 //! Tells a webhook of each alert that is raised or resolved: the leader's alone, in the order in which it happened.
 //!
 //! ```text
-//! State (what was not told) ─► leadership confirmed ─► POST ─► 2xx? ─► NoteTold ─► State
-//!                                                        └─ no: the same again, later
+//! leadership confirmed ─► State (what was not told) ─► a POST for each ─► 2xx? ─► NoteTold ─► State
+//!                                                                           └─ no: the same again, later
 //! ```
 //! At least once: a leader that dies in between leaves its successor to say it again. Deliberately absent: a choice of
 //! whom to tell, silences, schedules. Whoever is told has them.
@@ -18,11 +18,12 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use object_store::client::HttpClient;
-use reeve_domain::alert::{self, NoteTold};
+use reeve_domain::alert::{self, Alert, NoteTold};
 use reeve_domain::{Command, Revision, State, version};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::config::Alerts;
@@ -33,8 +34,6 @@ use crate::{Rooms, policy};
 const EVERY: Duration = Duration::from_secs(1);
 /// After failures the pauses double, up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Alerts in one message.
-const ALERTS_MAX: usize = 50;
 /// The longest token.
 const TOKEN_BYTES_MAX: u64 = 8 << 10;
 /// A proposal that takes longer is made anew.
@@ -96,39 +95,46 @@ fn pause(failed: u32) -> Duration {
     EVERY.saturating_mul(doubled.max(1)).min(PAUSE_MAX)
 }
 
-/// Tells the next few; how many.
+/// Tells what turned next; how many.
 async fn round(rooms: &Rooms, settings: &Alerts) -> Result<usize, Failure> {
     let published = rooms.consensus.published();
-    let state = &published.state;
-    if !rooms.consensus.is_leader() || state.cluster.version < version::TURNS {
-        rooms.metrics.alerts_untold.set(0);
+    let is_ours = rooms.consensus.is_leader() && published.state.cluster.version >= version::TURNS;
+    if !is_ours || alert::untold(&published.state).is_empty() {
         return Ok(0);
     }
-    rooms.metrics.alerts_untold.set(alert::untold(state).len() as i64);
-    let Some((body, through, count)) = message(state) else {
-        return Ok(0);
-    };
     let permit = policy::for_pilot(&rooms.consensus).await;
     let permit = permit.map_err(|error| Failure::NoLeader(error.to_string()))?;
-    post(settings, body).await?;
+    // Read behind the confirmation: all that an earlier leader has told is in it.
+    let published = rooms.consensus.published();
+    let state = &published.state;
+    let Some((through, next)) = next(state) else {
+        return Ok(0);
+    };
+    for alert in &next {
+        if !rooms.consensus.is_leader() {
+            return Err(Failure::NoLeader("another node leads".to_owned()));
+        }
+        post(settings, payload::body(state, alert)).await?;
+    }
     let told = Command::NoteTold(NoteTold { through });
     let committed = policy::propose(rooms, permit, told, PATIENCE).await;
     let committed = committed.map_err(|error| Failure::Unsaid(error.to_string()))?;
     committed
         .outcome
         .map_err(|refusal| Failure::Unsaid(refusal.to_string()))?;
-    Ok(count)
+    Ok(next.len())
 }
 
-/// The next message: its body, up to which turn it tells, and of how many. Alerts that turned at once go together.
-fn message(state: &State) -> Option<(Bytes, Revision, usize)> {
+/// What turned first of all that was not told, and when that was. Before anything was ever told, nothing, and the moment
+/// before: from then on no end of what is told is forgotten.
+fn next(state: &State) -> Option<(Revision, Vec<&Alert>)> {
     let untold = alert::untold(state);
-    let last = untold.get(ALERTS_MAX - 1).or(untold.last())?.turned;
-    let told: Vec<_> = untold
-        .into_iter()
-        .take_while(|alert| alert.turned <= last)
-        .collect();
-    Some((payload::body(state, &told), last, told.len()))
+    let first = untold.first()?.turned;
+    if state.alerts_told.is_none() {
+        return Some((Revision(first.0.saturating_sub(1)), Vec::new()));
+    }
+    let together = untold.into_iter().take_while(|alert| alert.turned == first);
+    Some((first, together.collect()))
 }
 
 /// Sends one message; only a 2xx says that it arrived.
@@ -136,9 +142,12 @@ async fn post(settings: &Alerts, body: Bytes) -> Result<(), Failure> {
     let patience = Duration::from_millis(settings.patience_ms);
     let wire =
         Wire::new(&settings.ca_file, patience).map_err(|why| Failure::Settings(format!("ca_file: {why}")))?;
+    // As it was judged when the settings were read: with all that is written in it in the letters that HTTP has.
+    let url =
+        Url::parse(&settings.webhook).map_err(|error| Failure::Settings(format!("webhook: {error}")))?;
     let mut request = Request::builder()
         .method(Method::POST)
-        .uri(&settings.webhook)
+        .uri(url.as_str())
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, concat!("reeve/", env!("CARGO_PKG_VERSION")))
         .body(body.into())
@@ -182,6 +191,9 @@ fn authorization(settings: &Alerts) -> Result<Option<HeaderValue>, Failure> {
     }
     let token = std::fs::read_to_string(&settings.token_file).map(Zeroizing::new);
     let token = token.map_err(Failure::Token)?;
+    if token.trim().is_empty() {
+        return Err(Failure::OddToken);
+    }
     let line = Zeroizing::new(format!("Bearer {}", token.trim()));
     let mut header = HeaderValue::from_str(&line).map_err(|_| Failure::OddToken)?;
     header.set_sensitive(true);

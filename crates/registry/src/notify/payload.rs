@@ -27,7 +27,7 @@ struct Message {
     common_annotations: Words,
     #[serde(rename = "externalURL")]
     external_url: &'static str,
-    alerts: Vec<Told>,
+    alerts: [Told; 1],
 }
 
 #[derive(Serialize)]
@@ -43,49 +43,49 @@ struct Told {
     fingerprint: String,
 }
 
-/// One message of these alerts.
-pub(super) fn body(state: &State, alerts: &[&Alert]) -> Bytes {
-    let cluster = state.cluster.name.clone();
-    let common = Words::from([("cluster", cluster.clone())]);
-    let message = Message {
-        version: "4",
-        group_key: format!("{{}}:{{cluster=\"{cluster}\"}}"),
-        truncated_alerts: 0,
-        status: status(alerts.iter().any(|alert| alert.is_open())),
-        receiver: "reeve",
-        group_labels: common.clone(),
-        common_labels: common,
-        common_annotations: Words::new(),
-        external_url: "",
-        alerts: alerts.iter().map(|alert| told(&cluster, alert)).collect(),
-    };
-    // Maps of words and numbers cannot fail to be written.
-    serde_json::to_vec(&message).unwrap_or_default().into()
-}
-
-fn told(cluster: &str, alert: &Alert) -> Told {
+/// One message of one alert, as Alertmanager sends those that are grouped by all of their labels: what is over in it is
+/// over, whatever else goes on.
+pub(super) fn body(state: &State, alert: &Alert) -> Bytes {
     let kind = alert.kind.name();
-    let labels = [
+    let labels = Words::from([
         ("alertname", kind.to_owned()),
-        ("cluster", cluster.to_owned()),
+        ("cluster", state.cluster.name.clone()),
         ("severity", alert.kind.severity().word().to_owned()),
         ("subject", alert.subject.clone()),
-    ];
-    let annotations = [
+    ]);
+    let annotations = Words::from([
         ("summary", alert.kind.summary().to_owned()),
         ("description", alert.detail.clone()),
         ("runbook_url", format!("docs/runbooks/{kind}.md")),
-    ];
+    ]);
+    let named: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
     let over = alert.resolved.map(|at| time::timestamp(at).to_string());
-    Told {
+    let told = Told {
         status: status(alert.is_open()),
-        labels: labels.into(),
-        annotations: annotations.into(),
+        labels: labels.clone(),
+        annotations: annotations.clone(),
         starts_at: time::timestamp(alert.raised).to_string(),
         ends_at: over.unwrap_or_else(|| NEVER.to_owned()),
         generator_url: "",
         fingerprint: alert.id.as_str().trim_start_matches("a_").to_owned(),
-    }
+    };
+    let message = Message {
+        version: "4",
+        group_key: format!("{{}}:{{{}}}", named.join(", ")),
+        truncated_alerts: 0,
+        status: told.status,
+        receiver: "reeve",
+        group_labels: labels.clone(),
+        common_labels: labels,
+        common_annotations: annotations,
+        external_url: "",
+        alerts: [told],
+    };
+    // Maps of words and numbers cannot fail to be written.
+    serde_json::to_vec(&message).unwrap_or_default().into()
 }
 
 fn status(is_open: bool) -> &'static str {

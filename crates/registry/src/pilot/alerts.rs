@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reeve_domain::plan::alerts::{Memory, Seen, delta, look};
-use reeve_domain::{Command, Stamp, version};
+use reeve_domain::{Command, version};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,7 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What one term of leading remembers.
 struct Term {
     number: u64,
-    began: Stamp,
     memory: Memory,
 }
 
@@ -48,7 +47,6 @@ async fn round(rooms: &Rooms, led: &mut Option<Term>) {
         Some(term) if term.number == number => term,
         _ => led.insert(Term {
             number,
-            began: now,
             memory: Memory::default(),
         }),
     };
@@ -57,7 +55,6 @@ async fn round(rooms: &Rooms, led: &mut Option<Term>) {
         let seen = Seen {
             sightings: &sightings,
             vitals,
-            led_since: term.began,
         };
         look(state, seen, rooms.terms, now)
     });
@@ -68,6 +65,10 @@ async fn round(rooms: &Rooms, led: &mut Option<Term>) {
         Ok(permit) => permit,
         Err(error) => return warn!(%error, "leadership is not confirmed; the pilot waits"),
     };
+    if rooms.consensus.published().state.revision != state.revision {
+        // Something has changed since it was looked at, perhaps by an earlier leader: the next round looks again.
+        return;
+    }
     info!(told = %order.told(), "alerts");
     match policy::propose(rooms, permit, Command::ReportAlerts(order), PATIENCE).await {
         Ok(committed) => {

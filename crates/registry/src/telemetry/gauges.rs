@@ -8,7 +8,7 @@ use reeve_domain::group::MemberStatus;
 use reeve_domain::isolation::{Rule, Severity};
 use reeve_domain::plan::Sightings;
 use reeve_domain::words::Name;
-use reeve_domain::{Stamp, State, operation, tenant};
+use reeve_domain::{Stamp, State, alert, operation, tenant};
 use reeve_proto::identity::{Certificate, Credentials};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -137,6 +137,8 @@ fn count(rooms: &Rooms, state: &State, now: Stamp, leads_since: Option<Stamp>) {
     metrics.agents.show(agents(state));
     metrics.isolation_findings.show(findings(state));
     metrics.alerts.show(alerts(state));
+    let untold = state.alerts_told.map_or(0, |_| alert::untold(state).len());
+    metrics.alerts_untold.set(untold as i64);
     metrics.credential_oldest.set(oldest_credential(state));
     let (operations, oldest) = operations(state, now);
     metrics.operations.show(operations);

@@ -262,7 +262,7 @@ impl Metrics {
             alerts_untold: add(
                 to,
                 "alerts_untold",
-                "turns of alerts that the webhook was not told of yet; at a node without a webhook always 0",
+                "turns of alerts that the webhook was not told of yet; 0 until there was one",
             ),
             alert_deliveries: add(to, "alert_deliveries", "messages to the webhook, by result"),
             backup_every_seconds: add(

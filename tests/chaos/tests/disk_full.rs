@@ -154,6 +154,8 @@ async fn a_leader_that_refuses_what_is_in_its_log_is_noticed() -> Result<()> {
 /// While the disks of a majority are full and the leader's is not, a change may be in its log that nobody else has.
 async fn refused_is_refused(registry: Builder) -> Result<()> {
     let (fleet, disks) = on_small_disks(registry).await?;
+    let known = region("known");
+    fleet.api().groups().create_region(known.clone()).await?;
     let full = full_but_for_the_leader(&fleet, &disks).await?;
     let mut refused = Vec::new();
     let mut number = 0;
@@ -170,6 +172,12 @@ async fn refused_is_refused(registry: Builder) -> Result<()> {
         Ok((refused.len() >= 8).then_some(()))
     })
     .await?;
+    // What was carried out is known, and has the answer that it had.
+    let again = fleet.api().groups().create_region(known).await;
+    ensure!(
+        again.is_ok(),
+        "known was refused and happened all the same: {again:?}"
+    );
     for disk in full {
         disk.clear()?;
     }
@@ -203,15 +211,18 @@ fn reason(error: &anyhow::Error) -> Option<ErrorReason> {
     error.downcast_ref::<Status>().and_then(reeve_client::reason)
 }
 
-async fn make_region(fleet: &Fleet, name: &str) -> Result<()> {
-    let region = v1::Region {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let mut asked = Request::new(v1::CreateRegionRequest {
+fn region(name: &str) -> v1::CreateRegionRequest {
+    v1::CreateRegionRequest {
         request_id: reeve_client::request_id(),
-        region: Some(region),
-    });
+        region: Some(v1::Region {
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+    }
+}
+
+async fn make_region(fleet: &Fleet, name: &str) -> Result<()> {
+    let mut asked = Request::new(region(name));
     asked.set_timeout(Duration::from_secs(15));
     fleet.api().groups().create_region(asked).await?;
     Ok(())

@@ -74,7 +74,9 @@ pub struct Machine {
     fatal: Fatal,
     compare: Option<Compare>,
     disk: Option<Disk>,
-    under_way: Option<UnderWay>,
+    under_way: UnderWay,
+    /// What was under way and is applied, until everyone can read it.
+    settled: Vec<u64>,
 }
 
 impl Machine {
@@ -96,7 +98,8 @@ impl Machine {
             fatal,
             compare: None,
             disk: None,
-            under_way: None,
+            under_way: UnderWay::default(),
+            settled: Vec::new(),
         };
         let best = machine.store.best(purged);
         if let Some((meta, state)) = best.map_err(|error| machine.stop_if_unknown(error))? {
@@ -118,7 +121,7 @@ impl Machine {
 
     /// Says of each request that it was applied.
     pub(super) fn settle(&mut self, under_way: UnderWay) {
-        self.under_way = Some(under_way);
+        self.under_way = under_way;
     }
 
     fn take_over(&mut self, meta: SnapshotMeta, state: State) {
@@ -141,9 +144,7 @@ impl Machine {
         if Mutant::StrayState.is_planted() && index == 30 {
             self.state.cluster.id.push('?');
         }
-        if let Some(under_way) = &self.under_way {
-            under_way.applied(&entry);
-        }
+        self.settled.extend(self.under_way.hash_if_any(&entry));
         let applied = applied.map_err(|_| {
             self.stop(format!(
                 "log entry {index} could not be applied: the program panicked"
@@ -227,6 +228,7 @@ impl RaftStateMachine<C> for Machine {
         }
         self.board
             .publish(&self.state, self.last.as_ref().map_or(0, |id| id.index));
+        self.under_way.settled(self.settled.drain(..));
         for (responder, committed) in responders {
             responder.send(committed);
         }

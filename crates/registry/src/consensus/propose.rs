@@ -232,14 +232,30 @@ impl Consensus {
         Ok(Some(verdict))
     }
 
-    /// A refusal says that nothing will come of a request. While an earlier try of it may be in the log nobody can say so:
-    /// then it waits for what becomes of that.
+    /// A refusal says that nothing has come of a request and nothing will. While an earlier try of it may be in the log
+    /// nobody can say so, and it waits for what becomes of that; an earlier try that was carried out has its answer.
     fn refuse(&self, entry: &Entry, refusal: Refusal) -> Verdict {
+        if Mutant::RefuseBlindly.is_planted() {
+            return Verdict::Refused(refusal);
+        }
         let is_settled = self.leadership().borrow().word().is_some();
-        let is_known = is_settled && !self.under_way().holds(entry);
-        match is_known || Mutant::RefuseBlindly.is_planted() {
-            true => Verdict::Refused(refusal),
-            false => Verdict::Again,
+        if !is_settled || self.under_way().holds(entry) {
+            return Verdict::Again;
+        }
+        // Looked at behind that: what is under way no longer is in it.
+        let published = self.published();
+        let requests = &published.state.requests;
+        let known = entry
+            .request
+            .as_ref()
+            .and_then(|key| requests.recall(entry.actor.name(), key));
+        match known {
+            Some(Ok(known)) => Verdict::Committed(Committed {
+                revision: known.revision,
+                outcome: known.outcome.clone(),
+            }),
+            Some(Err(refusal)) => Verdict::Refused(refusal),
+            None => Verdict::Refused(refusal),
         }
     }
 

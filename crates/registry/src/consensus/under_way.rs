@@ -40,12 +40,17 @@ impl UnderWay {
         written.requests.insert(hash);
     }
 
-    /// It was applied: from now on the State knows what became of it.
-    pub(super) fn applied(&self, entry: &Entry) {
+    /// The hash of one that is applied. On a node that does not lead there is nothing to look for.
+    pub(super) fn hash_if_any(&self, entry: &Entry) -> Option<u64> {
+        let is_any = !self.0.written.lock().requests.is_empty();
+        is_any.then(|| self.hash(entry))
+    }
+
+    /// They were applied, and the State that knows what became of them is published.
+    pub(super) fn settled(&self, hashes: impl Iterator<Item = u64>) {
         let mut written = self.0.written.lock();
-        // On a node that does not lead there is nothing to look for.
-        if !written.requests.is_empty() {
-            written.requests.remove(&self.hash(entry));
+        for hash in hashes {
+            written.requests.remove(&hash);
         }
     }
 
@@ -108,7 +113,8 @@ mod tests {
             "without a name it is what it says"
         );
         under_way.write(3, &other);
-        under_way.applied(&one);
+        let hash = under_way.hash_if_any(&one);
+        under_way.settled(hash.into_iter());
         assert!(!under_way.holds(&one) && under_way.holds(&other));
         under_way.write(4, &one);
         assert!(!under_way.holds(&other), "of an earlier term");

@@ -14,7 +14,7 @@ use reeve_domain::isolation::{Found, Rule, Severity};
 use reeve_domain::operation::{Outcome, Status as End};
 use reeve_domain::plan::Sightings;
 use reeve_domain::plan::alerts::{Look, Memory, Seen, delta, look};
-use reeve_domain::{Actor, Command, Epoch, OperationId, Refusal, Revision, Stamp, TenantId};
+use reeve_domain::{Actor, Command, Epoch, Refusal, Revision, Stamp, TenantId};
 use world::{ADMIN, World, name};
 
 const TERMS: Terms = Terms { credential_ms: 0 };
@@ -73,18 +73,6 @@ impl Leader {
     }
 }
 
-fn hospital() -> World {
-    let mut world = World::with_regions(&["vn", "eu"]);
-    for (serial, slug, region) in [(1, "cho-ray", "vn"), (2, "bach-mai", "vn"), (3, "charite", "eu")] {
-        world.create(serial, slug, region, None);
-        while world
-            .report(&OperationId::from_random(serial), Outcome::Done)
-            .is_some()
-        {}
-    }
-    world
-}
-
 fn open(world: &World) -> Vec<(Kind, String)> {
     let open = world.state.alerts.values().filter(|alert| alert.is_open());
     let mut open: Vec<_> = open.map(|alert| (alert.kind, alert.subject.clone())).collect();
@@ -130,7 +118,7 @@ fn raised(serial: usize, kind: Kind) -> Raised {
 
 #[test]
 fn what_is_wrong_is_raised_once_told_anew_seldom_and_over_when_it_was_over_for_long() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let mut leader = Leader::new();
     leader.hears(&world);
     turn(&mut world, 1, Some(Cause::TurnedAway));
@@ -216,7 +204,7 @@ fn what_is_wrong_is_raised_once_told_anew_seldom_and_over_when_it_was_over_for_l
 
 #[test]
 fn a_new_leader_that_has_heard_nothing_yet_neither_raises_nor_resolves() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let mut leader = Leader::new();
     leader.hears(&world);
     leader
@@ -287,7 +275,7 @@ fn an_agent_that_was_dismissed_is_missed_while_it_has_tenants() {
 
 #[test]
 fn an_instance_that_is_down_explains_its_tenants() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let mut leader = Leader::new();
     world.up("vn-1", false);
     turn(&mut world, 1, Some(Cause::Unreachable));
@@ -310,7 +298,7 @@ fn an_instance_that_is_down_explains_its_tenants() {
 
 #[test]
 fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
-    let quiet = hospital();
+    let quiet = World::hospital();
     let mut leader = Leader::new();
     leader.hears(&quiet);
     assert_eq!(leader.sees(&quiet).wrong, BTreeMap::new());
@@ -325,7 +313,7 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
         (Rule::Grant, Kind::IsolationFindingCritical),
         (Rule::Unknown, Kind::IsolationFindingWarning),
     ] {
-        let mut world = hospital();
+        let mut world = World::hospital();
         let found = Found {
             rule,
             tenant: None,
@@ -341,7 +329,7 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
         assert_eq!(kinds(&world, &leader), [kind]);
     }
 
-    let mut world = hospital();
+    let mut world = World::hospital();
     world.now += 181_000;
     leader.hears(&world);
     let vn = name("vn-1");
@@ -369,7 +357,7 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
     }
     leader.vitals.clear();
 
-    let mut world = hospital();
+    let mut world = World::hospital();
     leader.hears(&world);
     let operation = world.operation(9);
     world.delete(9, "cho-ray", "cho-ray").outcome.unwrap();
@@ -383,7 +371,7 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
 
     let summaries: BTreeSet<&str> = Kind::ALL.into_iter().map(Kind::summary).collect();
     assert_eq!(summaries.len(), Kind::ALL.len());
-    let mut world = hospital();
+    let mut world = World::hospital();
     world.now += 110_000;
     leader.hears(&world);
     leader.terms = Terms {
@@ -406,7 +394,7 @@ fn each_kind_is_raised_by_its_cause_and_by_nothing_else() {
 
 #[test]
 fn who_looks_after_an_alert_is_known_until_it_is_over() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let report = ReportAlerts {
         raised: vec![raised(1, Kind::PostgresDown)],
         resolved: Vec::new(),
@@ -466,7 +454,7 @@ fn who_looks_after_an_alert_is_known_until_it_is_over() {
 
 #[test]
 fn what_becomes_worse_is_told_again_and_nobody_looks_after_it_yet() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let say = |world: &mut World, kind: Kind, count: u32, detail: &str| {
         let raised = Raised {
             count,
@@ -505,7 +493,7 @@ fn what_becomes_worse_is_told_again_and_nobody_looks_after_it_yet() {
 
 #[test]
 fn a_test_arrives_as_any_other_does_and_is_over_by_itself() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let mut leader = Leader::new();
     let said = world.say(Command::TestAlert(TestAlert { note: "drill".into() }));
     let record = decode(&said.record.unwrap().canonical).unwrap();
@@ -532,7 +520,7 @@ fn a_test_arrives_as_any_other_does_and_is_over_by_itself() {
 
 #[test]
 fn a_webhook_is_told_of_each_turn_in_order_and_of_nothing_that_was_over_before() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let say = |world: &mut World, raised: Vec<Raised>, resolved: Vec<AlertId>| {
         world.say_as(
             Actor::Pilot,
@@ -574,7 +562,7 @@ fn a_webhook_is_told_of_each_turn_in_order_and_of_nothing_that_was_over_before()
 
 #[test]
 fn there_are_only_so_many_and_the_worst_come_first() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let many: Vec<Raised> = (0..OPEN_MAX - 1)
         .map(|serial| raised(serial, Kind::OperationStuck))
         .collect();

@@ -16,18 +16,6 @@ use world::{World, name};
 
 const NO_TERMS: Terms = Terms { credential_ms: 0 };
 
-fn hospital() -> World {
-    let mut world = World::with_regions(&["vn", "eu"]);
-    for (serial, slug, region) in [(1, "cho-ray", "vn"), (2, "bach-mai", "vn"), (3, "charite", "eu")] {
-        world.create(serial, slug, region, None);
-        while world
-            .report(&OperationId::from_random(serial), Outcome::Done)
-            .is_some()
-        {}
-    }
-    world
-}
-
 fn tenant(serial: u64) -> TenantId {
     TenantId::from_random(serial)
 }
@@ -56,7 +44,7 @@ fn unready(world: &World, serial: u64) -> Option<(Cause, Stamp)> {
 
 #[test]
 fn a_transition_is_written_once_and_watchers_hear_whom_it_is_about() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     assert!(
         tell(
             &mut world,
@@ -146,7 +134,7 @@ fn the_audit_log_names_all_of_whom_a_report_is() {
 
 #[test]
 fn another_schema_than_the_registrys_is_not_ready_and_an_unknown_one_is_no_verdict() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let found = |version| Tried::In {
         schema_version: version,
     };
@@ -159,7 +147,7 @@ fn another_schema_than_the_registrys_is_not_ready_and_an_unknown_one_is_no_verdi
 
 #[test]
 fn an_agent_speaks_of_its_own_tenants_at_its_own_epoch() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let foreign = vec![(tenant(3), not(Cause::TurnedAway)), (tenant(9), not(Cause::Full))];
     assert!(tell(&mut world, "vn-1", foreign).is_none());
     let order = |epoch, serial| ReportReadiness {
@@ -207,7 +195,7 @@ fn an_agent_speaks_of_its_own_tenants_at_its_own_epoch() {
 
 #[test]
 fn who_is_not_served_is_not_spoken_of() {
-    let mut world = hospital();
+    let mut world = World::hospital();
     let suspend = Command::SuspendTenant {
         tenant: tenant(1),
         etag: String::new(),
@@ -261,7 +249,7 @@ fn bad(
 
 #[test]
 fn what_is_well_is_good_and_what_nobody_looked_at_is_unknown() {
-    let world = hospital();
+    let world = World::hospital();
     assert_eq!(
         bad(&world, &sightings(&world), Some(&vitals(&world)), NO_TERMS),
         []
@@ -288,7 +276,7 @@ fn what_is_well_is_good_and_what_nobody_looked_at_is_unknown() {
 
 #[test]
 fn a_round_of_the_instance_proves_nothing_of_a_database_that_it_did_not_look_into() {
-    let world = hospital();
+    let world = World::hospital();
     let since = |ago_ms: u64| {
         let mut later = world.clone();
         later.now += ago_ms;
@@ -304,7 +292,7 @@ fn a_round_of_the_instance_proves_nothing_of_a_database_that_it_did_not_look_int
 
 #[test]
 fn each_thing_that_is_wrong_is_graded() {
-    let world = hospital();
+    let world = World::hospital();
     let one = |change: &dyn Fn(&mut World, &mut Vitals), terms| {
         let (mut world, mut vitals) = (world.clone(), vitals(&world));
         change(&mut world, &mut vitals);

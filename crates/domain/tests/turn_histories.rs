@@ -7,20 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use reeve_domain::operation::{Limits, Outcome, Priority, Scan, SetLimits, Status, Turn};
+use reeve_domain::operation::{Outcome, Priority, Scan, Status, Turn};
 use reeve_domain::{Command, OperationId, TenantId};
 use world::World;
-
-fn limits(world: &mut World, per_server: u32, per_region: u32) {
-    let limits = Limits {
-        per_server,
-        per_region,
-    };
-    world.say(Command::SetOperationLimits(SetLimits {
-        limits,
-        instead_of: None,
-    }));
-}
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -110,7 +99,7 @@ fn play(world: &mut World, act: &Act, serial: u64) {
             world.cancel(&operation);
         }
         Act::Limit { server, region } => {
-            limits(world, *server, *region);
+            world.limit(*server, *region);
         }
     }
 }
@@ -166,7 +155,7 @@ proptest! {
     #[test]
     fn whatever_is_said_nobody_waits_who_could_begin_and_all_come_to_their_end(acts in vec(act(), 1..120)) {
         let mut world = World::with_regions(&["vn", "eu"]);
-        limits(&mut world, 2, 2);
+        world.limit(2, 2);
         let mut before = BTreeMap::new();
         for (serial, act) in (100..).zip(&acts) {
             // Now and then time stands still.

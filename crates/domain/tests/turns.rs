@@ -25,17 +25,6 @@ const QUEUE: Turn = Turn {
     priority: Priority::Normal,
 };
 
-fn limits(world: &mut World, per_server: u32, per_region: u32) -> Applied {
-    let limits = Limits {
-        per_server,
-        per_region,
-    };
-    world.say(Command::SetOperationLimits(SetLimits {
-        limits,
-        instead_of: None,
-    }))
-}
-
 fn status(world: &World, serial: u64) -> Status {
     world.state.operations[&OperationId::from_random(serial)].status
 }
@@ -148,7 +137,7 @@ fn who_came_later_does_not_overtake_a_queue_that_stands_still() {
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 10, 2, Turn::default());
     // It has its tenant and waits for its server.
     scan(&mut world, 11, 1, Turn::default()).outcome.unwrap();
@@ -165,7 +154,7 @@ fn a_server_has_as_many_at_work_as_it_may_and_the_most_urgent_comes_next() {
         served(&mut world, serial, "vn");
     }
     served(&mut world, 6, "eu");
-    limits(&mut world, 2, 64).outcome.unwrap();
+    world.limit(2, 64).outcome.unwrap();
     scan(&mut world, 11, 1, Turn::default());
     scan(&mut world, 12, 2, Turn::default());
     scan(&mut world, 13, 3, urgent(Priority::Background));
@@ -195,7 +184,7 @@ fn time_does_not_run_for_who_waits_for_its_turn() {
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 11, 1, Turn::default());
     scan(&mut world, 12, 2, Turn::default());
     world.now += 30_000;
@@ -213,7 +202,7 @@ fn what_waits_for_a_person_keeps_nobody_from_its_turn() {
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     world.delete(11, "ward-1", "ward-1").outcome.unwrap();
     scan(&mut world, 12, 2, Turn::default());
     assert_eq!(status(&world, 12), Status::Queued);
@@ -249,7 +238,7 @@ fn what_waits_for_clients_keeps_nobody_from_its_turn() {
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     world.mint("00000000000e", Role::Service, "ehr", None);
     world.redeem("00000000000e", 9, 1, Expect::ServiceOrPerson);
     let read = Read {
@@ -281,7 +270,7 @@ fn a_leaked_credential_goes_before_all_others_and_its_next_one_is_not_kept_when_
     for serial in 1..=3 {
         served(&mut world, serial, "vn");
     }
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 11, 1, Turn::default());
     scan(&mut world, 12, 2, Turn::default());
     rotate(&mut world, 13, 3, true, Turn::default()).outcome.unwrap();
@@ -314,7 +303,7 @@ fn a_leaked_credential_goes_before_all_others_and_its_next_one_is_not_kept_when_
 #[test]
 fn a_new_tenant_waits_and_may_be_called_off_before_anything_is_begun() {
     let mut world = World::with_regions(&["vn"]);
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     world.create(1, "ward-1", "vn", None);
     world.create(2, "ward-2", "vn", None).outcome.unwrap();
     assert_eq!(status(&world, 2), Status::Queued);
@@ -340,7 +329,7 @@ fn a_tenant_is_served_until_its_offboarding_begins_and_until_then_it_may_be_call
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     let life = |world: &World, serial| world.state.tenants[&TenantId::from_random(serial)].status.word();
     scan(&mut world, 11, 1, Turn::default());
     world.delete(12, "ward-2", "ward-2").outcome.unwrap();
@@ -422,7 +411,7 @@ fn what_waits_before_a_more_urgent_one_is_as_urgent() {
     for serial in 1..=3 {
         served(&mut world, serial, "vn");
     }
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 10, 3, Turn::default());
     scan(&mut world, 11, 1, urgent(Priority::Background));
     scan(&mut world, 12, 2, Turn::default());
@@ -449,7 +438,7 @@ fn a_leak_hastens_the_change_that_waits_for_its_turn_and_no_second_one_is_drawn_
     for serial in 1..=3 {
         served(&mut world, serial, "vn");
     }
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 10, 3, Turn::default());
     rotate(&mut world, 11, 1, false, urgent(Priority::Background))
         .outcome
@@ -477,7 +466,7 @@ fn a_restore_ends_what_waited_and_would_take_a_tenant_out() {
     for serial in 1..=3 {
         served(&mut world, serial, "vn");
     }
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 10, 1, Turn::default());
     world.delete(11, "ward-2", "ward-2").outcome.unwrap();
     rotate(&mut world, 12, 3, false, Turn::default()).outcome.unwrap();
@@ -528,7 +517,7 @@ fn a_region_has_as_many_at_work_as_it_may_unless_nobody_hears_them() {
     };
     let (first, second): (Vec<u64>, Vec<u64>) = (1..=4).partition(|n| server(&world, *n) == name("vn-1"));
     assert_eq!((first.len(), second.len()), (2, 2), "the emptiest is chosen");
-    limits(&mut world, 8, 2);
+    world.limit(8, 2);
     scan(&mut world, 11, first[0], Turn::default());
     scan(&mut world, 12, first[1], Turn::default());
     scan(&mut world, 13, second[0], Turn::default());
@@ -572,7 +561,7 @@ fn the_pilot_begins_no_more_than_the_region_may_bear() {
     for serial in 1..=6 {
         served(&mut world, serial, "vn");
     }
-    limits(&mut world, 8, 1);
+    world.limit(8, 1);
     let on = |world: &World, group: &str| -> Vec<u64> {
         let here = |n: &u64| world.state.tenants[&TenantId::from_random(*n)].placement.group == name(group);
         (1..=6).filter(here).collect()
@@ -600,7 +589,7 @@ fn a_server_is_never_given_more_than_it_may_by_anybody() {
     let mut world = World::with_regions(&["vn"]);
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     scan(&mut world, 11, 1, Turn::default());
     scan(&mut world, 12, 2, Turn::default());
     let begin = Begin {
@@ -617,13 +606,13 @@ fn limits_are_checked_and_wider_ones_begin_what_waits() {
     served(&mut world, 1, "vn");
     served(&mut world, 2, "vn");
     for (server, region) in [(0, 64), (65, 64), (8, 0), (8, 1_001)] {
-        let refused = limits(&mut world, server, region).outcome;
+        let refused = world.limit(server, region).outcome;
         assert!(
             matches!(refused, Err(Refusal::BadField { .. })),
             "{server} {region}"
         );
     }
-    limits(&mut world, 1, 64).outcome.unwrap();
+    world.limit(1, 64).outcome.unwrap();
     scan(&mut world, 11, 1, Turn::default());
     scan(&mut world, 12, 2, Turn::default());
     let stale = SetLimits {
@@ -638,14 +627,14 @@ fn limits_are_checked_and_wider_ones_begin_what_waits() {
         refused.unwrap_err().to_string(),
         "it changed since you read it (etag is 1 per server, 64 per region now); read it again"
     );
-    let wider = limits(&mut world, 8, 64);
+    let wider = world.limit(8, 64);
     assert_eq!(status(&world, 12), Status::Running);
     assert!(wider.events.contains(&Event::Operation(world.operation(12))));
     assert_eq!(
         world.state.cluster.limits, None,
         "the default is not written down"
     );
-    assert!(limits(&mut world, 8, 64).record.is_none(), "said twice");
+    assert!(world.limit(8, 64).record.is_none(), "said twice");
 }
 
 #[test]
@@ -663,7 +652,7 @@ fn queues_are_bounded() {
     );
 
     let mut world = World::with_regions(&["vn", "eu"]);
-    limits(&mut world, 1, 64);
+    world.limit(1, 64);
     // A server holds 2000 databases at the most.
     for number in 2..=6 {
         let agent = format!("vn-{number}");

@@ -10,7 +10,7 @@ use reeve_domain::entry::FORMAT;
 use reeve_domain::group::{Endpoint, Facts, Region, ReportMember};
 use reeve_domain::ids::TokenId;
 use reeve_domain::isolation::{self, Found as Discovered};
-use reeve_domain::operation::{Cancel, Outcome, Report, Timeout, Turn};
+use reeve_domain::operation::{Cancel, Limits, Outcome, Report, SetLimits, Timeout, Turn};
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
@@ -61,6 +61,31 @@ impl World {
             world.up(&agent, true);
         }
         world
+    }
+
+    /// Two tenants in one region and one in another, all served.
+    pub fn hospital() -> World {
+        let mut world = World::with_regions(&["vn", "eu"]);
+        for (serial, slug, region) in [(1, "cho-ray", "vn"), (2, "bach-mai", "vn"), (3, "charite", "eu")] {
+            world.create(serial, slug, region, None);
+            while world
+                .report(&OperationId::from_random(serial), Outcome::Done)
+                .is_some()
+            {}
+        }
+        world
+    }
+
+    /// How many operations may be at work.
+    pub fn limit(&mut self, per_server: u32, per_region: u32) -> Applied {
+        let limits = Limits {
+            per_server,
+            per_region,
+        };
+        self.say(Command::SetOperationLimits(SetLimits {
+            limits,
+            instead_of: None,
+        }))
     }
 
     pub fn entry(&mut self, actor: Actor, request: Option<Key>, command: Command) -> Entry {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reeve_domain::alert::ReportAlerts;
 use reeve_domain::plan::alerts::{Memory, Seen, delta, look};
 use reeve_domain::{Command, version};
 use tokio::time::{MissedTickBehavior, interval};
@@ -36,12 +37,6 @@ async fn round(rooms: &Rooms, led: &mut Option<Term>) {
         *led = None;
         return;
     }
-    let published = rooms.consensus.published();
-    let state = &published.state;
-    if state.cluster.id.is_empty() || state.cluster.version < version::TURNS {
-        return;
-    }
-    let now = pilot::now(state);
     let number = rooms.consensus.term();
     let term = match led {
         Some(term) if term.number == number => term,
@@ -50,25 +45,20 @@ async fn round(rooms: &Rooms, led: &mut Option<Term>) {
             memory: Memory::default(),
         }),
     };
-    let sightings = rooms.sightings.own();
-    let look = rooms.vitals.look(|vitals| {
-        let seen = Seen {
-            sightings: &sightings,
-            vitals,
-        };
-        look(state, seen, rooms.terms, now)
-    });
-    let Some(order) = delta(state, &look, &mut term.memory, now) else {
+    // Most looks find nothing new, and ask nobody whether this node leads.
+    let mut memory = term.memory.clone();
+    if news(rooms, &mut memory).is_none() {
+        term.memory = memory;
         return;
-    };
+    }
     let permit = match policy::for_pilot(&rooms.consensus).await {
         Ok(permit) => permit,
         Err(error) => return warn!(%error, "leadership is not confirmed; the pilot waits"),
     };
-    if rooms.consensus.published().state.revision != state.revision {
-        // Something has changed since it was looked at, perhaps by an earlier leader: the next round looks again.
+    // Looked at again behind the confirmation: all that an earlier leader has written is in it.
+    let Some(order) = news(rooms, &mut term.memory) else {
         return;
-    }
+    };
     info!(told = %order.told(), "alerts");
     match policy::propose(rooms, permit, Command::ReportAlerts(order), PATIENCE).await {
         Ok(committed) => {
@@ -78,4 +68,23 @@ async fn round(rooms: &Rooms, led: &mut Option<Term>) {
         }
         Err(error) => warn!(%error, "alerts were not written down; the next round tries again"),
     }
+}
+
+/// What the State does not know yet.
+fn news(rooms: &Rooms, memory: &mut Memory) -> Option<ReportAlerts> {
+    let published = rooms.consensus.published();
+    let state = &published.state;
+    if state.cluster.id.is_empty() || state.cluster.version < version::TURNS {
+        return None;
+    }
+    let now = pilot::now(state);
+    let sightings = rooms.sightings.own();
+    let look = rooms.vitals.look(|vitals| {
+        let seen = Seen {
+            sightings: &sightings,
+            vitals,
+        };
+        look(state, seen, rooms.terms, now)
+    });
+    delta(state, &look, memory, now)
 }

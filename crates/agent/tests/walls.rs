@@ -11,7 +11,7 @@ use bench::{Bench, Case, FORBIDDEN, FORWARD, allowed};
 use reeve_agent::host::ident::{Ending, literal};
 use reeve_agent::host::{Host, verifier};
 use reeve_agent::mend::{self, MENDABLE};
-use reeve_agent::senses::isolation::{Auditor, Plan, Tenants, Turn, look, look_at};
+use reeve_agent::senses::isolation::{Auditor, Plan, Tenants, Turn, Whom, look, look_at};
 use reeve_agent::steps::Outcome;
 use reeve_domain::TenantId;
 use reeve_domain::isolation::{Found, Rule};
@@ -111,6 +111,14 @@ impl Pair {
             _ => None,
         };
         assert_eq!(it.tenant, expected, "{it:?}");
+        // Who looks for one tenant alone finds the same of what bars it.
+        for case in [&self.a, &self.b] {
+            let one = &case.tenant.id;
+            let alone = look_at(self.host(), &allowed(), one).await.unwrap();
+            let alone: BTreeSet<Found> = alone.into_iter().collect();
+            let of_all = found.iter().filter(|found| found.bars(one)).cloned();
+            assert_eq!(alone, of_all.collect(), "after {}", seed.does);
+        }
         if !before.is_empty() {
             // The doors are open: rights alone stand between the two, and but for the one that this gives away they do.
             let door = self.a.tenant.id.as_str();
@@ -295,7 +303,7 @@ async fn what_a_tenant_may_do_to_itself_is_found_and_mended() {
 async fn what_nobody_knows_is_named_with_whose_it_could_be() {
     let pair = Pair::new().await;
     let only_a = BTreeSet::from([pair.a.tenant.id.clone()]);
-    let found = look(pair.host(), &allowed(), &only_a).await.unwrap();
+    let found = look(pair.host(), &allowed(), Whom::All(&only_a)).await.unwrap();
     let b = &pair.b.tenant.id;
     assert_eq!(found.len(), 6, "five roles and a database: {found:#?}");
     for found in &found {
@@ -309,7 +317,7 @@ async fn what_nobody_knows_is_named_with_whose_it_could_be() {
     // Nobody knows them, everybody may connect, and the database is not ours.
     let mut of_the_house = allowed();
     assert_eq!(
-        look(pair.host(), &of_the_house, &pair.known())
+        look(pair.host(), &of_the_house, Whom::All(&pair.known()))
             .await
             .unwrap()
             .len(),
@@ -317,7 +325,9 @@ async fn what_nobody_knows_is_named_with_whose_it_could_be() {
     );
     of_the_house.roles.push("monitoring".into());
     of_the_house.databases.push("house".into());
-    let left = look(pair.host(), &of_the_house, &pair.known()).await.unwrap();
+    let left = look(pair.host(), &of_the_house, Whom::All(&pair.known()))
+        .await
+        .unwrap();
     let subjects: BTreeSet<&str> = left.iter().map(|f| f.subject.as_str()).collect();
     assert_eq!(
         subjects,

@@ -28,6 +28,8 @@ impl Host {
             .options([
                 ("statement_timeout", "50s"),
                 ("client_connection_check_interval", "1s"),
+                // Looks at catalogs are over before a compiler has been loaded, which each session would do anew.
+                ("jit", "off"),
                 // What a tenant made in its own schemas takes no name of PostgreSQL's here.
                 ("search_path", "pg_catalog,pg_temp"),
             ])
@@ -68,6 +70,7 @@ impl Host {
             // What the tenant made or set for its roles has no say in what is found out about it.
             .options([
                 ("search_path", "pg_catalog,pg_temp"),
+                ("jit", "off"),
                 ("role", "none"),
                 ("default_transaction_read_only", "off"),
                 ("statement_timeout", "5s"),

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::heard::Heard;
-use super::{Allowed, found, inside, look};
+use super::{Allowed, Whom, found, inside, look};
 use crate::host::{Error, Host};
 use crate::senses::around::Around;
 
@@ -138,7 +138,7 @@ impl Auditor {
     pub async fn round(&self, turn: &mut Turn) -> Result<Round, Error> {
         let began = Instant::now();
         let known = self.tenants.known();
-        let mut found = look(&self.host, &self.plan.allowed, &known).await?;
+        let mut found = look(&self.host, &self.plan.allowed, Whom::All(&known)).await?;
         let mut scope = Scope::default();
         for tenant in turn.around.next(&known, self.plan.databases) {
             match inside::look(&self.host, &self.plan.allowed, &tenant).await {

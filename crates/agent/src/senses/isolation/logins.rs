@@ -4,14 +4,15 @@ use reeve_domain::TenantId;
 use reeve_domain::isolation::{Found, Rule};
 use sqlx::PgConnection;
 
-use super::{found, tenant};
+use super::{Whom, found, tenant};
 use crate::host::{Error, Host};
 
-/// Tenants' roles as they are: the password's verifier is only told by its sum.
+/// Tenants' roles as they are: the password's verifier is only told by its sum. `$1`: one tenant, or none for all.
 const ROLES: &str = "SELECT left(rolname, 14), rolname::text, rolcanlogin, \
     rolpassword IS NOT NULL, coalesce(rolpassword LIKE 'SCRAM-SHA-256$%', true), \
     coalesce(rolvaliduntil < now(), false), encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex') \
-    FROM pg_authid WHERE rolname ~ '^t_[0-9a-f]{12}(_(a|b|ddl|mig))?$'";
+    FROM pg_authid WHERE ($1::text IS NULL OR left(rolname, 14) = $1) \
+        AND rolname ~ '^t_[0-9a-f]{12}(_(a|b|ddl|mig))?$'";
 
 /// One role as it is.
 struct Role {
@@ -24,11 +25,18 @@ struct Role {
     sum: String,
 }
 
-pub(super) async fn look(host: &Host, session: &mut PgConnection) -> Result<Vec<Found>, Error> {
+pub(super) async fn look(
+    host: &Host,
+    session: &mut PgConnection,
+    whom: Whom<'_>,
+) -> Result<Vec<Found>, Error> {
     type Row = (String, String, bool, bool, bool, bool, String);
     // What is wanted first: what is set meanwhile is by a step, and its tenant is not judged.
     let wanted = host.logins();
-    let rows: Vec<Row> = sqlx::query_as(ROLES).fetch_all(&mut *session).await?;
+    let rows: Vec<Row> = sqlx::query_as(ROLES)
+        .bind(whom.only())
+        .fetch_all(&mut *session)
+        .await?;
     let roles = rows.into_iter().filter_map(|row| {
         Some(Role {
             tenant: tenant(Some(row.0))?,

@@ -53,13 +53,46 @@ impl Allowed {
     }
 }
 
-/// Everything that all databases share, for all tenants.
-pub async fn look(host: &Host, allowed: &Allowed, known: &BTreeSet<TenantId>) -> Result<Vec<Found>, Error> {
+/// Whom a look is about, beside the instance's own walls, which it is always about.
+#[derive(Clone, Copy, Debug)]
+pub enum Whom<'a> {
+    /// All that are there; the registry has placed these here.
+    All(&'a BTreeSet<TenantId>),
+    One(&'a TenantId),
+}
+
+impl Whom<'_> {
+    fn is_about(&self, tenant: &TenantId) -> bool {
+        match self {
+            Whom::All(_) => true,
+            Whom::One(one) => *one == tenant,
+        }
+    }
+
+    /// The one, as queries are told.
+    fn only(&self) -> Option<String> {
+        match self {
+            Whom::All(_) => None,
+            Whom::One(one) => Some(one.to_string()),
+        }
+    }
+
+    /// Who is known to be here, as queries are told.
+    fn known(&self) -> Vec<String> {
+        match self {
+            Whom::All(known) => known.iter().map(ToString::to_string).collect(),
+            Whom::One(one) => vec![one.to_string()],
+        }
+    }
+}
+
+/// Everything that all databases share.
+pub async fn look(host: &Host, allowed: &Allowed, whom: Whom<'_>) -> Result<Vec<Found>, Error> {
     let mut session = host.control("postgres").await?;
-    let mut found = shared::look(&mut session, allowed, known).await?;
-    found.extend(logins::look(host, &mut session).await?);
+    let mut found = shared::look(&mut session, allowed, whom).await?;
+    found.extend(logins::look(host, &mut session, whom).await?);
     found.extend(settings::look(host, &mut session).await?);
-    found.extend(doors::look(host, &mut session).await?);
+    found.extend(doors::look(host, &mut session, whom).await?);
     found.extend(foreign(host).await);
     Ok(found)
 }
@@ -74,9 +107,10 @@ pub async fn foreign(host: &Host) -> Vec<Found> {
     told.collect()
 }
 
-/// What keeps one tenant from being let in: the instance's own walls, and the tenant's, inside and out.
+/// What keeps one tenant from being let in: the instance's own walls, and the tenant's, inside and out. How many others
+/// there are costs next to nothing.
 pub async fn look_at(host: &Host, allowed: &Allowed, tenant: &TenantId) -> Result<Vec<Found>, Error> {
-    let mut found = look(host, allowed, &BTreeSet::from([tenant.clone()])).await?;
+    let mut found = look(host, allowed, Whom::One(tenant)).await?;
     found.extend(inside::look(host, allowed, tenant).await?);
     found.retain(|found| found.bars(tenant));
     Ok(found)

@@ -1,12 +1,9 @@
 //! What all databases share: rights on databases, memberships, attributes, sessions, settings, tablespaces.
 
-use std::collections::BTreeSet;
-
-use reeve_domain::TenantId;
 use reeve_domain::isolation::{Found, NOBODYS, Rule};
 use sqlx::PgConnection;
 
-use super::{Allowed, found, tenant};
+use super::{Allowed, Whom, found, tenant};
 use crate::host::Error;
 
 /// The tenant that a role is of, by its name: only Reeve makes roles, and it makes none that is called otherwise.
@@ -27,12 +24,20 @@ macro_rules! tenant_in {
 }
 
 /// A look tells (tenant, subject), each once, and no more than anybody reads. `$1`: roles, `$2`: databases that may be
-/// there.
+/// there, `$3`: the tenant that it is about, or none for all: then what is another tenant's is left out.
+///
+/// `roles` and `dbs` tell each name's tenant once, however many rows name it.
 macro_rules! look {
     ($($part:expr),* $(,)?) => {
         concat!(
-            "SELECT DISTINCT tenant, subject FROM (", $($part),*, ") AS told (tenant, subject)
-             WHERE $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL LIMIT 2000"
+            "WITH RECURSIVE roles (oid, name, tenant) AS MATERIALIZED (
+                SELECT oid, rolname, ", tenant_of!("rolname"), " FROM pg_authid),
+             dbs (oid, name, tenant) AS MATERIALIZED (
+                SELECT oid, datname, ", tenant_in!("datname"), " FROM pg_database),
+             told (tenant, subject) AS (", $($part),*, ")
+             SELECT DISTINCT tenant, subject FROM told
+             WHERE ($3::text IS NULL OR tenant IS NULL OR tenant = $3)
+               AND $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL LIMIT 2000"
         )
     };
 }
@@ -41,21 +46,19 @@ const LOOKS: [(Rule, &str); 10] = [
     (
         Rule::Grant,
         look!(
-            "SELECT ", tenant_in!("d.datname"), ",
-                format('database %s: %s to %s', d.datname, a.privilege_type,
-                       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE coalesce(r.rolname::text, 'a role that is gone') END)
-             FROM pg_database d
+            "SELECT b.tenant, format('database %s: %s to %s', b.name, a.privilege_type,
+                       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE coalesce(r.name::text, 'a role that is gone') END)
+             FROM dbs b JOIN pg_database d ON d.oid = b.oid
              CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-             LEFT JOIN pg_roles r ON r.oid = a.grantee
-             WHERE d.datname <> 'template0' AND a.grantee <> d.datdba
-               AND (a.grantee = 0 OR a.is_grantable OR ", tenant_of!("r.rolname"), " IS DISTINCT FROM d.datname::text)
-               AND (r.rolname IS NULL OR r.rolname <> ALL ($1))
+             LEFT JOIN roles r ON r.oid = a.grantee
+             WHERE b.name <> 'template0' AND a.grantee <> d.datdba
+               AND (a.grantee = 0 OR a.is_grantable OR r.tenant IS DISTINCT FROM b.name::text)
+               AND (r.name IS NULL OR r.name <> ALL ($1))
              UNION ALL
-             SELECT coalesce(", tenant_in!("d.datname"), ", ", tenant_of!("o.rolname"), "),
-                format('database %s: owned by %s', d.datname, o.rolname)
-             FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba
-             WHERE o.rolname <> CASE WHEN d.datname IN ('postgres', 'template0', 'template1') THEN 'ctl_agent'
-                ELSE 'ctl_owner' END AND d.datname <> ALL ($2)"
+             SELECT coalesce(b.tenant, o.tenant), format('database %s: owned by %s', b.name, o.name)
+             FROM dbs b JOIN pg_database d ON d.oid = b.oid JOIN roles o ON o.oid = d.datdba
+             WHERE o.name <> CASE WHEN b.name IN ('postgres', 'template0', 'template1') THEN 'ctl_agent'
+                ELSE 'ctl_owner' END AND b.name <> ALL ($2)"
         ),
     ),
     (
@@ -64,11 +67,9 @@ const LOOKS: [(Rule, &str); 10] = [
             "WITH RECURSIVE c (m, g) AS (
                 SELECT member, roleid FROM pg_auth_members
                 UNION SELECT c.m, a.roleid FROM c JOIN pg_auth_members a ON a.member = c.g)
-             SELECT coalesce(", tenant_of!("g.rolname"), ", ", tenant_of!("m.rolname"), "),
-                format('role %s: member of %s', m.rolname, g.rolname)
-             FROM c JOIN pg_roles m ON m.oid = c.m JOIN pg_roles g ON g.oid = c.g
-             WHERE ", tenant_of!("m.rolname"), " IS DISTINCT FROM ", tenant_of!("g.rolname"), "
-               AND m.rolname <> ALL ($1)"
+             SELECT coalesce(g.tenant, m.tenant), format('role %s: member of %s', m.name, g.name)
+             FROM c JOIN roles m ON m.oid = c.m JOIN roles g ON g.oid = c.g
+             WHERE m.tenant IS DISTINCT FROM g.tenant AND m.name <> ALL ($1)"
         ),
     ),
     (
@@ -79,7 +80,7 @@ const LOOKS: [(Rule, &str); 10] = [
                     CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolcreaterole THEN 'CREATEROLE' END,
                     CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolreplication THEN 'REPLICATION' END,
                     CASE WHEN rolbypassrls THEN 'BYPASSRLS' END))
-             FROM pg_roles
+             FROM pg_authid
              WHERE (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
                AND (rolname <> ALL ($1) OR rolname = 'ctl_owner')"
         ),
@@ -87,12 +88,15 @@ const LOOKS: [(Rule, &str); 10] = [
     (
         Rule::Reference,
         look!(
-            "SELECT coalesce(", tenant_in!("d.datname"), ", ", tenant_of!("r.rolname"), "),
-                format('database %s: %s names %s', d.datname, s.classid::regclass, r.rolname)
-             FROM pg_shdepend s
-             JOIN pg_roles r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
-             JOIN pg_database d ON d.oid = s.dbid
-             WHERE ", tenant_of!("r.rolname"), " <> d.datname::text AND r.rolname <> ALL ($1)"
+            // Every object of every tenant has rows here: of one tenant they are found by index, and of all by what is
+            // different about them.
+            "SELECT coalesce(b.tenant, r.tenant), format('database %s: %s names %s', b.name, s.classid::regclass, r.name)
+             FROM (SELECT DISTINCT dbid, classid, refobjid FROM pg_shdepend
+                WHERE refclassid = 'pg_authid'::regclass AND ($3::text IS NULL
+                    OR dbid = ANY (ARRAY(SELECT oid FROM dbs WHERE tenant = $3))
+                    OR refobjid = ANY (ARRAY(SELECT oid FROM roles WHERE tenant = $3)))) s
+             JOIN roles r ON r.oid = s.refobjid JOIN dbs b ON b.oid = s.dbid
+             WHERE r.tenant <> b.name::text AND r.name <> ALL ($1)"
         ),
     ),
     (
@@ -136,14 +140,14 @@ const LOOKS: [(Rule, &str); 10] = [
                     CASE s.setdatabase WHEN 0 THEN NULL ELSE 'database ' || d.datname END,
                     CASE WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'every role' END))
              FROM pg_db_role_setting s
-             LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole
+             LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_authid r ON r.oid = s.setrole
              CROSS JOIN LATERAL unnest(s.setconfig) v
              WHERE NOT (s.setdatabase = 0 AND coalesce(r.rolname ~ '^t_[0-9a-f]{12}_mig$', false)
                         AND v = 'role=' || left(r.rolname, 14) || '_ddl')
                AND (r.rolname IS NULL OR r.rolname <> ALL ($1) OR r.rolname = 'ctl_agent')
              UNION ALL
              SELECT ", tenant_of!("m.rolname"), ", format('role %s: does not act as its owner of objects', m.rolname)
-             FROM pg_roles m
+             FROM pg_authid m
              WHERE m.rolname ~ '^t_[0-9a-f]{12}_mig$' AND NOT EXISTS (
                 SELECT FROM pg_db_role_setting s WHERE s.setrole = m.oid AND s.setdatabase = 0
                 AND 'role=' || left(m.rolname, 14) || '_ddl' = ANY (s.setconfig))"
@@ -156,13 +160,13 @@ const LOOKS: [(Rule, &str); 10] = [
                 coalesce(r.rolname::text, 'PUBLIC'))
              FROM pg_tablespace t
              CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
-             LEFT JOIN pg_roles r ON r.oid = a.grantee
+             LEFT JOIN pg_authid r ON r.oid = a.grantee
              WHERE a.grantee <> t.spcowner AND (r.rolname IS NULL OR r.rolname <> ALL ($1))
              UNION ALL
              SELECT ", tenant_of!("r.rolname"), ", format('parameter %s: %s to %s', p.parname, a.privilege_type,
                 coalesce(r.rolname::text, 'PUBLIC'))
              FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
-             LEFT JOIN pg_roles r ON r.oid = a.grantee
+             LEFT JOIN pg_authid r ON r.oid = a.grantee
              WHERE a.grantee <> 10 AND (r.rolname IS NULL OR r.rolname <> ALL ($1))"
         ),
     ),
@@ -179,50 +183,45 @@ const LOOKS: [(Rule, &str); 10] = [
     ),
 ];
 
-/// Roles and databases that nobody knows. `$1`: roles, `$2`: databases that may be there, `$3`: tenants that are known.
+/// Roles and databases that nobody knows. `$1`: roles, `$2`: databases that may be there, `$3`: tenants that are known,
+/// `$4`: as `$3` of a look.
 const STRANGERS: &str = concat!(
-    "SELECT ",
+    "SELECT tenant, kind, name FROM (
+        SELECT ",
     tenant_of!("rolname"),
-    ", 'role', rolname::text FROM pg_roles
-     WHERE rolname !~ '^pg_' AND rolname <> ALL ($1)
-       AND (",
-    tenant_of!("rolname"),
-    " IS NULL OR ",
-    tenant_of!("rolname"),
-    " <> ALL ($3))
-     UNION ALL
-     SELECT ",
+    ", 'role', rolname::text FROM pg_authid WHERE rolname !~ '^pg_' AND rolname <> ALL ($1)
+        UNION ALL
+        SELECT ",
     tenant_in!("datname"),
     ", 'database', datname::text FROM pg_database
-     WHERE datname NOT IN ('postgres', 'template0', 'template1', 'ctl_canary') AND datname <> ALL ($2)
-       AND (",
-    tenant_in!("datname"),
-    " IS NULL OR ",
-    tenant_in!("datname"),
-    " <> ALL ($3))"
+        WHERE datname NOT IN ('postgres', 'template0', 'template1', 'ctl_canary') AND datname <> ALL ($2)
+     ) AS told (tenant, kind, name)
+     WHERE (tenant IS NULL OR tenant <> ALL ($3)) AND ($4::text IS NULL OR tenant IS NULL OR tenant = $4)"
 );
 
 pub(super) async fn look(
     session: &mut PgConnection,
     allowed: &Allowed,
-    known: &BTreeSet<TenantId>,
+    whom: Whom<'_>,
 ) -> Result<Vec<Found>, Error> {
     let roles = allowed.all_roles();
+    let only = whom.only();
     let mut all = Vec::new();
     for (rule, sql) in LOOKS {
         let rows: Vec<(Option<String>, String)> = sqlx::query_as(sql)
             .bind(&roles)
             .bind(&allowed.databases)
+            .bind(&only)
             .fetch_all(&mut *session)
             .await?;
         let told = rows.into_iter();
         all.extend(told.map(|(of, subject)| found(rule, tenant(of), subject, "")));
     }
-    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
     let strangers: Vec<(Option<String>, String, String)> = sqlx::query_as(STRANGERS)
         .bind(&roles)
         .bind(&allowed.databases)
-        .bind(&known)
+        .bind(whom.known())
+        .bind(&only)
         .fetch_all(&mut *session)
         .await?;
     all.extend(strangers.into_iter().map(|(of, kind, name)| {

@@ -1,4 +1,4 @@
-//! What a tenant that is gone left is taken away whole, or not at all.
+//! What a tenant that is gone left is taken away whole, or not at all; and nothing of what was kept under another name.
 
 mod bench;
 
@@ -41,11 +41,41 @@ async fn count(bench: &Bench, database: &str, of: &'static str, like: &str) -> i
     counting.fetch_one(&mut session).await.unwrap()
 }
 
+const ROLES: &str = "SELECT count(*) FROM pg_roles WHERE rolname LIKE $1 || '%'";
+const DATABASES: &str = "SELECT count(*) FROM pg_database WHERE datname = $1";
+const OWNED: &str = "SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = $1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_offboards_a_tenant_loses_nothing_that_was_kept_under_another_name() {
+    let bench = Bench::new().await;
+    let case = Case::new(&bench, "ehr");
+    for step in FORWARD {
+        case.forward(step).await.unwrap();
+    }
+    let id = case.tenant.id.clone();
+    let (name, owner) = (id.as_str(), format!("{id}_ddl"));
+    let kept = count(&bench, name, OWNED, &owner).await;
+    assert!(kept > 0, "it has tables");
+    let rename = format!("ALTER DATABASE {name} RENAME TO kept");
+    say(&bench, "postgres", rename).await;
+    for step in ["close_doors", "drop_database"] {
+        case.forward(step).await.unwrap();
+    }
+    for _ in 0..2 {
+        let refused = case.forward("drop_roles").await.unwrap_err();
+        assert_eq!((refused.code(), refused.is_permanent()), ("OWNS", true));
+        assert_eq!(count(&bench, "kept", OWNED, &owner).await, kept);
+        assert_eq!(count(&bench, "postgres", ROLES, name).await, 5);
+    }
+    // A person gives it another owner, and says `reeve op retry`.
+    say(&bench, "kept", format!("REASSIGN OWNED BY {owner} TO ctl_owner")).await;
+    case.forward("drop_roles").await.unwrap();
+    assert_eq!(count(&bench, "kept", OWNED, "ctl_owner").await, kept);
+    assert_eq!(count(&bench, "postgres", ROLES, name).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_its_roles_own_anything_elsewhere_nothing_of_it_is_taken_away() {
-    const ROLES: &str = "SELECT count(*) FROM pg_roles WHERE rolname LIKE $1 || '%'";
-    const DATABASES: &str = "SELECT count(*) FROM pg_database WHERE datname = $1";
-    const OWNED: &str = "SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = $1";
     let bench = Bench::new().await;
     let case = Case::new(&bench, "ehr");
     for step in FORWARD {

@@ -19,6 +19,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use object_store::client::HttpClient;
 use reeve_domain::alert::{self, Alert, NoteTold};
+use reeve_domain::ids::AlertId;
 use reeve_domain::{Command, Revision, State, version};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const TOKEN_BYTES_MAX: u64 = 8 << 10;
 /// A proposal that takes longer is made anew.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Refused so often in a row for what it says, a message will never be taken, and those behind it wait no longer.
+const REFUSALS_MAX: u32 = 10;
 
 /// Why the webhook was not told.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +70,10 @@ pub async fn run(rooms: Rooms, settings: Alerts, stop: CancellationToken) {
         return;
     }
     let mut failed = 0;
+    let mut unwanted = Unwanted::default();
     loop {
-        let Some(done) = stop.run_until_cancelled(round(&rooms, &settings)).await else {
+        let round = round(&rooms, &settings, &mut unwanted);
+        let Some(done) = stop.run_until_cancelled(round).await else {
             return;
         };
         match done {
@@ -96,7 +102,7 @@ fn pause(failed: u32) -> Duration {
 }
 
 /// Tells what turned next; how many.
-async fn round(rooms: &Rooms, settings: &Alerts) -> Result<usize, Failure> {
+async fn round(rooms: &Rooms, settings: &Alerts, unwanted: &mut Unwanted) -> Result<usize, Failure> {
     let published = rooms.consensus.published();
     let is_ours = rooms.consensus.is_leader() && published.state.cluster.version >= version::TURNS;
     if !is_ours || alert::untold(&published.state).is_empty() {
@@ -114,7 +120,13 @@ async fn round(rooms: &Rooms, settings: &Alerts) -> Result<usize, Failure> {
         if !rooms.consensus.is_leader() {
             return Err(Failure::NoLeader("another node leads".to_owned()));
         }
-        post(settings, payload::body(state, alert)).await?;
+        match post(settings, payload::body(state, alert)).await {
+            Err(Failure::Refused(status)) if unwanted.was_refused(alert, status) => {
+                rooms.metrics.alert_delivery("left_out");
+                warn!(alert = %alert.id, %status, "the webhook refuses this alert for good; the next ones are told");
+            }
+            told => told?,
+        }
     }
     let told = Command::NoteTold(NoteTold { through });
     let committed = policy::propose(rooms, permit, told, PATIENCE).await;
@@ -123,6 +135,34 @@ async fn round(rooms: &Rooms, settings: &Alerts) -> Result<usize, Failure> {
         .outcome
         .map_err(|refusal| Failure::Unsaid(refusal.to_string()))?;
     Ok(next.len())
+}
+
+/// How often in a row one message was refused for what it says.
+#[derive(Debug, Default)]
+struct Unwanted {
+    message: Option<(AlertId, Revision)>,
+    times: u32,
+}
+
+impl Unwanted {
+    /// Once more; whether that was often enough to leave it out. What another address, token or hour may mend is not
+    /// counted.
+    fn was_refused(&mut self, alert: &Alert, status: StatusCode) -> bool {
+        let by_what_it_says = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ];
+        if !by_what_it_says.contains(&status) {
+            return false;
+        }
+        let message = Some((alert.id.clone(), alert.turned));
+        if self.message != message {
+            *self = Unwanted { message, times: 0 };
+        }
+        self.times += 1;
+        self.times >= REFUSALS_MAX
+    }
 }
 
 /// What turned first of all that was not told, and when that was. Before anything was ever told, nothing, and the moment

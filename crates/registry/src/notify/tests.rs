@@ -108,6 +108,34 @@ fn each_turn_is_told_in_its_order_and_what_is_told_once_is_told_to_its_end() {
     assert_eq!(told, [["vn-0"]]);
 }
 
+#[test]
+fn what_is_refused_for_what_it_says_is_left_out_in_the_end_and_nothing_else_is() {
+    let state = with(2);
+    let [first, second] = [0, 1].map(|serial| &state.alerts[&raised(serial).id()]);
+    let mut unwanted = Unwanted::default();
+    let bad = StatusCode::BAD_REQUEST;
+    for _ in 1..REFUSALS_MAX {
+        assert!(!unwanted.was_refused(first, bad));
+        for passing in [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::NOT_FOUND,
+            StatusCode::BAD_GATEWAY,
+        ] {
+            assert!(!unwanted.was_refused(first, passing));
+        }
+    }
+    assert!(unwanted.was_refused(first, bad));
+    assert!(!unwanted.was_refused(second, bad), "another one");
+    assert!(!unwanted.was_refused(first, bad), "in a row");
+    // The same alert has turned again: it is another message.
+    let mut again = first.clone();
+    for _ in 1..REFUSALS_MAX {
+        unwanted.was_refused(first, bad);
+    }
+    again.turned = Revision(99);
+    assert!(!unwanted.was_refused(&again, bad));
+}
+
 /// A webhook that answers the next requests with these, and keeps what it was sent.
 async fn webhook(answers: &'static [&'static str]) -> (Alerts, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

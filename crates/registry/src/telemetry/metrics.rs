@@ -264,7 +264,7 @@ impl Metrics {
                 "alerts_untold",
                 "turns of alerts that the webhook was not told of yet; 0 until there was one",
             ),
-            alert_deliveries: add(to, "alert_deliveries", "messages to the webhook, by result"),
+            alert_deliveries: deliveries(to),
             backup_every_seconds: add(
                 to,
                 "registry_backup_every_seconds",
@@ -368,6 +368,16 @@ impl Metrics {
         text::encode(&mut page, &self.registry)?;
         Ok(page)
     }
+}
+
+/// All results are there from the start: what first appears with a count would be no increase to anybody.
+fn deliveries(to: &mut Registry) -> Family<Word, Counter> {
+    let what = "messages to the webhook: ok, failed (said again), left_out (refused for what they say)";
+    let deliveries: Family<Word, Counter> = add(to, "alert_deliveries", what);
+    for result in ["ok", "failed", "left_out"] {
+        deliveries.get_or_create_owned(&[("result", result)]);
+    }
+    deliveries
 }
 
 fn one() -> Gauge {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use reeve_client::Selector;
 use reeve_client::v1;
 use reeve_local::{Fleet, tenants, until};
+use reeve_proto::error::Reason;
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,11 +125,40 @@ async fn a_database_that_lets_its_services_not_in_is_noticed_by_everybody() -> R
             "{not_ready:?}"
         );
     }
+    for node in fleet.nodes() {
+        for require_ready in [false, true] {
+            let asked = v1::BatchResolveRequest {
+                claims: ["cho-ray.example", "nowhere.example"]
+                    .map(Selector::domain)
+                    .into_iter()
+                    .map(|selector| Ok(reeve_proto::convert::claim(selector?.claim())))
+                    .collect::<Result<Vec<_>>>()?,
+                require_ready,
+                ..Default::default()
+            };
+            let items = node
+                .api()
+                .resolver()
+                .batch_resolve(asked)
+                .await?
+                .into_inner()
+                .items;
+            let told: Vec<_> = items
+                .iter()
+                .map(|item| (item.resolution.is_some(), item.reason()))
+                .collect();
+            let hers = match require_ready {
+                true => (false, Reason::TenantNotReady),
+                false => (true, Reason::Unspecified),
+            };
+            ensure!(told == [hers, (false, Reason::TenantNotFound)], "{told:?}");
+        }
+    }
     for answer in resolve(&fleet, true).await? {
         let refused = answer.err().context("it was sent there")?;
         let info = reeve_proto::error::info(&refused);
         ensure!(
-            info.reason == reeve_proto::error::Reason::TenantNotReady
+            info.reason == Reason::TenantNotReady
                 && info
                     .metadata
                     .get("cause")

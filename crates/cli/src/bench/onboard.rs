@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt};
 use reeve_client::v1::operation::State;
 use reeve_client::{Api, v1};
 use serde::Serialize;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use super::at_least_one;
 use super::tally::Tally;
@@ -26,6 +26,8 @@ const ASK: Duration = Duration::from_secs(30);
 /// A registry that cannot be asked is asked again, up to this.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(500);
+/// An order has a request id: it is said again until it is taken, or so long.
+const ORDER: Duration = Duration::from_secs(60);
 /// Steps whose time is the schema's own.
 const SCHEMA: [&str; 2] = ["migrate", "seed"];
 
@@ -234,7 +236,7 @@ async fn onboard(api: &Api, plan: &Plan, slug: &str) -> Result<v1::Operation, St
         }),
         ..Default::default()
     };
-    let answer = api.tenants().create_tenant(order).await;
+    let answer = api.tenants().create_tenant(patiently(order)).await;
     let answer = answer.map_err(|status| reason_of(&status))?;
     ended(api, answer.into_inner().operation).await
 }
@@ -246,9 +248,15 @@ async fn offboard(api: &Api, slug: &str) -> Result<v1::Operation, String> {
         confirm: slug.to_owned(),
         ..Default::default()
     };
-    let answer = api.tenants().delete_tenant(order).await;
+    let answer = api.tenants().delete_tenant(patiently(order)).await;
     let answer = answer.map_err(|status| reason_of(&status))?;
     ended(api, answer.into_inner().operation).await
+}
+
+fn patiently<T>(order: T) -> Request<T> {
+    let mut request = Request::new(order);
+    request.set_timeout(ORDER);
+    request
 }
 
 /// Done, or why not.

@@ -8,6 +8,7 @@ mod wire;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
+use reeve_domain::words::Claim;
 use reeve_domain::{Resolution, State, resolve, tenant};
 use reeve_proto::convert::{self, BadField};
 use reeve_proto::error::{self, Reason};
@@ -84,12 +85,22 @@ impl ResolverService for Resolver {
         check_staleness(&reading, level)?;
         let state = &reading.state;
         let standing = policy::standing(state, &call.caller, call.action())?;
-        let item = |claim: &reeve_domain::words::Claim| {
-            let seen = find::by_claim(state, &standing, claim).ok();
-            let known = seen.filter(|t| !reading.freshness.stale || t.status == tenant::Status::Active);
+        let found = |claim: &Claim| {
+            let tenant = find::by_claim(state, &standing, claim).map_err(|_| Reason::TenantNotFound)?;
+            if reading.freshness.stale && tenant.status != tenant::Status::Active {
+                return Err(Reason::TenantNotServing);
+            }
+            match &tenant.unready {
+                Some(_) if wire.require_ready => Err(Reason::TenantNotReady),
+                _ => Ok(shown(state, &resolve::of(state, tenant), &network)),
+            }
+        };
+        let item = |claim: &Claim| {
+            let found = found(claim);
             v1::batch_resolve_response::Item {
                 claim: Some(convert::claim(claim)),
-                resolution: known.map(|t| shown(state, &resolve::of(state, t), &network)),
+                reason: found.as_ref().err().map_or(0, |reason| *reason as i32),
+                resolution: found.ok(),
             }
         };
         Ok(Response::new(v1::BatchResolveResponse {

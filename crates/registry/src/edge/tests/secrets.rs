@@ -1,3 +1,4 @@
+use reeve_proto::error::Reason;
 use reeve_proto::v1::audit_service_client::AuditServiceClient;
 use reeve_proto::v1::resolver_service_client::ResolverServiceClient;
 use reeve_proto::v1::tenant_service_client::TenantServiceClient;
@@ -139,6 +140,8 @@ async fn what_a_service_may_not_see_is_answered_as_what_is_not_there() {
         (items[0].resolution.is_some(), items[1].resolution.is_some()),
         (true, false)
     );
+    let reasons = (items[0].reason(), items[1].reason());
+    assert_eq!(reasons, (Reason::Unspecified, Reason::TenantNotFound));
     let mut watch = resolver
         .watch(v1::WatchRequest::default())
         .await

@@ -51,6 +51,8 @@ if [ "$purpose" = test ] || [ "$purpose" = ci ]; then
     "$(dirname "$0")/llvm.sh" cov >/dev/null 2>&1 || missing+=("llvm-$llvm")
     command -v strace >/dev/null || missing+=(strace)
     command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=(nftables)
+    command -v psql >/dev/null || missing+=(postgresql-client)
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null || missing+=(libfaketime)
 fi
 if [ "$purpose" = ci ]; then

@@ -9,8 +9,8 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Form, Globals, Link, Session};
 use crate::{
-    alert, audit, bench, cluster, contexts, debug, demo, dev, group, isolation, op, resolve, secret, tenant,
-    version,
+    alert, audit, bench, cluster, contexts, debug, demo, dev, group, isolation, mirror, op, resolve, secret,
+    tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -42,6 +42,8 @@ enum Noun {
     /// Customers, each with a database of its own
     Tenant(tenant::Tenant),
     Resolve(resolve::Resolve),
+    ServiceFile(mirror::ServiceFile),
+    PgbouncerIni(mirror::PgbouncerIni),
     /// Durable jobs, step by step
     Op(op::Op),
     /// Groups of PostgreSQL instances
@@ -77,9 +79,11 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 11] = [
+const ASKING: [&str; 13] = [
     "tenant",
     "resolve",
+    "service-file",
+    "pgbouncer-ini",
     "op",
     "group",
     "isolation",
@@ -171,6 +175,8 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
     match noun {
         Noun::Tenant(tenant) => tenant::run(tenant, session).await,
         Noun::Resolve(resolve) => resolve::run(resolve, session).await,
+        Noun::ServiceFile(file) => mirror::service_file(file, session).await,
+        Noun::PgbouncerIni(file) => mirror::pgbouncer_ini(file, session).await,
         Noun::Op(op) => op::run(op, session).await,
         Noun::Group(group) => group::run(group, session).await,
         Noun::Isolation(isolation) => isolation::run(isolation, session).await,
@@ -229,6 +235,8 @@ mod tests {
             "tenant allowlist",
             "tenant delete",
             "resolve",
+            "service-file",
+            "pgbouncer-ini",
             "op ls",
             "op get",
             "op watch",

@@ -28,6 +28,7 @@ mod files;
 mod group;
 mod isolation;
 mod junit;
+mod mirror;
 mod op;
 mod resolve;
 mod secret;

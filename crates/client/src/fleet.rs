@@ -1,7 +1,10 @@
 //! The fleet as a service sees it: resolve a tenant, get its pool.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -47,6 +50,7 @@ struct Rooms {
     pools: Arc<Pools>,
     flights: Flights<String>,
     ready: watch::Receiver<bool>,
+    mismatches: AtomicU64,
     /// Names this process to the registry, and its sessions to PostgreSQL.
     instance: String,
     tasks: Vec<JoinHandle<()>>,
@@ -132,6 +136,7 @@ impl Builder {
             pools,
             flights: Flights::default(),
             ready: is_ready,
+            mismatches: AtomicU64::new(0),
             instance,
             tasks: watching.into_iter().chain([acknowledging]).collect(),
         };
@@ -209,6 +214,15 @@ impl Fleet {
             self.rooms.cache.forget(selector);
         }
         pool
+    }
+
+    /// How many requests named two tenants and were refused at a [`TenantLayer`](crate::TenantLayer) over this fleet.
+    pub fn mismatches(&self) -> u64 {
+        self.rooms.mismatches.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_mismatch(&self) {
+        self.rooms.mismatches.fetch_add(1, Ordering::Relaxed);
     }
 
     /// All services of the registry, over the same nodes.

@@ -34,9 +34,13 @@ mod error;
 mod fleet;
 mod flight;
 pub mod join;
+pub mod layer;
 mod pools;
+mod refused;
 mod resolution;
+pub mod select;
 mod selector;
+mod tenant_db;
 mod watch;
 
 pub use api::{Api, request_id};
@@ -44,10 +48,13 @@ pub use cache::{GRACE, LEASE};
 pub use channel::{AnsweredBy, Failover};
 pub use error::{Error, reason};
 pub use fleet::{Builder, Fleet};
+pub use layer::{TenantLayer, TenantService};
 pub use pools::{Access, Limits};
 pub use reeve_proto::{
     identity::{Credentials, JoinToken, KeyRequest},
     v1,
 };
+pub use refused::Refused;
 pub use resolution::{Host, NotReady, Resolution};
 pub use selector::Selector;
+pub use tenant_db::TenantDb;

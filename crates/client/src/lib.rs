@@ -41,6 +41,8 @@ mod resolution;
 pub mod select;
 mod selector;
 mod tenant_db;
+#[cfg(feature = "token")]
+pub mod token;
 mod watch;
 
 pub use api::{Api, request_id};

@@ -1,7 +1,8 @@
 //! A web service of many hospitals, each reached by its own host name and kept in a database of its own.
 //!
 //! ```text
-//! GET  /healthz    whether it runs, and how many requests named two hospitals
+//! GET  /healthz    whether it runs
+//! GET  /metrics    for Prometheus: what its fleet does; how many requests named two hospitals
 //! GET  /visits     the last visits of the hospital whose host was asked for
 //! POST /visits     {"mrn": "CR-0001", "family_name": "Lê", "given_name": "Lan", "reason": "fever"}
 //! ```
@@ -9,7 +10,7 @@
 //! (files of a service's identity), `CLINIC_LISTEN`. With `CLINIC_ISSUER` and `CLINIC_JWKS` (a file) a request may bring a
 //! token of that issuer for the audience `clinic`; its claim `tid` must then lead to the hospital of the host.
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, sync::Arc};
 
 use axum::{
     Router,
@@ -19,6 +20,7 @@ use axum::{
     routing::get,
 };
 use http::{StatusCode, header::CONTENT_TYPE};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use reeve_client::{
     Credentials, Error, Fleet, Refused, TenantDb, TenantLayer,
     select::Select,
@@ -39,12 +41,12 @@ async fn main() -> Result<(), Anything> {
     let hospitals = Router::new()
         .route("/visits", get(visits).post(add_visit))
         .layer(TenantLayer::new(fleet.clone(), select()?));
-    // What is nobody's stands outside the layer.
-    let app = hospitals.merge(
-        Router::new()
-            .route("/healthz", get(health))
-            .with_state(fleet.clone()),
-    );
+    let mut registry = Registry::default();
+    fleet.register_metrics(&mut registry);
+    // What is no hospital's stands outside the layer.
+    let app = hospitals
+        .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(metrics).with_state(Arc::new(registry)));
     let listen = env::var("CLINIC_LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(listen).await?;
     println!("listening on {}", listener.local_addr()?);
@@ -132,8 +134,10 @@ async fn add_visit(db: TenantDb, body: Bytes) -> Result<Response, Failed> {
         .into_response())
 }
 
-async fn health(State(fleet): State<Fleet>) -> Response {
-    answer(&json!({ "requests_of_two_hospitals": fleet.mismatches() }))
+async fn metrics(State(registry): State<Arc<Registry>>) -> Result<String, StatusCode> {
+    let mut page = String::new();
+    encode(&mut page, &registry).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(page)
 }
 
 fn answer(value: &Value) -> Response {

@@ -1,10 +1,7 @@
 //! The fleet as a service sees it: resolve a tenant, get its pool.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,10 +16,15 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::Request;
+use tracing::{
+    Instrument, debug_span,
+    field::{Empty, debug, display},
+};
 
 use crate::{
     Access, Api, Error, Limits, Resolution, Selector, acknowledge,
     cache::{Cache, LEASE, Lookup},
+    counts::{Counts, Outcome, Source},
     error,
     flight::Flights,
     pools::Pools,
@@ -43,17 +45,32 @@ pub struct Fleet {
     rooms: Arc<Rooms>,
 }
 
-struct Rooms {
+pub(crate) struct Rooms {
     api: Api,
     network: String,
     cache: Arc<Cache>,
     pools: Arc<Pools>,
     flights: Flights<String>,
     ready: watch::Receiver<bool>,
-    mismatches: AtomicU64,
+    counts: Arc<Counts>,
     /// Names this process to the registry, and its sessions to PostgreSQL.
     instance: String,
     tasks: Vec<JoinHandle<()>>,
+}
+
+#[cfg(feature = "metrics")]
+impl Rooms {
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.pools
+    }
 }
 
 impl Drop for Rooms {
@@ -116,12 +133,14 @@ impl Builder {
             Arc::new(Cache::default()),
             Arc::new(Pools::new(self.limits, instance.clone(), said)),
         );
+        let counts = Arc::new(Counts::default());
         let (ready, is_ready) = watch::channel(false);
         let watching = self.watch.then(|| {
             let pools = pools.clone();
             let watch = Watch {
                 channel: api.channel().clone(),
                 cache: cache.clone(),
+                counts: counts.clone(),
                 network: self.network.clone(),
                 ready,
                 on_change: Box::new(move |resolution| pools.supersede(resolution)),
@@ -136,7 +155,7 @@ impl Builder {
             pools,
             flights: Flights::default(),
             ready: is_ready,
-            mismatches: AtomicU64::new(0),
+            counts,
             instance,
             tasks: watching.into_iter().chain([acknowledging]).collect(),
         };
@@ -170,24 +189,42 @@ impl Fleet {
     /// Finds the tenant. An ACTIVE one is served from memory for a while when no node answers; one that is
     /// suspended, fenced or unknown is not.
     pub async fn resolve(&self, selector: &Selector) -> Result<Arc<Resolution>, Error> {
+        let span = debug_span!("resolve", tenant = Empty, source = Empty);
+        let (source, found) = self.find(selector).instrument(span.clone()).await;
+        self.rooms.counts.resolved(source, Outcome::of(&found));
+        span.record("source", debug(source));
+        if let Ok(resolution) = &found {
+            span.record("tenant", display(&resolution.tenant));
+        }
+        found
+    }
+
+    async fn find(&self, selector: &Selector) -> (Source, Result<Arc<Resolution>, Error>) {
         if let Some(settled) = self.remembered(selector) {
-            return settled;
+            return (Source::Memory, settled);
         }
         let _turn = self.rooms.flights.enter(selector.key().to_owned()).await;
         match self.rooms.cache.look_up(selector, Instant::now()) {
             Lookup::Ask { fallback } => match (self.ask(selector).await, fallback) {
-                (Err(error), Some(fallback)) if error.is_transient() => Ok(fallback),
-                (answer, _) => answer.and_then(serving),
+                (Err(error), Some(fallback)) if error.is_transient() => (Source::Fallback, Ok(fallback)),
+                (answer, _) => (Source::Registry, answer.and_then(serving)),
             },
-            _ => self
-                .remembered(selector)
-                .unwrap_or_else(|| Err(unknown(selector))),
+            _ => {
+                let settled = self.remembered(selector);
+                let settled = settled.unwrap_or_else(|| Err(unknown(selector)));
+                (Source::Memory, settled)
+            }
         }
     }
 
     /// The pool for a tenant just resolved. What has changed since is asked for anew; `Superseded` means that it changes
     /// faster than that.
     pub async fn pool(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
+        let span = debug_span!("pool", tenant = %tenant.tenant, ?access);
+        self.newest(tenant, access).instrument(span).await
+    }
+
+    async fn newest(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
         let mut pool = self.open(tenant, access).await;
         for _ in 0..RENEWALS_MAX {
             let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) else {
@@ -218,11 +255,11 @@ impl Fleet {
 
     /// How many requests named two tenants and were refused at a [`TenantLayer`](crate::TenantLayer) over this fleet.
     pub fn mismatches(&self) -> u64 {
-        self.rooms.mismatches.load(Ordering::Relaxed)
+        self.rooms.counts.mismatches()
     }
 
     pub(crate) fn count_mismatch(&self) {
-        self.rooms.mismatches.fetch_add(1, Ordering::Relaxed);
+        self.rooms.counts.mismatched();
     }
 
     /// All services of the registry, over the same nodes.
@@ -238,6 +275,11 @@ impl Fleet {
             acknowledge::say(&self.rooms.api, &self.rooms.instance, one, FAREWELL_PATIENCE)
         });
         futures::future::join_all(told).await;
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
     }
 
     fn remembered(&self, selector: &Selector) -> Option<Result<Arc<Resolution>, Error>> {

@@ -30,11 +30,14 @@ mod acknowledge;
 mod api;
 mod cache;
 mod channel;
+mod counts;
 mod error;
 mod fleet;
 mod flight;
 pub mod join;
 pub mod layer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pools;
 mod refused;
 mod resolution;

@@ -27,7 +27,7 @@ use tower::{Layer, Service};
 use tracing::{debug, warn};
 
 use crate::{
-    Fleet, Refused, TenantDb,
+    Error, Fleet, Refused, TenantDb,
     select::{Head, Mismatch, Select, Wish, agree},
 };
 
@@ -144,8 +144,12 @@ impl Door {
                 let elsewhere = elsewhere.as_ref().map(tracing::field::display);
                 warn!(%first, %tenant, %second, elsewhere, "a request names two tenants and is refused");
             }
-            Refused::Failed(error) if refused.status().is_server_error() => {
-                warn!(%error, reason = refused.reason(), "a request's tenant cannot be served");
+            // What these say repeats what was sent.
+            Refused::Failed(Error::Unknown(_) | Error::NotServing { .. }) => {
+                debug!(reason = refused.reason(), "a request's tenant is not served");
+            }
+            Refused::Failed(error) => {
+                warn!(%error, reason = refused.reason(), "a request's tenant cannot be found out");
             }
             _ => debug!(%refused, reason = refused.reason(), "a request is refused"),
         }

@@ -21,6 +21,8 @@ use tracing::{
     field::{Empty, debug, display},
 };
 
+#[cfg(feature = "mock")]
+use crate::mock::Script;
 use crate::{
     Access, Api, Error, Limits, Resolution, Selector, acknowledge,
     cache::{Cache, LEASE, Lookup},
@@ -56,6 +58,9 @@ pub(crate) struct Rooms {
     /// Names this process to the registry, and its sessions to PostgreSQL.
     instance: String,
     tasks: Vec<JoinHandle<()>>,
+    /// Answers in the registry's stead.
+    #[cfg(feature = "mock")]
+    script: Option<Arc<Script>>,
 }
 
 #[cfg(feature = "metrics")]
@@ -158,6 +163,8 @@ impl Builder {
             counts,
             instance,
             tasks: watching.into_iter().chain([acknowledging]).collect(),
+            #[cfg(feature = "mock")]
+            script: None,
         };
         Ok(Fleet {
             rooms: Arc::new(rooms),
@@ -174,6 +181,28 @@ impl Fleet {
             network: "default".to_owned(),
             limits: Limits::default(),
             watch: true,
+        }
+    }
+
+    /// A fleet of what a test wrote, without a node, a task or a runtime.
+    #[cfg(feature = "mock")]
+    pub(crate) fn played(script: Arc<Script>) -> Fleet {
+        let (said, _) = mpsc::unbounded_channel();
+        let instance = "reeve-mock".to_owned();
+        let rooms = Rooms {
+            api: Api::nowhere(),
+            network: String::new(),
+            cache: Arc::default(),
+            pools: Arc::new(Pools::new(Limits::default(), instance.clone(), said)),
+            flights: Flights::default(),
+            ready: watch::channel(true).1,
+            counts: Arc::default(),
+            instance,
+            tasks: Vec::new(),
+            script: Some(script),
+        };
+        Fleet {
+            rooms: Arc::new(rooms),
         }
     }
 
@@ -200,6 +229,10 @@ impl Fleet {
     }
 
     async fn find(&self, selector: &Selector) -> (Source, Result<Arc<Resolution>, Error>) {
+        #[cfg(feature = "mock")]
+        if let Some(script) = &self.rooms.script {
+            return (Source::Registry, script.resolve(selector));
+        }
         if let Some(settled) = self.remembered(selector) {
             return (Source::Memory, settled);
         }
@@ -244,6 +277,10 @@ impl Fleet {
     }
 
     async fn open(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
+        #[cfg(feature = "mock")]
+        if let Some(script) = &self.rooms.script {
+            return Ok(script.pool(&tenant.tenant));
+        }
         let unseal = || self.credential(&tenant.tenant, tenant.credential_version);
         let pool = self.rooms.pools.get(tenant, access, unseal).await;
         if let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) {
@@ -269,6 +306,10 @@ impl Fleet {
 
     /// Closes all pools, waiting for connections in use, and tells the registry that no credential is held any more.
     pub async fn close(&self) {
+        #[cfg(feature = "mock")]
+        if let Some(script) = &self.rooms.script {
+            return script.close().await;
+        }
         let held = self.rooms.pools.close().await;
         let told = held.iter().map(|one| {
             // It is a courtesy: who is not told waits for the grace of the next change.

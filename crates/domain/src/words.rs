@@ -272,10 +272,16 @@ impl Cidr {
         let shift = |bits_max: u32| bits_max - u32::from(self.prefix);
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(range), IpAddr::V4(address)) => {
-                (u32::from(range) ^ u32::from(address)).checked_shr(shift(32)).unwrap_or(0) == 0
+                (u32::from(range) ^ u32::from(address))
+                    .checked_shr(shift(32))
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(range), IpAddr::V6(address)) => {
-                (u128::from(range) ^ u128::from(address)).checked_shr(shift(128)).unwrap_or(0) == 0
+                (u128::from(range) ^ u128::from(address))
+                    .checked_shr(shift(128))
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }

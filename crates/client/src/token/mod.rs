@@ -30,18 +30,27 @@ const LEEWAY_S: u64 = 30;
 /// Verifies tokens of the issuers it knows. Clones share their keys.
 ///
 /// ```
-/// use reeve_client::{select::Select, token::{Issuer, TenantClaim, Tokens}};
+/// use reeve_client::{select::Select, token::{InvalidToken, Issuer, TenantClaim, Tokens, Verify}};
 ///
-/// # fn example(jwks: &str) -> Result<(), reeve_client::Error> {
+/// # fn main() -> Result<(), reeve_client::Error> {
+/// let jwks = r#"{ "keys": [{
+///     "kty": "EC", "crv": "P-256", "kid": "2026-11",
+///     "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+///     "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"
+/// }] }"#;
 /// let issuer = Issuer {
 ///     name: "https://id.example".to_owned(),
 ///     audience: "ehr".to_owned(),
-///     tenant: TenantClaim::Slug("tid".to_owned()),
+///     tenant: TenantClaim::OfIssuer("tid".to_owned()),
 /// };
 /// let tokens = Tokens::default().issuer(issuer, jwks)?;
+/// assert_eq!(tokens.verify("no.token.atall").unwrap_err(), InvalidToken::Malformed);
+///
+/// // A request must come to a tenant's host, with a token of that tenant.
 /// let select = Select::domain().and(Select::token(tokens.clone()));
-/// // Later, when the issuer has another key:
+/// // Later, when the issuer has another key; the layer goes on with it.
 /// tokens.replace_keys("https://id.example", jwks)?;
+/// # let _ = select;
 /// # Ok(())
 /// # }
 /// ```

@@ -6,9 +6,7 @@
 //! ```
 
 use std::{
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    process::Stdio,
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,17 +17,9 @@ use aws_lc_rs::{
 };
 use futures::future::try_join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
-use reeve_client::{
-    KeyRequest, join,
-    v1::{Claim, Role, claim, operation},
-};
-use reeve_local::{Fleet, examples_dir, tenants};
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
-    process::{Child, Command},
-};
+use reeve_client::v1::{Claim, claim, operation};
+use reeve_local::{Clinic, Fleet, examples_dir, tenants};
+use serde_json::json;
 
 const HOSPITALS: [&str; 2] = ["cho-ray", "bach-mai"];
 const ISSUER: &str = "https://id.example";
@@ -59,108 +49,22 @@ impl Signer {
     }
 }
 
-/// The running service; it dies with this value.
-struct Clinic {
-    addr: String,
-    _child: Child,
-    _home: tempfile::TempDir,
-}
-
-impl Clinic {
-    async fn start(fleet: &Fleet, signer: &Signer) -> Result<Clinic> {
-        let home = tempfile::tempdir()?;
-        let token = fleet.token(Role::Service, "clinic", "", &[]).await?;
-        let key = KeyRequest::generate()?;
-        let identity = join::enroll(&fleet.addresses(), &token, &key).await?.identity;
-        let file = |name, text: &str| write(&home.path().join(name), text);
-        let mut child = Command::new(program()?)
-            .env("CLINIC_NODES", fleet.addresses().join(","))
-            .env("CLINIC_LISTEN", "127.0.0.1:0")
-            .env("CLINIC_CERT", file("clinic.crt", &identity.chain_pem)?)
-            .env("CLINIC_KEY", file("clinic.key", &key.key_pem)?)
-            .env("CLINIC_ROOT", file("root.crt", &identity.root_pem)?)
-            .env("CLINIC_ISSUER", ISSUER)
-            .env("CLINIC_JWKS", file("jwks.json", &signer.jwks()?)?)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let said = child.stdout.take().context("it says nothing")?;
-        let mut lines = BufReader::new(said).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
-        let first = first.context("it ended before it listened")?;
-        let addr = first
-            .strip_prefix("listening on ")
-            .context("not where it listens")?;
-        Ok(Clinic {
-            addr: addr.to_owned(),
-            _child: child,
-            _home: home,
-        })
-    }
-
-    /// One request; its status, and what it was answered with.
-    async fn ask(&self, request: &str, host: &str, token: Option<&str>, body: &str) -> Result<(u16, Value)> {
-        let token = token.map_or_else(String::new, |t| format!("authorization: Bearer {t}\r\n"));
-        let length = body.len();
-        let text = format!(
-            "{request} HTTP/1.1\r\nhost: {host}\r\n{token}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-        );
-        let asking = async {
-            let mut stream = TcpStream::connect(&self.addr).await?;
-            stream.write_all(text.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            anyhow::Ok(answer)
-        };
-        let answer = tokio::time::timeout(PATIENCE, asking).await??;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let status = head.split(' ').nth(1).context("no status")?.parse()?;
-        // What is no JSON is a text.
-        Ok((status, serde_json::from_str(body).unwrap_or_else(|_| json!(body))))
-    }
-
-    async fn add(&self, hospital: &str, mrn: &str) -> Result<(u16, Value)> {
-        let visit = json!({ "mrn": mrn, "family_name": "Lê", "given_name": "Lan", "reason": "fever" });
-        self.ask("POST /visits", &host(hospital), None, &visit.to_string())
-            .await
-    }
-
-    /// The numbers of the patients who came, the last one first.
-    async fn visits(&self, hospital: &str) -> Result<Vec<String>> {
-        let (status, answer) = self.ask("GET /visits", &host(hospital), None, "").await?;
-        ensure!(status == 200, "{hospital}: {status} {answer}");
-        ensure!(answer["hospital"] == hospital, "{hospital}: {answer}");
-        let visits = answer["visits"].as_array().context("no visits")?;
-        let numbers = visits
-            .iter()
-            .map(|visit| visit["mrn"].as_str().unwrap_or_default());
-        Ok(numbers.map(str::to_owned).collect())
-    }
-}
-
 fn host(hospital: &str) -> String {
     format!("{hospital}.example")
-}
-
-fn write(path: &Path, text: &str) -> Result<PathBuf> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    Ok(path.to_owned())
 }
 
 /// Where cargo puts examples, beside the folder of its tests.
 fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(2).context("not in a target folder")?;
-    let program = target.join("examples/clinic");
-    ensure!(
-        program.is_file(),
-        "{} is missing: cargo build -p reeve-client --examples",
-        program.display()
-    );
-    Ok(program)
+    Ok(target.join("examples/clinic"))
+}
+
+/// The latest patients of a hospital, which must answer by its own name.
+async fn visits(clinic: &Clinic, hospital: &str) -> Result<Vec<String>> {
+    let (answering, numbers) = clinic.visits(&host(hospital)).await?;
+    ensure!(answering == hospital, "{answering} answers for {hospital}");
+    Ok(numbers)
 }
 
 /// A hospital by its host, and by the name that the issuer has for it.
@@ -184,24 +88,28 @@ async fn hospitals_meet_only_their_own_rows_whatever_becomes_of_the_registry() -
         .await?;
     let signer = Signer::new()?;
     try_join_all(HOSPITALS.map(|hospital| onboard(&fleet, hospital))).await?;
-    let clinic = Clinic::start(&fleet, &signer).await?;
+    let jwks = fleet.dir().join("jwks.json");
+    std::fs::write(&jwks, signer.jwks()?)?;
+    let jwks = jwks.display().to_string();
+    let settings = [("CLINIC_ISSUER", ISSUER), ("CLINIC_JWKS", &jwks)];
+    let clinic = Clinic::start(&fleet, &program()?, &settings).await?;
     reeve_local::until("both hospitals to be known", PATIENCE, async || {
         for hospital in HOSPITALS {
-            clinic.visits(hospital).await?;
+            visits(&clinic, hospital).await?;
         }
         Ok(Some(()))
     })
     .await?;
 
     for (hospital, mrn) in HOSPITALS.into_iter().zip(["CR-0001", "BM-0001"]) {
-        let (status, answer) = clinic.add(hospital, mrn).await?;
-        ensure!(status == 201, "{hospital}: {status} {answer}");
+        clinic.add_visit(&host(hospital), mrn).await?;
     }
-    ensure!(clinic.visits("cho-ray").await? == ["CR-0001"]);
-    ensure!(clinic.visits("bach-mai").await? == ["BM-0001"]);
+    ensure!(visits(&clinic, "cho-ray").await? == ["CR-0001"]);
+    ensure!(visits(&clinic, "bach-mai").await? == ["BM-0001"]);
 
     strangers_stay_outside(&clinic, &signer).await?;
     the_leader_dies_and_nobody_notices(&fleet, &clinic).await?;
+    drop(clinic);
     fleet.shutdown().await
 }
 
@@ -243,9 +151,8 @@ async fn the_leader_dies_and_nobody_notices(fleet: &Fleet, clinic: &Clinic) -> R
     let serve = async |count: usize| {
         for n in 0..count {
             for hospital in HOSPITALS {
-                let (status, answer) = clinic.add(hospital, &format!("NEW-{n:04}")).await?;
-                ensure!(status == 201, "{hospital}: {status} {answer}");
-                ensure!(clinic.visits(hospital).await?[0] == format!("NEW-{n:04}"));
+                clinic.add_visit(&host(hospital), &format!("NEW-{n:04}")).await?;
+                ensure!(visits(clinic, hospital).await?[0] == format!("NEW-{n:04}"));
             }
         }
         anyhow::Ok(())

@@ -32,19 +32,13 @@ pub enum Refused {
     TokenMissing,
     /// The token is not believed.
     #[error("the token is not valid: {0}")]
-    TokenInvalid(#[source] InvalidToken),
+    TokenInvalid(InvalidToken),
     /// Two of its names do not lead to the same tenant.
     #[error("the request names two tenants")]
     Mismatch(Mismatch),
     /// The tenant could not be found, or its database not be reached.
-    #[error("{0}")]
-    Failed(#[source] Error),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Refused {
-        Refused::Failed(error)
-    }
+    #[error(transparent)]
+    Failed(#[from] Error),
 }
 
 /// What is said to the sender.

@@ -151,6 +151,7 @@ async fn text(response: Response<Body>) -> String {
 async fn problem(response: Response<Body>) -> (u16, String) {
     let status = response.status().as_u16();
     let kind = response.headers()["content-type"].clone();
+    assert_eq!(response.headers()["cache-control"], "no-store");
     let problem: Value = serde_json::from_str(&text(response).await).unwrap();
     assert_eq!(kind, "application/problem+json");
     assert_eq!(problem["status"], status);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 use serde_json::json;
@@ -35,6 +35,8 @@ pub(super) fn http(refused: &Refused) -> Response<Full<Bytes>> {
     *response.status_mut() = told.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM);
+    // A 404 may be kept otherwise, and the tenant come a moment later.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(pause) = told.retry_after {
         // Whole seconds, and never "at once".
         headers.insert(RETRY_AFTER, pause.as_secs().max(1).into());

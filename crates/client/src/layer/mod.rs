@@ -36,7 +36,8 @@ pub type Body<B> = Either<B, Full<Bytes>>;
 
 /// Puts a [`TenantDb`] into each request, or answers in the service's stead.
 ///
-/// What a verified token said ([`Verified`](crate::select::Verified)) is put beside it.
+/// What a verified token said is put beside it as a [`Verified`](crate::select::Verified): with axum, take
+/// `Extension<Verified>`.
 #[derive(Clone)]
 pub struct TenantLayer {
     door: Arc<Door>,

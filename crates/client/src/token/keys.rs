@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse},
 };
 
 use crate::Error;
@@ -61,7 +61,10 @@ impl KeySet {
 impl Key {
     /// None for a key that is not for signatures, or of a kind that is not known here.
     fn of(jwk: &Jwk) -> Result<Option<Key>, Error> {
-        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+        let verifies = |may: &Vec<KeyOperations>| may.contains(&KeyOperations::Verify);
+        let is_for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
+            && jwk.common.key_operations.as_ref().is_none_or(verifies);
+        if !is_for_signatures {
             return Ok(None);
         }
         let Some((family, usual)) = kind(&jwk.algorithm) else {

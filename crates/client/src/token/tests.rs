@@ -361,9 +361,21 @@ fn a_set_of_keys_holds_public_ones_each_for_one_algorithm() {
         let odd = said(signer.jwk(), "alg", alg);
         assert!(parse(&[odd]).is_err(), "{alg} on P-256");
     }
-    let sealing = said(signer.jwk(), "use", "enc");
-    assert!(parse(std::slice::from_ref(&sealing)).is_err(), "none is left");
-    assert!(parse(&[sealing, said(Signer::new("two").jwk(), "use", "sig")]).is_ok());
+    let mut exchanging = signer.jwk();
+    exchanging["key_ops"] = json!(["deriveKey"]);
+    let later = json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AQAB", "kid": "later" });
+    let curve = said(signer.jwk(), "crv", "secp256k1");
+    for other in [said(signer.jwk(), "use", "enc"), exchanging, later, curve] {
+        assert!(
+            parse(std::slice::from_ref(&other)).is_err(),
+            "none is left of {other}"
+        );
+        let usual = said(Signer::new("two").jwk(), "use", "sig");
+        assert!(
+            parse(&[other.clone(), usual]).is_ok(),
+            "it is not passed over: {other}"
+        );
+    }
     let rsa = json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r", "alg": "PS384" });
     let keys = KeySet::parse(&set(&[rsa])).unwrap();
     assert_eq!(keys.find(Some("r")).unwrap().algorithm, Algorithm::PS384);

@@ -142,6 +142,8 @@ fn all_names_that_are_there_are_read() {
         "another scheme is no token"
     );
     assert_eq!(read(&select, &[]), "TOKEN_MISSING");
+    let turned = Select::token(Words).or(Select::domain());
+    assert_eq!(read(&turned, &[]), "TOKEN_MISSING");
 }
 
 #[test]

@@ -16,6 +16,19 @@ const SERVING_PAUSE: Duration = Duration::from_secs(5);
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a request is turned away.
+///
+/// | Status | Reason | When |
+/// |---|---|---|
+/// | 400 | `TENANT_UNREADABLE` | a host, header or token that is there twice, empty, or no name at all |
+/// | 400 | `TENANT_UNNAMED` | nothing names a tenant |
+/// | 401 | `TOKEN_MISSING` `TOKEN_EXPIRED` `TOKEN_INVALID` | with `WWW-Authenticate` |
+/// | 403 | `TENANT_MISMATCH` | two names that do not lead to the same tenant |
+/// | 404 | `TENANT_NOT_FOUND` | nobody has this name |
+/// | 421 | `HOST_IS_ADDRESS` | the host is an address |
+/// | 503 | `TENANT_NOT_SERVING` `TENANT_MOVING` `REGISTRY_UNAVAILABLE` `BUSY` | with `Retry-After` |
+/// | 500 | `INTERNAL` | this service's certificate or settings are wrong; its log says how |
+///
+/// gRPC callers find the reason in `reeve-reason`, and the pause in `grpc-retry-pushback-ms`.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// Something that would name the tenant cannot be read.
@@ -158,7 +171,47 @@ fn failed(error: &Error) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::select::Kind;
+    use reeve_domain::TenantId;
     use reeve_proto::{error, v1::ErrorReason};
+
+    #[test]
+    fn the_list_holds_every_reason_with_its_status() {
+        let list = include_str!("refused.rs")
+            .lines()
+            .filter(|line| line.starts_with("/// | "));
+        let list: Vec<&str> = list.collect();
+        let own = [
+            Refused::Malformed { what: "x", why: "y" },
+            Refused::Unnamed,
+            Refused::Misdirected,
+            Refused::TokenMissing,
+            Refused::TokenInvalid(InvalidToken::Expired),
+            Refused::TokenInvalid(InvalidToken::Signature),
+            Refused::Mismatch(Mismatch {
+                one: (Kind::Domain, TenantId::from_random(1)),
+                other: (Kind::Token, None),
+            }),
+        ];
+        let errors = [
+            Error::Unknown("x".into()),
+            Error::NotServing {
+                tenant: "t".into(),
+                state: "x".into(),
+            },
+            Error::Superseded { tenant: "t".into() },
+            Error::Exhausted { connections_max: 1 },
+            Error::Retry(Box::new(tonic::Status::unavailable("x"))),
+            Error::Answer("x".into()),
+        ];
+        for refused in own.into_iter().chain(errors.map(Refused::from)) {
+            let (status, reason) = (refused.status().as_u16(), refused.reason());
+            let is_listed = |line: &&&str| {
+                line.starts_with(&format!("/// | {status} ")) && line.contains(&format!("`{reason}`"))
+            };
+            assert_eq!(list.iter().filter(is_listed).count(), 1, "{status} {reason}");
+        }
+    }
 
     #[test]
     fn a_sender_is_told_to_wait_only_when_waiting_helps() {

@@ -34,7 +34,8 @@ use crate::{Refused, Selector};
 /// let by_name = Select::domain().or(Select::header(HeaderName::from_static("x-tenant")));
 /// # let _ = by_name;
 /// ```
-/// `a.or(b)` wants one of them, `a.and(b)` both. Either way all that a request brings must name the same tenant.
+/// `a.or(b)` wants one of them, `a.and(b)` both. Either way all that a request brings of what is described here must name
+/// the same tenant; what is not described is not looked at.
 #[derive(Clone)]
 pub struct Select(Rule);
 

@@ -51,4 +51,4 @@ alerts: ## check the alerts and run their tests
 	@scripts/alerts.sh
 
 docs: ## the API documentation of every crate
-	@cargo doc --locked --workspace --no-deps
+	@cargo doc --locked --workspace --no-deps --features reeve-client/axum,reeve-client/metrics,reeve-client/mock,reeve-client/token

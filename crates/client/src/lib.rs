@@ -22,8 +22,8 @@
 //!
 //! # In a service
 //! A [`TenantLayer`] finds the tenant of each request before a handler sees it, by whatever [`Select`](select::Select)
-//! describes: the host, a header, a verified [`token`]. Handlers take a [`TenantDb`] and know nothing else of tenants.
-//! With axum (feature `axum`), and with a [`FleetMock`] (feature `mock`) where a service's own tests have no registry:
+//! describes: the host, a header, a verified token. Handlers take a [`TenantDb`] and know nothing else of tenants.
+//! With axum (feature `axum`), and with a `FleetMock` (feature `mock`) where a service's own tests have no registry:
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -62,9 +62,9 @@
 //! # Features
 //! None is on by default.
 //! - `axum`: [`TenantDb`] is an extractor, [`Refused`] an answer.
-//! - `token`: [`token::Tokens`] verifies signed tokens.
-//! - `metrics`: [`Fleet::register_metrics`].
-//! - `mock`: [`FleetMock`].
+//! - `token`: `token::Tokens` verifies signed tokens.
+//! - `metrics`: `Fleet::register_metrics`.
+//! - `mock`: `FleetMock`.
 //!
 //! # Inside
 //! ```text

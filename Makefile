@@ -16,7 +16,8 @@ build: setup ## the three programs, development profile
 	@cargo build --locked --workspace --bins
 
 demo: build ## a fleet, eight hospitals and a bad day, in under 90 s
-	@$(reeve) demo
+	@cargo build --locked -p reeve-client --example clinic
+	@$(reeve) demo --clinic $(CARGO_TARGET_DIR)/debug/examples/clinic
 
 dev: build ## a whole fleet on this machine, until Ctrl-C
 	@$(reeve) dev $(ARGS)
@@ -50,4 +51,4 @@ alerts: ## check the alerts and run their tests
 	@scripts/alerts.sh
 
 docs: ## the API documentation of every crate
-	@cargo doc --locked --workspace --no-deps
+	@cargo doc --locked --workspace --no-deps --features reeve-client/axum,reeve-client/metrics,reeve-client/mock,reeve-client/token

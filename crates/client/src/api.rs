@@ -36,6 +36,14 @@ impl Api {
         })
     }
 
+    /// Over no node: every call fails at once.
+    #[cfg(feature = "mock")]
+    pub(crate) fn nowhere() -> Api {
+        Api {
+            channel: Failover::nowhere(),
+        }
+    }
+
     /// The service under the clients, for one generated elsewhere.
     pub fn channel(&self) -> &Failover {
         &self.channel

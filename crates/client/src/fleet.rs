@@ -16,10 +16,17 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::Request;
+use tracing::{
+    Instrument, debug_span,
+    field::{Empty, debug, display},
+};
 
+#[cfg(feature = "mock")]
+use crate::mock::Script;
 use crate::{
     Access, Api, Error, Limits, Resolution, Selector, acknowledge,
     cache::{Cache, LEASE, Lookup},
+    counts::{Counts, Outcome, Source},
     error,
     flight::Flights,
     pools::Pools,
@@ -40,16 +47,35 @@ pub struct Fleet {
     rooms: Arc<Rooms>,
 }
 
-struct Rooms {
+pub(crate) struct Rooms {
     api: Api,
     network: String,
     cache: Arc<Cache>,
     pools: Arc<Pools>,
     flights: Flights<String>,
     ready: watch::Receiver<bool>,
+    counts: Arc<Counts>,
     /// Names this process to the registry, and its sessions to PostgreSQL.
     instance: String,
     tasks: Vec<JoinHandle<()>>,
+    /// Answers in the registry's stead.
+    #[cfg(feature = "mock")]
+    script: Option<Arc<Script>>,
+}
+
+#[cfg(feature = "metrics")]
+impl Rooms {
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.pools
+    }
 }
 
 impl Drop for Rooms {
@@ -112,12 +138,14 @@ impl Builder {
             Arc::new(Cache::default()),
             Arc::new(Pools::new(self.limits, instance.clone(), said)),
         );
+        let counts = Arc::new(Counts::default());
         let (ready, is_ready) = watch::channel(false);
         let watching = self.watch.then(|| {
             let pools = pools.clone();
             let watch = Watch {
                 channel: api.channel().clone(),
                 cache: cache.clone(),
+                counts: counts.clone(),
                 network: self.network.clone(),
                 ready,
                 on_change: Box::new(move |resolution| pools.supersede(resolution)),
@@ -132,8 +160,11 @@ impl Builder {
             pools,
             flights: Flights::default(),
             ready: is_ready,
+            counts,
             instance,
             tasks: watching.into_iter().chain([acknowledging]).collect(),
+            #[cfg(feature = "mock")]
+            script: None,
         };
         Ok(Fleet {
             rooms: Arc::new(rooms),
@@ -153,6 +184,28 @@ impl Fleet {
         }
     }
 
+    /// A fleet of what a test wrote, without a node, a task or a runtime.
+    #[cfg(feature = "mock")]
+    pub(crate) fn played(script: Arc<Script>) -> Fleet {
+        let (said, _) = mpsc::unbounded_channel();
+        let instance = "reeve-mock".to_owned();
+        let rooms = Rooms {
+            api: Api::nowhere(),
+            network: String::new(),
+            cache: Arc::default(),
+            pools: Arc::new(Pools::new(Limits::default(), instance.clone(), said)),
+            flights: Flights::default(),
+            ready: watch::channel(true).1,
+            counts: Arc::default(),
+            instance,
+            tasks: Vec::new(),
+            script: Some(script),
+        };
+        Fleet {
+            rooms: Arc::new(rooms),
+        }
+    }
+
     /// Waits until the watch has listed everything once. Not needed for correctness, only for a warm start.
     pub async fn ready(&self) -> Result<(), Error> {
         let waited = self.rooms.ready.clone().wait_for(|ready| *ready).await.map(drop);
@@ -165,24 +218,46 @@ impl Fleet {
     /// Finds the tenant. An ACTIVE one is served from memory for a while when no node answers; one that is
     /// suspended, fenced or unknown is not.
     pub async fn resolve(&self, selector: &Selector) -> Result<Arc<Resolution>, Error> {
+        let span = debug_span!("resolve", tenant = Empty, source = Empty);
+        let (source, found) = self.find(selector).instrument(span.clone()).await;
+        self.rooms.counts.resolved(source, Outcome::of(&found));
+        span.record("source", debug(source));
+        if let Ok(resolution) = &found {
+            span.record("tenant", display(&resolution.tenant));
+        }
+        found
+    }
+
+    async fn find(&self, selector: &Selector) -> (Source, Result<Arc<Resolution>, Error>) {
+        #[cfg(feature = "mock")]
+        if let Some(script) = &self.rooms.script {
+            return (Source::Registry, script.resolve(selector));
+        }
         if let Some(settled) = self.remembered(selector) {
-            return settled;
+            return (Source::Memory, settled);
         }
         let _turn = self.rooms.flights.enter(selector.key().to_owned()).await;
         match self.rooms.cache.look_up(selector, Instant::now()) {
             Lookup::Ask { fallback } => match (self.ask(selector).await, fallback) {
-                (Err(error), Some(fallback)) if error.is_transient() => Ok(fallback),
-                (answer, _) => answer.and_then(serving),
+                (Err(error), Some(fallback)) if error.is_transient() => (Source::Fallback, Ok(fallback)),
+                (answer, _) => (Source::Registry, answer.and_then(serving)),
             },
-            _ => self
-                .remembered(selector)
-                .unwrap_or_else(|| Err(unknown(selector))),
+            _ => {
+                let settled = self.remembered(selector);
+                let settled = settled.unwrap_or_else(|| Err(unknown(selector)));
+                (Source::Memory, settled)
+            }
         }
     }
 
     /// The pool for a tenant just resolved. What has changed since is asked for anew; `Superseded` means that it changes
     /// faster than that.
     pub async fn pool(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
+        let span = debug_span!("pool", tenant = %tenant.tenant, ?access);
+        self.newest(tenant, access).instrument(span).await
+    }
+
+    async fn newest(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
         let mut pool = self.open(tenant, access).await;
         for _ in 0..RENEWALS_MAX {
             let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) else {
@@ -202,6 +277,10 @@ impl Fleet {
     }
 
     async fn open(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
+        #[cfg(feature = "mock")]
+        if let Some(script) = &self.rooms.script {
+            return Ok(script.pool(&tenant.tenant));
+        }
         let unseal = || self.credential(&tenant.tenant, tenant.credential_version);
         let pool = self.rooms.pools.get(tenant, access, unseal).await;
         if let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) {
@@ -211,6 +290,15 @@ impl Fleet {
         pool
     }
 
+    /// How many requests named two tenants and were refused at a [`TenantLayer`](crate::TenantLayer) over this fleet.
+    pub fn mismatches(&self) -> u64 {
+        self.rooms.counts.mismatches()
+    }
+
+    pub(crate) fn count_mismatch(&self) {
+        self.rooms.counts.mismatched();
+    }
+
     /// All services of the registry, over the same nodes.
     pub fn api(&self) -> Api {
         self.rooms.api.clone()
@@ -218,12 +306,21 @@ impl Fleet {
 
     /// Closes all pools, waiting for connections in use, and tells the registry that no credential is held any more.
     pub async fn close(&self) {
+        #[cfg(feature = "mock")]
+        if let Some(script) = &self.rooms.script {
+            return script.close().await;
+        }
         let held = self.rooms.pools.close().await;
         let told = held.iter().map(|one| {
             // It is a courtesy: who is not told waits for the grace of the next change.
             acknowledge::say(&self.rooms.api, &self.rooms.instance, one, FAREWELL_PATIENCE)
         });
         futures::future::join_all(told).await;
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
     }
 
     fn remembered(&self, selector: &Selector) -> Option<Result<Arc<Resolution>, Error>> {

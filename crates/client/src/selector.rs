@@ -78,7 +78,7 @@ impl Selector {
             .map(Selector::of)
     }
 
-    fn of(claim: Claim) -> Selector {
+    pub(crate) fn of(claim: Claim) -> Selector {
         Selector {
             key: claim.to_string(),
             claim,

@@ -28,6 +28,7 @@ use crate::{
     Error, Resolution,
     cache::Cache,
     channel::{AnsweredBy, Failover},
+    counts::Counts,
 };
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
@@ -42,6 +43,7 @@ const RELIST_SPREAD: Duration = Duration::from_secs(2);
 pub(crate) struct Watch {
     pub(crate) channel: Failover,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) counts: Arc<Counts>,
     pub(crate) network: String,
     /// Turns true once, when the first listing is whole.
     pub(crate) ready: Sender<bool>,
@@ -64,6 +66,7 @@ impl Watch {
         loop {
             let begun = Instant::now();
             let ended = self.follow().await;
+            self.counts.watches(false);
             if let Ended::Pause(error) = &ended {
                 debug!(%error, "the watch broke off and will resume");
             }
@@ -91,6 +94,7 @@ impl Watch {
             Ok(response) => response,
             Err(status) => return Ended::Pause(status.into()),
         };
+        self.counts.watches(true);
         let node = response.extensions().get::<AnsweredBy>().copied();
         if after_revision == 0 {
             self.cache.listing_begins();

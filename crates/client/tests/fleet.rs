@@ -226,6 +226,110 @@ async fn the_watch_fills_the_cache_and_carries_changes_into_it() {
     .await;
 }
 
+fn page(registry: &prometheus_client::registry::Registry) -> Vec<String> {
+    let mut page = String::new();
+    prometheus_client::encoding::text::encode(&mut page, registry).unwrap();
+    page.lines().map(str::to_owned).collect()
+}
+
+fn resolves(source: &str, outcome: &str, count: u64) -> String {
+    format!(r#"reeve_client_resolves_total{{source="{source}",outcome="{outcome}"}} {count}"#)
+}
+
+#[tokio::test]
+async fn what_a_fleet_does_is_counted_for_as_long_as_it_lives() {
+    let cluster = Cluster::new();
+    let down = Arc::new(Mutex::new(false));
+    let is_down = down.clone();
+    let handler: Handler = Arc::new(move |_, message| {
+        let key = v1::ResolveRequest::decode(message).unwrap().claim.unwrap().key;
+        let answer = match (*is_down.lock().unwrap(), key.as_str()) {
+            (true, _) => Err(Status::unavailable("down")),
+            // Of unknown age: asked for again each time, and a fallback when nobody answers.
+            (false, "cho-ray") => Ok(one(frame(&answer(State::Active, None)))),
+            (false, "lab") => Ok(one(frame(&answer(State::Suspended, Some(Duration::ZERO))))),
+            _ => {
+                let reason = v1::ErrorReason::TenantNotFound;
+                Err(reeve_proto::error::status(
+                    reason,
+                    "no such tenant",
+                    &[("revision", "7")],
+                ))
+            }
+        };
+        Box::pin(async move { answer })
+    });
+    let node = cluster.node(1, handler).await;
+    let fleet = fleet(&cluster, &[&node], false);
+    let mut registry = prometheus_client::registry::Registry::default();
+    fleet.register_metrics(&mut registry);
+    let slug = |slug: &str| Selector::slug(slug).unwrap();
+    fleet.resolve(&cho_ray()).await.unwrap();
+    for _ in 0..3 {
+        fleet.resolve(&slug("nobody")).await.unwrap_err();
+    }
+    *down.lock().unwrap() = true;
+    fleet.resolve(&cho_ray()).await.unwrap();
+    fleet.resolve(&slug("stranger")).await.unwrap_err();
+    *down.lock().unwrap() = false;
+    fleet.resolve(&slug("lab")).await.unwrap_err();
+    let shown = page(&registry);
+    for line in [
+        resolves("registry", "served", 1),
+        resolves("registry", "unknown", 1),
+        resolves("memory", "unknown", 2),
+        resolves("fallback", "served", 1),
+        resolves("registry", "failed", 1),
+        resolves("registry", "not_serving", 1),
+        resolves("memory", "served", 0),
+        "reeve_client_watch_connected 0".to_owned(),
+        "reeve_client_pools 0".to_owned(),
+        "reeve_client_tenant_mismatches_total 0".to_owned(),
+    ] {
+        assert!(shown.contains(&line), "{line} is not in {shown:#?}");
+    }
+    assert!(
+        !shown.iter().any(|line| line.contains("staleness")),
+        "nothing was heard"
+    );
+    drop(fleet);
+    assert_eq!(page(&registry), ["# EOF"], "the scrape keeps it alive");
+}
+
+#[tokio::test]
+async fn a_watch_shows_that_it_lives_and_how_old_its_word_is() {
+    let cluster = Cluster::new();
+    let (node, mut streams) = watched(&cluster, 1).await;
+    let fleet = fleet(&cluster, &[&node], true);
+    let mut registry = prometheus_client::registry::Registry::default();
+    fleet.register_metrics(&mut registry);
+    let (_, events) = streams.recv().await.unwrap();
+    events.send(Event::Initial(resolution(State::Active, 5))).unwrap();
+    events
+        .send(Event::InitialDone(event::InitialDone { revision: 9 }))
+        .unwrap();
+    fleet.ready().await.unwrap();
+    fleet.resolve(&cho_ray()).await.unwrap();
+    let shown = page(&registry);
+    for line in [
+        resolves("memory", "served", 1),
+        "reeve_client_watch_connected 1".to_owned(),
+        "reeve_client_cache_entries 1".to_owned(),
+    ] {
+        assert!(shown.contains(&line), "{line} is not in {shown:#?}");
+    }
+    let age = shown
+        .iter()
+        .find_map(|line| line.strip_prefix("reeve_client_cache_staleness_seconds "));
+    let age: f64 = age.unwrap().parse().unwrap();
+    assert!((0.0..5.0).contains(&age), "{age}");
+    drop(events);
+    until("the watch is seen to be cut off", async || {
+        page(&registry).contains(&"reeve_client_watch_connected 0".to_owned())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_silent_watch_is_resumed_over_another_node() {
     let cluster = Cluster::new();

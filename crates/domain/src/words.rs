@@ -267,6 +267,26 @@ impl Cidr {
         Ok(cidr)
     }
 
+    /// Whether the address lies in it; an IPv4 address written as an IPv6 one is the same address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let shift = |bits_max: u32| bits_max - u32::from(self.prefix);
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(range), IpAddr::V4(address)) => {
+                (u32::from(range) ^ u32::from(address))
+                    .checked_shr(shift(32))
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(range), IpAddr::V6(address)) => {
+                (u128::from(range) ^ u128::from(address))
+                    .checked_shr(shift(128))
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+
     fn host_bits_are_zero(&self) -> bool {
         let prefix = u32::from(self.prefix);
         match self.address {
@@ -352,6 +372,24 @@ mod tests {
             "2001:db8::1/32",
         ] {
             assert!(Cidr::parse(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_its_addresses_and_no_others() {
+        let holds = |range: &str, address: &str| {
+            Cidr::parse(range).map(|r| r.contains(address.parse().unwrap_or(IpAddr::from([0; 4]))))
+        };
+        for (range, inside, outside) in [
+            ("10.1.0.0/16", "10.1.255.255", "10.2.0.0"),
+            ("10.1.0.7", "10.1.0.7", "10.1.0.6"),
+            ("10.0.0.0/8", "::ffff:10.9.9.9", "::a09:909"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("0.0.0.0/0", "203.0.113.9", "::1"),
+            ("::/0", "2001:db8::1", "203.0.113.9"),
+        ] {
+            assert_eq!(holds(range, inside), Ok(true), "{inside} in {range}");
+            assert_eq!(holds(range, outside), Ok(false), "{outside} in {range}");
         }
     }
 

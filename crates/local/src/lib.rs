@@ -10,6 +10,7 @@
 
 mod agent;
 mod binaries;
+mod clinic;
 mod config;
 mod fleet;
 pub mod hand;
@@ -28,6 +29,7 @@ pub mod tenants;
 
 pub use agent::Agent;
 pub use binaries::{Binaries, registry as registry_program};
+pub use clinic::Clinic;
 pub use config::{Dial, Doors, NodeConfig};
 pub use fleet::{Builder, Fleet, Restart};
 pub use hop::{Hop, Hops, Mode};

@@ -20,6 +20,16 @@ fn reeve() -> Result<PathBuf> {
         .context("reeve is not built; build the workspace's programs first")
 }
 
+/// Where cargo puts the web service of the demonstration when it builds everything.
+fn clinic() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own
+        .ancestors()
+        .nth(2)
+        .context("not in a target folder")?
+        .join("examples/clinic"))
+}
+
 /// Processes that run out of a folder: nodes, agents, PostgreSQL.
 fn running_in(dir: &str) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
@@ -39,7 +49,8 @@ fn running_in(dir: &str) -> Result<BTreeSet<String>> {
 fn the_demonstration_ends_by_itself_and_well() -> Result<()> {
     let home = tempfile::tempdir()?;
     let output = Command::new(reeve()?)
-        .args(["demo", "--patients", "50"])
+        .args(["demo", "--patients", "50", "--clinic"])
+        .arg(clinic()?)
         .env("TMPDIR", reachable(&home)?)
         .stdin(Stdio::null())
         .output()?;
@@ -50,6 +61,7 @@ fn the_demonstration_ends_by_itself_and_well() -> Result<()> {
         String::from_utf8_lossy(&output.stderr)
     );
     ensure!(told.trim_end().ends_with("demo: ok"), "{told}");
+    ensure!(told.contains("visits through the web service"), "{told}");
     let left = running_in(&home.path().display().to_string())?;
     ensure!(left.is_empty(), "still running: {left:?}");
 

@@ -1,11 +1,12 @@
 //! `reeve demo`: a fleet, eight hospitals and a bad day, without input and with a verdict.
 //!
 //! ```text
-//! fleet ─► hospitals ─► patients ─► storm ─► trouble ─► walls ─► chain ─► table
+//! fleet ─► hospitals ─► patients ─► clinic ─► storm ─► trouble ─► walls ─► chain ─► table
 //! ```
 //! Each stage proves something and fails with a sentence; nothing is left running whichever way it ends.
 
 mod chain;
+mod clinic;
 pub mod hospitals;
 pub mod live;
 mod patients;
@@ -17,7 +18,7 @@ mod walls;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
-use reeve_local::{Fleet, Restart, examples_dir, tenants};
+use reeve_local::{Clinic, Fleet, Restart, examples_dir, tenants};
 
 use self::hospitals::Hospital;
 use self::live::Live;
@@ -33,6 +34,9 @@ pub struct Args {
     /// Patients that each hospital gets
     #[arg(long, default_value_t = 500, value_name = "N")]
     pub patients: usize,
+    /// Program of the example `clinic`, a web service of the hospitals, which is then played, too
+    #[arg(long, value_name = "PATH")]
+    pub clinic: Option<PathBuf>,
 }
 
 const HOSPITALS: usize = 8;
@@ -45,6 +49,9 @@ struct Tour {
     hospitals: Vec<Hospital>,
     show: Show,
     patients: usize,
+    /// The web service's program, when it is to be played.
+    program: Option<PathBuf>,
+    clinic: Option<Clinic>,
 }
 
 /// Gives the demonstration.
@@ -60,8 +67,13 @@ pub async fn run(args: Args) -> Result<()> {
         _ = &mut end => Err(anyhow!("interrupted")),
     };
     let Tour {
-        fleet, service, show, ..
+        fleet,
+        service,
+        show,
+        clinic,
+        ..
     } = tour;
+    drop(clinic);
     service.close().await;
     let left = fleet.shutdown().await;
     played?;
@@ -94,12 +106,15 @@ impl Tour {
             hospitals,
             show,
             patients: args.patients,
+            program: args.clinic.clone(),
+            clinic: None,
         })
     }
 
     async fn play(&mut self) -> Result<()> {
         self.onboard().await.context("onboarding the hospitals")?;
         self.patients().await.context("patients of all hospitals")?;
+        self.clinic().await.context("the web service")?;
         self.storm().await.context("the leader's death")?;
         self.trouble().await.context("what goes wrong")?;
         self.walls().await.context("the walls between hospitals")?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! per hospital: resolve (asked anew) ─► insert + select   ┐
+//! web service:  visits by host                            │
 //! onboarding:   four more hospitals                       ├─ kill -9 leader ─► new leader ─► nothing failed
 //! ```
 
@@ -18,7 +19,7 @@ use sqlx::PgPool;
 use super::hospitals::{self, Hospital};
 use super::live::Live;
 use super::show::say;
-use super::{Tour, patients};
+use super::{Tour, clinic, patients};
 
 const NEWCOMERS: usize = 4;
 /// Requests on each side of the kill, so that it falls into the middle of the load.
@@ -29,10 +30,10 @@ const ROWS_FROM: usize = 500_000;
 
 /// What the services saw.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     requests: AtomicU64,
     slowest_ms: AtomicU64,
-    is_over: AtomicBool,
+    pub(super) is_over: AtomicBool,
 }
 
 impl Tour {
@@ -43,13 +44,15 @@ impl Tour {
         newcomers.drain(..self.hospitals.len());
         let seen = Seen::default();
         let serving = try_join_all(self.hospitals.iter().map(|h| serve(&self.service, h, &seen)));
+        let web = self.clinic.as_ref();
+        let browsing = try_join_all(self.hospitals.iter().map(|h| clinic::serve(web, h, &seen)));
         let killing = async {
             let killed = self.kill_leader(&mut newcomers, &seen).await;
             seen.is_over.store(true, Ordering::Relaxed);
             killed
         };
         // A request that fails ends the stage there and then.
-        let (_, (dead, gap)) = tokio::try_join!(serving, killing)?;
+        let (_, _, (dead, gap)) = tokio::try_join!(serving, browsing, killing)?;
         let requests = seen.requests.load(Ordering::Relaxed);
         let slowest = Duration::from_millis(seen.slowest_ms.load(Ordering::Relaxed));
         self.show
@@ -123,7 +126,7 @@ async fn serve(service: &Fleet, hospital: &Hospital, seen: &Seen) -> Result<()> 
 
 impl Seen {
     /// Counts a request, and the time it took.
-    async fn request(&self, request: impl Future<Output = Result<()>>) -> Result<()> {
+    pub(super) async fn request(&self, request: impl Future<Output = Result<()>>) -> Result<()> {
         let begun = Instant::now();
         request.await?;
         self.slowest_ms

@@ -184,6 +184,18 @@ impl Cache {
         self.writing.lock().watched
     }
 
+    /// How many claims are remembered, those of nobody among them.
+    #[cfg(feature = "metrics")]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// Up to when the watch vouches for what it guards.
+    #[cfg(feature = "metrics")]
+    pub fn heard_at(&self) -> Option<Instant> {
+        *self.heard.read()
+    }
+
     fn put(
         &self,
         writing: &mut Writing,

@@ -104,6 +104,17 @@ impl Failover {
         })
     }
 
+    /// Over no node at all.
+    #[cfg(feature = "mock")]
+    pub(crate) fn nowhere() -> Failover {
+        Failover {
+            nodes: Arc::new(Nodes {
+                list: Vec::new(),
+                preferred: AtomicUsize::default(),
+            }),
+        }
+    }
+
     /// Leaves a node alone for a while, for a reason that only the caller can see: a silent stream.
     pub fn blame(&self, node: AnsweredBy) {
         self.nodes.failed(node.0);
@@ -133,6 +144,10 @@ impl Nodes {
     }
 
     async fn carry(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        #[cfg(feature = "mock")]
+        if self.list.is_empty() {
+            return Err(Status::unavailable("this fleet has no registry"));
+        }
         let method = Method::of(request.uri().path());
         if method.shape == Shape::ClientStream {
             return self.carry_once(request, &method).await;

@@ -96,6 +96,15 @@ struct Open {
     lease: Arc<Lease>,
 }
 
+/// What all pools together hold.
+#[cfg(feature = "metrics")]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) pools: usize,
+    pub(crate) idle: usize,
+    pub(crate) in_use: usize,
+}
+
 /// How much longer than anybody waits for a connection a pool of a former credential stays open: who has it in the hand,
 /// or stands in its line, is not turned away.
 const HANDOVER: Duration = Duration::from_secs(1);
@@ -227,6 +236,22 @@ impl Pools {
         let all = self.shelf.lock().take_all();
         futures::future::join_all(all.into_iter().map(shut)).await;
         self.held.take_all().await
+    }
+
+    /// How many pools are kept open, and their connections.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn sizes(&self) -> Sizes {
+        let shelf = self.shelf.lock();
+        shelf.all().fold(Sizes::default(), |sizes, open| {
+            let all = usize::try_from(open.pool.size()).unwrap_or(usize::MAX);
+            let idle = open.pool.num_idle();
+            Sizes {
+                pools: sizes.pools + 1,
+                idle: sizes.idle + idle,
+                // The two are read one after the other.
+                in_use: sizes.in_use + all.saturating_sub(idle),
+            }
+        })
     }
 
     /// The share of the pool that this one takes the place of, with another credential.

@@ -96,6 +96,11 @@ impl<P: Clone> Shelf<P> {
             .collect()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn all(&self) -> impl Iterator<Item = &P> {
+        self.pools.values().map(|slot| &slot.pool)
+    }
+
     pub(super) fn take_all(&mut self) -> Vec<P> {
         self.pools.drain().map(|(_, slot)| slot.pool).collect()
     }

@@ -61,6 +61,11 @@ async fn the_budget_holds_over_all_pools() {
     assert_eq!(pools.budget.available_permits(), 0);
     let c = get(&pools, &resolution(3, 1)).await.unwrap();
     assert!(a.is_closed() && !b.is_closed() && !c.is_closed());
+    let sizes = Sizes {
+        pools: 2,
+        ..Sizes::default()
+    };
+    assert_eq!(pools.sizes(), sizes, "nothing is dialled yet");
     assert_eq!(pools.budget.available_permits(), 0);
     pools.close().await;
     assert!(b.is_closed() && c.is_closed());

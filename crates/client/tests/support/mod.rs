@@ -191,14 +191,14 @@ impl tower::Service<Request<Body>> for Scripted {
             let body = request.into_body().collect().await.unwrap().to_bytes();
             match (scripted.handler)(&path, body.slice(5..)).await {
                 Err(status) => Ok(status.into_http()),
-                Ok(messages) => Ok(answer(messages)),
+                Ok(messages) => Ok(grpc_answer(messages)),
             }
         })
     }
 }
 
 /// Messages, and `grpc-status: 0` at the end of them.
-fn answer(messages: BoxStream) -> Response<Body> {
+pub fn grpc_answer(messages: BoxStream) -> Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
     let end = stream::iter([Ok(http_body::Frame::trailers(trailers))]);

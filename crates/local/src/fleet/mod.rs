@@ -61,6 +61,10 @@ impl Fleet {
         &self.plan.cluster
     }
 
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
     /// All links.
     pub fn hops(&self) -> &Hops {
         &self.hops

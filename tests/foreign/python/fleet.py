@@ -11,7 +11,8 @@ def resolver(nodes, identity, service_config):
     options = [
         ("grpc.service_config", service_config.read_text()),
         ("grpc.ssl_target_name_override", nodes[0].rsplit(":", 1)[0]),  # a host that every node's certificate names
-        ("grpc.keepalive_time_ms", 2_000), ("grpc.keepalive_timeout_ms", 2_000),  # a node may hang without a word
+        # A node may hang without a word. (`grpc.keepalive_timeout_ms` alone does not end its connection.)
+        ("grpc.keepalive_time_ms", 2_000), ("grpc.http2.ping_timeout_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),  # one that comes back is used again
     ]
     credentials = grpc.ssl_channel_credentials(root, key, chain)

@@ -3,9 +3,10 @@ const crypto = require("node:crypto"), fs = require("node:fs"), path = require("
 const grpc = require("@grpc/grpc-js"), protos = require("@grpc/proto-loader"), pg = require("pg");
 
 const options = { includeDirs: [process.env.REEVE_PROTO], keepCase: true, longs: String, enums: String, defaults: true };
-const { ResolverService } = grpc.loadPackageDefinition(protos.loadSync("reeve/v1/resolver.proto", options)).reeve.v1;
+const files = ["reeve/v1/access.proto", "reeve/v1/resolver.proto"];
+const { AccessService, ResolverService } = grpc.loadPackageDefinition(protos.loadSync(files, options)).reeve.v1;
 
-function resolver(nodes, identity, cluster, serviceConfig) {
+function client(Service, nodes, identity, cluster, serviceConfig) {
   const [root, key, chain] = ["root.crt", "client.key", "client.crt"].map((name) => fs.readFileSync(path.join(identity, name)));
   // A node is known by its identity, wherever it lives.
   const isNode = (name) => name.startsWith(`URI:spiffe://${cluster}/node/`);
@@ -16,11 +17,14 @@ function resolver(nodes, identity, cluster, serviceConfig) {
     "grpc.keepalive_time_ms": 2_000, "grpc.keepalive_timeout_ms": 2_000, // a node may hang without a word
     "grpc.max_reconnect_backoff_ms": 5_000, // one that comes back is used again
   };
-  return new ResolverService(`ipv4:${nodes.join(",")}`, grpc.credentials.createSsl(root, key, chain, { checkServerIdentity }), channel);
+  return new Service(`ipv4:${nodes.join(",")}`, grpc.credentials.createSsl(root, key, chain, { checkServerIdentity }), channel);
 }
 
-const call = (resolver, method, request) =>
-  new Promise((done, failed) => resolver[method](request, (error, answer) => (error ? failed(error) : done(answer))));
+const access = (...place) => client(AccessService, ...place);
+const resolver = (...place) => client(ResolverService, ...place);
+
+const call = (client, method, request) =>
+  new Promise((done, failed) => client[method](request, (error, answer) => (error ? failed(error) : done(answer))));
 
 const resolve = async (resolver, domain) =>
   (await call(resolver, "Resolve", { claim: { kind: "KIND_DOMAIN", key: domain } })).resolution;
@@ -43,4 +47,4 @@ async function connect(resolver, tenant, instance) {
 const acknowledge = (resolver, { tenant_id }, version, instance) =>
   call(resolver, "AcknowledgeCredential", { tenant_id, version, instance });
 
-module.exports = { acknowledge, call, connect, resolve, resolver };
+module.exports = { access, acknowledge, call, connect, resolve, resolver };

@@ -1,9 +1,10 @@
 // A service at work: resolves without end, watches, and changes its connection when its tenant's credential changes.
 //   live.js NODES IDENTITY CLUSTER SERVICE_CONFIG DOMAIN: says what it sees, and leaves when its input ends.
-const crypto = require("node:crypto"), process = require("node:process");
+const crypto = require("node:crypto"), path = require("node:path"), process = require("node:process");
 const { setTimeout: pause } = require("node:timers/promises");
 const { status } = require("@grpc/grpc-js");
-const errors = require("./errors"), fleet = require("./fleet"), watch = require("./watch");
+const errors = require("./errors"), fleet = require("./fleet");
+const renewal = require("./renewal"), watch = require("./watch");
 const { say } = require("./said");
 
 const WORKERS = 4, ANSWERS_PER_LINE = 50, PAUSE_MS = 5;
@@ -80,7 +81,10 @@ async function main() {
   await connection.query("SELECT 1");
   await connection.end();
   await fleet.acknowledge(resolver, tenant, Number(tenant.credential_version) + 1, instance);
-  say("left");
+  const successor = path.join(path.dirname(identity), instance);
+  await renewal.renew(fleet.access(nodes.split(","), identity, cluster, serviceConfig), identity, successor);
+  await fleet.resolve(fleet.resolver(nodes.split(","), successor, cluster, serviceConfig), domain);
+  say("left", { identity: instance });
   process.exit(0); // the watch has no end of its own
 }
 

@@ -6,7 +6,7 @@ from reeve.v1 import common_pb2, resolver_pb2 as wire
 from reeve.v1.resolver_pb2_grpc import ResolverServiceStub
 
 
-def resolver(nodes, identity, service_config):
+def channel(nodes, identity, service_config):
     root, key, chain = [(identity / name).read_bytes() for name in ("root.crt", "client.key", "client.crt")]
     options = [
         ("grpc.service_config", service_config.read_text()),
@@ -16,7 +16,11 @@ def resolver(nodes, identity, service_config):
         ("grpc.max_reconnect_backoff_ms", 5_000),  # one that comes back is used again
     ]
     credentials = grpc.ssl_channel_credentials(root, key, chain)
-    return ResolverServiceStub(grpc.secure_channel("ipv4:" + ",".join(nodes), credentials, options))
+    return grpc.secure_channel("ipv4:" + ",".join(nodes), credentials, options)
+
+
+def resolver(nodes, identity, service_config):
+    return ResolverServiceStub(channel(nodes, identity, service_config))
 
 
 def resolve(resolver, domain):

@@ -5,7 +5,7 @@ live.py NODES IDENTITY SERVICE_CONFIG DOMAIN: says what it sees, and leaves when
 
 import pathlib, queue, sys, threading, time, uuid
 import grpc
-import errors, fleet, watch
+import errors, fleet, renewal, watch
 from reeve.v1 import common_pb2, resolver_pb2 as wire
 from said import say
 
@@ -93,4 +93,7 @@ for worker in workers:
 connection.execute("SELECT 1")
 connection.close()
 fleet.acknowledge(resolver, tenant, tenant.credential_version + 1, instance)
-say("left")
+successor = identity.with_name(instance)
+renewal.renew(fleet.channel(nodes, identity, service_config), identity, successor)
+fleet.resolve(fleet.resolver(nodes, successor, service_config), domain)
+say("left", identity=successor.name)

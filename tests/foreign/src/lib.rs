@@ -6,7 +6,8 @@
 //!                         └─► node/contract.js      likewise        ─► matching: one judge for all
 //! python/live.py, node/live.js ─► program ─► watched: a service at work while the leader dies
 //! ```
-//! What docs/clients.md shows is what runs here: `example.rs`, `python/{fleet,watch}.py`, `node/{fleet,watch}.js`.
+//! What docs/clients.md shows is what runs here: `example.rs`, and of `python` and `node` all
+//! but the programs themselves: `fleet`, `errors`, `watch`, `renewal`.
 
 mod asked;
 pub mod example;

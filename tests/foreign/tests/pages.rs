@@ -7,7 +7,7 @@ use prost_reflect::DescriptorPool;
 use reeve_foreign::root;
 use serde_json::{Value, json};
 
-const SHOWN: [&str; 7] = [
+const SHOWN: [&str; 9] = [
     "src/example.rs",
     "python/fleet.py",
     "node/fleet.js",
@@ -15,6 +15,8 @@ const SHOWN: [&str; 7] = [
     "node/errors.js",
     "python/watch.py",
     "node/watch.js",
+    "python/renewal.py",
+    "node/renewal.js",
 ];
 
 fn read(path: impl AsRef<Path>) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use reeve_client::v1::operation::State;
 use reeve_client::v1::{ListCredentialsRequest, RotateCredentialRequest, TransferLeaderRequest};
-use reeve_foreign::{Language, Program, Tools, World, judge_watch};
+use reeve_foreign::{Language, Program, Tools, World, example, judge_watch};
 use reeve_local::{tenants, until};
 use serde_json::Value;
 
@@ -44,6 +44,13 @@ pub(super) async fn lives(world: &World, tools: &Tools, language: Language) -> R
     all_answer(world, &mut service).await?;
 
     let said = service.leave().await?;
+    let left = said.last().and_then(|line| line["identity"].as_str());
+    let successor = example::credentials(&world.identity(left.context("no successor")?))?;
+    let former = example::credentials(&world.identity("ehr"))?;
+    ensure!(
+        successor.spiffe() == former.spiffe() && successor.serial() != former.serial(),
+        "the certificate was not renewed"
+    );
     let failed: Vec<_> = said.iter().filter(|line| line["event"] == "failed").collect();
     ensure!(failed.is_empty(), "calls failed: {failed:?}");
     ensure!(

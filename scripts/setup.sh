@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes this machine ready to build and run Reeve: installs missing Debian packages if it may, names them if it may not.
 #   scripts/setup.sh demo     to build and run
-#   scripts/setup.sh test     and to measure coverage, trace system calls, set clocks and lose packets
-#   scripts/setup.sh ci       and to lint the proto files
+#   scripts/setup.sh test     and to measure coverage, trace system calls, set clocks, lose packets, and run clients in
+#                             Python and Node
+#   scripts/setup.sh ci       the same: npm also brings what lints the proto files
 #   scripts/setup.sh bench    to build and to measure beside etcd (scripts/etcd.sh fetches that one), and to profile where
 #                             perf can be had
 # Says nothing and changes nothing when all is there.
@@ -54,10 +55,11 @@ if [ "$purpose" = test ] || [ "$purpose" = ci ]; then
     command -v psql >/dev/null || missing+=(postgresql-client)
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null || missing+=(libfaketime)
-fi
-if [ "$purpose" = ci ]; then
+    # Debian's python3 makes no environments without its second package.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
+    command -v openssl >/dev/null || missing+=(openssl)
 fi
 [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ] || exit 0
 

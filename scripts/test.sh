@@ -57,6 +57,7 @@ mkdir -p "$profiles"
 phase format cargo fmt "${formatted[@]}" --check
 phase lints lint
 phase build build
+[ $# -gt 0 ] || phase "libraries of foreign clients" scripts/foreign.sh
 phase tests run_tests
 [ $# -gt 0 ] || phase "tests on the newest PostgreSQL" run_newest
 phase coverage scripts/coverage.sh "$profiles" "$objects" $gate

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use house::{closure, linked, root, toml_of};
 
 /// Each room, its folder, and the rooms it may link.
-const ROOMS: [(&str, &str, &[&str]); 10] = [
+const ROOMS: [(&str, &str, &[&str]); 11] = [
     ("domain", "crates/domain", &[]),
     ("proto", "proto", &["domain"]),
     ("client", "crates/client", &["domain", "proto"]),
@@ -22,6 +22,7 @@ const ROOMS: [(&str, &str, &[&str]); 10] = [
         "tests/chaos",
         &["domain", "proto", "client", "local", "bucket"],
     ),
+    ("foreign", "tests/foreign", &["proto", "client", "local"]),
 ];
 
 /// What only the registry may carry.

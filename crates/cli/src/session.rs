@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use reeve_client::{Api, Credentials};
+use reeve_client::{Api, Credentials, IdentityFiles};
 use tonic::Request;
 
 use crate::context::{self, Contexts};
@@ -195,8 +195,21 @@ impl Session {
         Ok(Api::connect(&nodes, &credentials)?)
     }
 
+    /// A registry's client of its own, which outlives the certificate when that is a service's.
+    pub fn lasting(&self) -> Result<(Api, impl Future<Output = ()> + Send + 'static), Failure> {
+        let (nodes, files) = self.identity()?;
+        let credentials = load(&files)?;
+        let api = Api::connect(&nodes, &credentials)?;
+        Ok((api.clone(), files.keep_fresh(api, credentials)))
+    }
+
     /// The nodes that are meant, and the identity to show them.
     pub fn doors(&self) -> Result<(Vec<String>, Credentials), Failure> {
+        let (nodes, files) = self.identity()?;
+        Ok((nodes, load(&files)?))
+    }
+
+    fn identity(&self) -> Result<(Vec<String>, IdentityFiles), Failure> {
         let flags = &self.globals;
         let (nodes, ca, cert, key) = match (&flags.ca, &flags.cert, &flags.key) {
             (Some(ca), Some(cert), Some(key)) if !self.nodes.is_empty() => {
@@ -218,12 +231,7 @@ impl Session {
                 )
             }
         };
-        let credentials = Credentials::from_files(&cert, &key, &ca).map_err(|error| {
-            let what = format!("your certificate {} cannot be used", cert.display());
-            let fix = "enrol with `reeve cluster enroll`, or name others with --cert, --key and --ca";
-            Failure::new(Exit::Auth, what, error.to_string()).fix(fix)
-        })?;
-        Ok((nodes, credentials))
+        Ok((nodes, IdentityFiles::new(cert, key, ca)))
     }
 
     /// The context that is meant, and its name.
@@ -242,6 +250,13 @@ impl Session {
         };
         Ok((name, context))
     }
+}
+
+fn load(files: &IdentityFiles) -> Result<Credentials, Failure> {
+    files.credentials().map_err(|error| {
+        let fix = "enrol with `reeve cluster enroll`, or name others with --cert, --key and --ca";
+        Failure::new(Exit::Auth, "your certificate cannot be used", error.to_string()).fix(fix)
+    })
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@
 //! (files of a service's identity), `CLINIC_LISTEN`. With `CLINIC_ISSUER` and `CLINIC_JWKS` (a file) a request may bring a
 //! token of that issuer for the audience `clinic`; its claim `tid` must then lead to the hospital of the host.
 
-use std::{env, fs, path::Path, sync::Arc};
+use std::{env, fs, sync::Arc};
 
 use axum::{
     Router,
@@ -22,7 +22,7 @@ use axum::{
 use http::{StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use reeve_client::{
-    Credentials, Error, Fleet, Refused, TenantDb, TenantLayer,
+    Error, Fleet, IdentityFiles, Refused, TenantDb, TenantLayer,
     select::Select,
     token::{Issuer, TenantClaim, Tokens},
 };
@@ -36,7 +36,7 @@ type Anything = Box<dyn std::error::Error>;
 async fn main() -> Result<(), Anything> {
     let fleet = Fleet::builder()
         .nodes(setting("CLINIC_NODES")?.split(','))
-        .credentials(credentials()?)
+        .identity(identity()?)
         .build()?;
     let hospitals = Router::new()
         .route("/visits", get(visits).post(add_visit))
@@ -64,14 +64,10 @@ fn setting(name: &str) -> Result<String, Anything> {
     env::var(name).map_err(|_| format!("{name} is not set").into())
 }
 
-fn credentials() -> Result<Credentials, Anything> {
+/// Renewed while the service runs.
+fn identity() -> Result<IdentityFiles, Anything> {
     let [cert, key, root] = ["CLINIC_CERT", "CLINIC_KEY", "CLINIC_ROOT"].map(setting);
-    let (cert, key, root) = (cert?, key?, root?);
-    Ok(Credentials::from_files(
-        Path::new(&cert),
-        Path::new(&key),
-        Path::new(&root),
-    )?)
+    Ok(IdentityFiles::new(cert?, key?, root?))
 }
 
 /// By host; and when a token comes with the request, it must be of the same hospital.

@@ -24,11 +24,12 @@ use tracing::{
 #[cfg(feature = "mock")]
 use crate::mock::Script;
 use crate::{
-    Access, Api, Error, Limits, Resolution, Selector, acknowledge,
+    Access, Api, Error, IdentityFiles, Limits, Resolution, Selector, acknowledge,
     cache::{Cache, LEASE, Lookup},
     counts::{Counts, Outcome, Source},
     error,
     flight::Flights,
+    identity,
     pools::Pools,
     watch::{Watch, vouched},
 };
@@ -84,10 +85,16 @@ impl Drop for Rooms {
     }
 }
 
+/// Who this service is.
+enum Who {
+    InMemory(Credentials),
+    OnDisk(IdentityFiles),
+}
+
 /// What a fleet is made of; see [`Fleet::builder`].
 pub struct Builder {
     nodes: Vec<String>,
-    credentials: Option<Credentials>,
+    identity: Option<Who>,
     network: String,
     limits: Limits,
     watch: bool,
@@ -100,9 +107,16 @@ impl Builder {
         self
     }
 
-    /// This service's certificate, key and the cluster's root.
+    /// This service's certificate, key and the cluster's root, as files. At half of its life the certificate is renewed,
+    /// in use and on disk; processes may share the files.
+    pub fn identity(mut self, files: IdentityFiles) -> Builder {
+        self.identity = Some(Who::OnDisk(files));
+        self
+    }
+
+    /// The same from memory, where it is renewed; who starts again needs one that has not ended.
     pub fn credentials(mut self, credentials: Credentials) -> Builder {
-        self.credentials = Some(credentials);
+        self.identity = Some(Who::InMemory(credentials));
         self
     }
 
@@ -126,10 +140,16 @@ impl Builder {
 
     /// Starts the fleet. Needs a tokio runtime, and no registry: the first call dials.
     pub fn build(self) -> Result<Fleet, Error> {
-        let credentials = self.credentials.ok_or_else(|| Error::Invalid {
-            what: "credentials",
-            why: "none were given".to_owned(),
-        })?;
+        let (credentials, files) = match self.identity {
+            Some(Who::OnDisk(files)) => (files.credentials()?, Some(files)),
+            Some(Who::InMemory(credentials)) => (credentials, None),
+            None => {
+                return Err(Error::Invalid {
+                    what: "identity",
+                    why: "none was given".to_owned(),
+                });
+            }
+        };
         let api = Api::connect(&self.nodes, &credentials)?;
         // Opaque on purpose: every role of the instance can read it.
         let instance = format!("reeve-{:016x}", rand::random::<u64>());
@@ -153,6 +173,7 @@ impl Builder {
             tokio::spawn(watch.run())
         });
         let acknowledging = tokio::spawn(acknowledge::run(api.clone(), instance.clone(), due));
+        let renewing = tokio::spawn(identity::keep_fresh(api.clone(), credentials, files));
         let rooms = Rooms {
             api,
             network: self.network,
@@ -162,7 +183,7 @@ impl Builder {
             ready: is_ready,
             counts,
             instance,
-            tasks: watching.into_iter().chain([acknowledging]).collect(),
+            tasks: watching.into_iter().chain([acknowledging, renewing]).collect(),
             #[cfg(feature = "mock")]
             script: None,
         };
@@ -177,7 +198,7 @@ impl Fleet {
     pub fn builder() -> Builder {
         Builder {
             nodes: Vec::new(),
-            credentials: None,
+            identity: None,
             network: "default".to_owned(),
             limits: Limits::default(),
             watch: true,

@@ -2,14 +2,11 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::path::Path;
-//! use reeve_client::{Access, Credentials, Fleet, Selector};
+//! use reeve_client::{Access, Fleet, IdentityFiles, Selector};
 //!
-//! let credentials =
-//!     Credentials::from_files(Path::new("ehr.crt"), Path::new("ehr.key"), Path::new("root.crt"))?;
 //! let fleet = Fleet::builder()
 //!     .nodes(["n1.example:7400", "n2.example:7400", "n3.example:7400"])
-//!     .credentials(credentials)
+//!     .identity(IdentityFiles::in_folder("/etc/ehr"))
 //!     .build()?;
 //!
 //! let tenant = fleet.resolve(&Selector::domain("cho-ray.example")?).await?;
@@ -81,6 +78,7 @@ mod counts;
 mod error;
 mod fleet;
 mod flight;
+mod identity;
 pub mod join;
 pub mod layer;
 #[cfg(feature = "metrics")]
@@ -102,6 +100,7 @@ pub use cache::{GRACE, LEASE};
 pub use channel::{AnsweredBy, Failover};
 pub use error::{Error, reason};
 pub use fleet::{Builder, Fleet};
+pub use identity::IdentityFiles;
 pub use layer::{TenantLayer, TenantService};
 #[cfg(feature = "mock")]
 pub use mock::{Failure, FleetMock};

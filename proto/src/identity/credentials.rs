@@ -58,7 +58,7 @@ pub enum Error {
 impl Credentials {
     /// Takes a chain (leaf first), its key and the trusted roots, all PEM.
     pub fn from_pem(chain: &str, key: &str, roots: &str) -> Result<Credentials, Error> {
-        let held = Held::build(chain, key, roots)?;
+        let held = Held::build(chain, key, read_roots(roots)?)?;
         Ok(Credentials(Arc::new(ArcSwap::from_pointee(held))))
     }
 
@@ -70,7 +70,15 @@ impl Credentials {
 
     /// Replaces chain, key and roots; the identity must stay the same. Revocations are kept.
     pub fn replace_pem(&self, chain: &str, key: &str, roots: &str) -> Result<(), Error> {
-        let new = Held::build(chain, key, roots)?;
+        self.replace(Held::build(chain, key, read_roots(roots)?)?)
+    }
+
+    /// Replaces chain and key, under the roots that are trusted already.
+    pub fn renew_pem(&self, chain: &str, key: &str) -> Result<(), Error> {
+        self.replace(Held::build(chain, key, self.held().roots.clone())?)
+    }
+
+    fn replace(&self, new: Held) -> Result<(), Error> {
         let expected = self.spiffe();
         if new.spiffe != expected {
             return Err(Error::Identity {
@@ -143,17 +151,12 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Held {
-    fn build(chain: &str, key: &str, roots: &str) -> Result<Held, Error> {
+    fn build(chain: &str, key: &str, roots: Arc<RootCertStore>) -> Result<Held, Error> {
         let chain = certificates(chain, "chain")?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|_| Error::Pem("key", "one PKCS#8 private key"))?;
-        let mut store = RootCertStore::empty();
-        for root in certificates(roots, "roots")? {
-            store.add(root)?;
-        }
         let leaf = Certificate::read(&chain[0])?;
         let spiffe = leaf.spiffe()?;
-        let roots = Arc::new(store);
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build()?;
         leads_to_roots(&chain, &leaf, clients.as_ref())?;
         let key = CertifiedKey::from_der(chain, key, &provider())?;
@@ -177,6 +180,14 @@ impl Held {
             leaf: self.leaf.clone(),
         }
     }
+}
+
+fn read_roots(pem: &str) -> Result<Arc<RootCertStore>, Error> {
+    let mut store = RootCertStore::empty();
+    for root in certificates(pem, "roots")? {
+        store.add(root)?;
+    }
+    Ok(Arc::new(store))
 }
 
 /// Reads every certificate of a PEM text; an empty text is an error, a broken one too.

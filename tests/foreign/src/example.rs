@@ -3,20 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use reeve_client::{Access, Credentials, Fleet, KeyRequest, Selector, v1::RenewCertificateRequest};
+use reeve_client::{Access, Fleet, IdentityFiles, Selector};
 
-pub fn credentials(identity: &Path) -> Result<Credentials> {
-    let file = |name| identity.join(name);
-    Ok(Credentials::from_files(
-        &file("client.crt"),
-        &file("client.key"),
-        &file("root.crt"),
-    )?)
-}
-
-/// One for the whole process: it watches, and keeps pools.
-pub fn fleet(nodes: Vec<String>, credentials: Credentials) -> Result<Fleet> {
-    Ok(Fleet::builder().nodes(nodes).credentials(credentials).build()?)
+/// One for the whole process: it watches, keeps pools, and renews the certificate in the folder.
+pub fn fleet(nodes: Vec<String>, identity: &Path) -> Result<Fleet> {
+    let files = IdentityFiles::in_folder(identity);
+    Ok(Fleet::builder().nodes(nodes).identity(files).build()?)
 }
 
 /// Ask for the pool for each piece of work: after a move or a change of the credential it is another one.
@@ -25,12 +17,4 @@ pub async fn patients(fleet: &Fleet, host: &str) -> Result<i64> {
     let pool = fleet.pool(&tenant, Access::Read).await?;
     let patients = sqlx::query_scalar("SELECT count(*) FROM patient");
     Ok(patients.fetch_one(&pool).await?)
-}
-
-/// Every twelve hours; connections that are made from then on show the next certificate.
-pub async fn renew(fleet: &Fleet, credentials: &Credentials, root_pem: &str) -> Result<()> {
-    let own = KeyRequest::generate()?;
-    let asked = RenewCertificateRequest { csr_pem: own.csr_pem };
-    let answer = fleet.api().access().renew_certificate(asked).await?.into_inner();
-    Ok(credentials.replace_pem(&answer.certificate_chain_pem, &own.key_pem, root_pem)?)
 }

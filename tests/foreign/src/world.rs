@@ -9,11 +9,9 @@ use reeve_client::v1::{
     Claim, CreateTenantRequest, DeleteTenantRequest, FenceGroupRequest, GetTenantRequest, ReadLevel, Role,
     SuspendTenantRequest, Tenant, UpdateTenantRequest, claim, not_ready, read_level,
 };
-use reeve_client::{Api, KeyRequest, join, request_id};
+use reeve_client::{Api, IdentityFiles, KeyRequest, join, request_id};
 use reeve_local::{Fleet, tenants, until};
 use serde_json::{Map, Value, json};
-
-use crate::example;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const CLAIMS_MAX: usize = 1_000;
@@ -82,7 +80,7 @@ impl World {
     }
 
     pub fn api_of(&self, name: &str) -> Result<Api> {
-        let credentials = example::credentials(&self.identity(name))?;
+        let credentials = IdentityFiles::in_folder(self.identity(name)).credentials()?;
         Ok(Api::connect(&self.fleet.addresses(), &credentials)?)
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use reeve_client::v1;
+use reeve_client::{Api, v1};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,6 +30,7 @@ struct Keeper<'a> {
     shape: Shape,
     plan: Plan,
     session: &'a Session,
+    api: Api,
     roll: Roll,
     passwords: Passwords,
     ca: PathBuf,
@@ -43,7 +44,9 @@ pub(super) async fn run(shape: Shape, mut plan: Plan, session: &Session) -> Resu
     plan.file = file.map_err(|error| cannot_write(&plan.file, &error))?;
     let mut ca = plan.file.clone().into_os_string();
     ca.push(".crt");
+    let (api, fresh) = session.lasting()?;
     let mut keeper = Keeper {
+        api,
         passwords: Passwords::of(instance(&plan.file)),
         roll: Roll::default(),
         ca: ca.into(),
@@ -57,10 +60,13 @@ pub(super) async fn run(shape: Shape, mut plan: Plan, session: &Session) -> Resu
         keeper.listed().await?;
         return keeper.write().await;
     }
-    tokio::select! {
+    let fresh = tokio::spawn(fresh);
+    let ended = tokio::select! {
         ended = keeper.watch() => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
-    }
+    };
+    fresh.abort();
+    ended
 }
 
 impl Keeper<'_> {
@@ -119,7 +125,7 @@ impl Keeper<'_> {
             network: self.plan.network.clone(),
             bookmark_interval: prost_types::Duration::try_from(BOOKMARK_EVERY).ok(),
         };
-        let stream = self.session.api()?.resolver().watch(asked).await?.into_inner();
+        let stream = self.api.resolver().watch(asked).await?.into_inner();
         self.roll.begins();
         Ok(stream)
     }
@@ -136,7 +142,7 @@ impl Keeper<'_> {
             ));
         }
         let serving = self.roll.serving(&self.plan.tenants);
-        let fetched = self.passwords.fetch(self.session, &serving).await;
+        let fetched = self.passwords.fetch(&self.api, self.session, &serving).await;
         fetched.map_err(|failure| match failure.exit {
             Exit::Auth => failure
                 .fix("use the identity of a service: `reeve cluster enroll`, with a token of --role service"),
@@ -189,7 +195,9 @@ impl Keeper<'_> {
                 }
             }
         }
-        self.passwords.acknowledge(self.session, Instant::now()).await
+        self.passwords
+            .acknowledge(&self.api, self.session, Instant::now())
+            .await
     }
 }
 

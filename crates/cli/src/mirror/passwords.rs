@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
+use reeve_client::Api;
 use reeve_client::v1::{self, ErrorReason};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -54,13 +55,18 @@ impl Passwords {
     }
 
     /// Gets what is missing. Who has changed again meanwhile is left out: the watch brings that.
-    pub async fn fetch(&mut self, session: &Session, serving: &[&v1::Resolution]) -> Result<(), Failure> {
+    pub async fn fetch(
+        &mut self,
+        api: &Api,
+        session: &Session,
+        serving: &[&v1::Resolution],
+    ) -> Result<(), Failure> {
         self.held
             .retain(|tenant, _| serving.iter().any(|of| of.tenant_id == *tenant));
         self.written.retain(|tenant, _| self.held.contains_key(tenant));
         let is_had = |of: &v1::Resolution| self.held.get(&of.tenant_id).is_some_and(|held| held.fits(of));
         let missing = serving.iter().filter(|of| !is_had(of));
-        let asking = missing.map(|of| ask(session, &self.instance, of));
+        let asking = missing.map(|of| ask(api, session, &self.instance, of));
         let asking: Vec<_> = asking.collect();
         let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);
         let mut fetched = Vec::new();
@@ -91,7 +97,7 @@ impl Passwords {
     }
 
     /// Tells the registry of what nothing older is in use any more.
-    pub async fn acknowledge(&mut self, session: &Session, now: Instant) -> Result<(), Failure> {
+    pub async fn acknowledge(&mut self, api: &Api, session: &Session, now: Instant) -> Result<(), Failure> {
         let due = |written: &Written| !written.is_told && written.drained <= now;
         for (tenant, written) in self.written.iter_mut().filter(|(_, written)| due(written)) {
             let said = v1::AcknowledgeCredentialRequest {
@@ -99,11 +105,7 @@ impl Passwords {
                 version: written.version,
                 instance: self.instance.clone(),
             };
-            session
-                .api()?
-                .resolver()
-                .acknowledge_credential(session.ask(said))
-                .await?;
+            api.resolver().acknowledge_credential(session.ask(said)).await?;
             written.is_told = true;
         }
         Ok(())
@@ -118,6 +120,7 @@ impl Held {
 
 /// One password; none, when what is asked for is not the case any more.
 async fn ask(
+    api: &Api,
     session: &Session,
     instance: &str,
     of: &v1::Resolution,
@@ -128,7 +131,7 @@ async fn ask(
         slot: String::new(),
         instance: instance.to_owned(),
     };
-    match session.api()?.resolver().get_credential(session.ask(asked)).await {
+    match api.resolver().get_credential(session.ask(asked)).await {
         Ok(answer) => {
             let given = answer.into_inner();
             let is_it = given.version == of.credential_version && given.role == of.role;

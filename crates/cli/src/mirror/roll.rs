@@ -127,7 +127,6 @@ mod tests {
             revision,
             changed,
             removed_tenant_ids: removed.iter().map(|id| (*id).to_owned()).collect(),
-            ..Default::default()
         }))
     }
 

@@ -50,10 +50,14 @@ impl Cluster {
     }
 
     pub fn issue(&self, csr_pem: &str, who: &str, usage: &Usage) -> String {
+        self.issue_for(Duration::from_secs(86_400), csr_pem, who, usage)
+    }
+
+    pub fn issue_for(&self, life: Duration, csr_pem: &str, who: &str, usage: &Usage) -> String {
         let issuer = Issuer::new(&self.issuing.cert_pem, &self.issuing.key_pem, &self.root.cert_pem).unwrap();
         let who = SpiffeId::parse(&format!("spiffe://hospital/{who}")).unwrap();
         issuer
-            .issue(csr_pem, &who, usage, Duration::from_secs(3600), SystemTime::now())
+            .issue(csr_pem, &who, usage, life, SystemTime::now())
             .unwrap()
             .chain_pem
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use reeve_client::IdentityFiles;
 use reeve_client::v1::operation::State;
 use reeve_client::v1::{ListCredentialsRequest, RotateCredentialRequest, TransferLeaderRequest};
-use reeve_foreign::{Language, Program, Tools, World, example, judge_watch};
+use reeve_foreign::{Language, Program, Tools, World, judge_watch};
 use reeve_local::{tenants, until};
 use serde_json::Value;
 
@@ -45,8 +46,8 @@ pub(super) async fn lives(world: &World, tools: &Tools, language: Language) -> R
 
     let said = service.leave().await?;
     let left = said.last().and_then(|line| line["identity"].as_str());
-    let successor = example::credentials(&world.identity(left.context("no successor")?))?;
-    let former = example::credentials(&world.identity("ehr"))?;
+    let successor = IdentityFiles::in_folder(world.identity(left.context("no successor")?)).credentials()?;
+    let former = IdentityFiles::in_folder(world.identity("ehr")).credentials()?;
     ensure!(
         successor.spiffe() == former.spiffe() && successor.serial() != former.serial(),
         "the certificate was not renewed"

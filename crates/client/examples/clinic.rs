@@ -72,8 +72,10 @@ fn identity() -> Result<IdentityFiles, Anything> {
 
 /// By host; and when a token comes with the request, it must be of the same hospital.
 fn select() -> Result<Select, Anything> {
-    let (Ok(name), Ok(jwks)) = (setting("CLINIC_ISSUER"), setting("CLINIC_JWKS")) else {
-        return Ok(Select::domain());
+    let (name, jwks) = match (setting("CLINIC_ISSUER"), setting("CLINIC_JWKS")) {
+        (Err(_), Err(_)) => return Ok(Select::domain()),
+        // One without the other is a mistake, and must not let tokens go unread.
+        (name, jwks) => (name?, jwks?),
     };
     let issuer = Issuer {
         name,
@@ -165,8 +167,12 @@ impl IntoResponse for Failed {
             Failed::Refused(refused) => refused.into_response(),
             Failed::Body => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
             Failed::Sql(error) => {
-                // Its text may hold a patient's data: it goes into no answer.
-                eprintln!("a query failed: {error}");
+                // Its text may repeat a patient's data: neither an answer nor a log gets it.
+                let code = error.as_database_error().and_then(|error| error.code());
+                eprintln!(
+                    "a query failed: {}",
+                    code.as_deref().unwrap_or("no answer of PostgreSQL's")
+                );
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }

@@ -12,8 +12,9 @@ use reeve_proto::{
 };
 use sqlx::PgPool;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tonic::Request;
 use tracing::{
@@ -25,7 +26,8 @@ use tracing::{
 use crate::mock::Script;
 use crate::{
     Access, Api, Error, IdentityFiles, Limits, Resolution, Selector, acknowledge,
-    cache::{Cache, LEASE, Lookup},
+    away::{Away, Leave},
+    cache::{Cache, LEASE, Learnt, Lookup},
     counts::{Counts, Outcome, Source},
     error,
     flight::Flights,
@@ -36,6 +38,8 @@ use crate::{
 
 /// How long a resolve may look for a node that answers.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(3);
+/// Resolves that one process has under way at once.
+const ASKING_MAX: usize = 64;
 const CREDENTIAL_PATIENCE: Duration = Duration::from_secs(5);
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a tenant that has changed is resolved anew for one pool, and how long is waited in between.
@@ -54,6 +58,9 @@ pub(crate) struct Rooms {
     cache: Arc<Cache>,
     pools: Arc<Pools>,
     flights: Flights<String>,
+    /// Seats for questions that are under way.
+    asking: Semaphore,
+    away: Away,
     ready: watch::Receiver<bool>,
     counts: Arc<Counts>,
     /// Names this process to the registry, and its sessions to PostgreSQL.
@@ -180,6 +187,8 @@ impl Builder {
             cache,
             pools,
             flights: Flights::default(),
+            asking: Semaphore::new(ASKING_MAX),
+            away: Away::default(),
             ready: is_ready,
             counts,
             instance,
@@ -216,6 +225,8 @@ impl Fleet {
             cache: Arc::default(),
             pools: Arc::new(Pools::new(Limits::default(), instance.clone(), said)),
             flights: Flights::default(),
+            asking: Semaphore::new(ASKING_MAX),
+            away: Away::default(),
             ready: watch::channel(true).1,
             counts: Arc::default(),
             instance,
@@ -257,17 +268,59 @@ impl Fleet {
         if let Some(settled) = self.remembered(selector) {
             return (Source::Memory, settled);
         }
-        let _turn = self.rooms.flights.enter(selector.key().to_owned()).await;
+        let leave = match self.leave(selector) {
+            Ok(leave) => leave,
+            Err(fallback) => return (Source::Fallback, Ok(fallback)),
+        };
+        // Whoever waits for another's answer waits as long as one who asks, and no longer.
+        let turn = self.rooms.flights.enter(selector.key().to_owned());
+        let Ok(_turn) = timeout(RESOLVE_PATIENCE, turn).await else {
+            return match self.rooms.cache.look_up(selector, Instant::now()) {
+                Lookup::Ask { fallback: None } => (Source::Registry, Err(unanswered())),
+                Lookup::Ask {
+                    fallback: Some(fallback),
+                } => (Source::Fallback, Ok(fallback)),
+                Lookup::Fresh(known) => (Source::Memory, serving(known)),
+                Lookup::Nobody => (Source::Memory, Err(unknown(selector))),
+            };
+        };
+        // Whoever went before may have found that nobody answers.
+        if let (Leave::Anybody, Err(fallback)) = (leave, self.leave(selector)) {
+            return (Source::Fallback, Ok(fallback));
+        }
         match self.rooms.cache.look_up(selector, Instant::now()) {
-            Lookup::Ask { fallback } => match (self.ask(selector).await, fallback) {
-                (Err(error), Some(fallback)) if error.is_transient() => (Source::Fallback, Ok(fallback)),
-                (answer, _) => (Source::Registry, answer.and_then(serving)),
-            },
+            Lookup::Ask { fallback } => {
+                let answer = self.ask(selector).await;
+                match (answer, fallback) {
+                    (Err(error), fallback) if error.is_transient() => {
+                        self.rooms.away.silent(Instant::now());
+                        match fallback {
+                            Some(fallback) => (Source::Fallback, Ok(fallback)),
+                            None => (Source::Registry, Err(error)),
+                        }
+                    }
+                    (answer, _) => {
+                        self.rooms.away.answered();
+                        (Source::Registry, answer.and_then(serving))
+                    }
+                }
+            }
             _ => {
                 let settled = self.remembered(selector);
                 let settled = settled.unwrap_or_else(|| Err(unknown(selector)));
                 (Source::Memory, settled)
             }
+        }
+    }
+
+    /// Whether a node may be asked; else what there is to fall back on, while nobody answers and another one tries.
+    fn leave(&self, selector: &Selector) -> Result<Leave, Arc<Resolution>> {
+        let now = Instant::now();
+        match self.rooms.cache.look_up(selector, now) {
+            Lookup::Ask {
+                fallback: Some(fallback),
+            } => self.rooms.away.leave(now).ok_or(fallback),
+            _ => Ok(Leave::Anybody),
         }
     }
 
@@ -359,6 +412,10 @@ impl Fleet {
             ..Default::default()
         });
         request.set_timeout(RESOLVE_PATIENCE);
+        // Names that nobody has cost whoever sends them nothing, and must not take the registry from the others.
+        let Ok(Ok(_seat)) = timeout(RESOLVE_PATIENCE, self.rooms.asking.acquire()).await else {
+            return Err(unanswered());
+        };
         let asked_at = Instant::now();
         let answer = match self.rooms.api.resolver().resolve(request).await {
             Ok(answer) => answer.into_inner(),
@@ -377,10 +434,19 @@ impl Fleet {
                 asked_at.checked_sub(LEASE).unwrap_or(asked_at),
             ),
         };
-        self.rooms
+        match self
+            .rooms
             .cache
-            .learn(selector, resolution.clone(), revision, as_of);
-        Ok(resolution)
+            .learn(selector, resolution.clone(), revision, as_of)
+        {
+            Learnt::Taken => Ok(resolution),
+            // A node that is behind answered. What is known here already counts, whatever it says.
+            Learnt::Overtaken(Some(Some(known))) => Ok(known),
+            Learnt::Overtaken(Some(None)) => Err(unknown(selector)),
+            Learnt::Overtaken(None) => Err(Error::Superseded {
+                tenant: resolution.tenant.to_string(),
+            }),
+        }
     }
 
     fn refusal(&self, selector: &Selector, status: tonic::Status, asked_at: Instant) -> Error {
@@ -427,6 +493,12 @@ impl Fleet {
                 _ => status.into(),
             })
     }
+}
+
+fn unanswered() -> Error {
+    Error::Retry(Box::new(tonic::Status::unavailable(
+        "others are waiting for the registry already",
+    )))
 }
 
 fn serving(resolution: Arc<Resolution>) -> Result<Arc<Resolution>, Error> {

@@ -72,6 +72,7 @@
 
 mod acknowledge;
 mod api;
+mod away;
 mod cache;
 mod channel;
 mod counts;

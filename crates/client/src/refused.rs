@@ -30,6 +30,7 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// gRPC callers find the reason in `reeve-reason`, and the pause in `grpc-retry-pushback-ms`.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// Something that would name the tenant cannot be read.
     #[error("{what} cannot be used: {why}")]

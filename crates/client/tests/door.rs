@@ -201,6 +201,62 @@ async fn a_request_of_two_tenants_is_refused_and_counted() {
 }
 
 #[tokio::test]
+async fn doors_behind_one_another_find_the_same_tenant() {
+    let house = House::open().await;
+    let outer = TenantLayer::new(house.fleet.clone(), Select::domain().or(Select::token(Spelled)));
+    let web = house.web_by(Select::header(TENANT)).layer(outer);
+    let host = ("host", "cho-ray.example");
+    let token = ("authorization", "Bearer cho-ray");
+    let let_in = ask(&web, &[host, token, ("x-tenant", "cho-ray")]).await;
+    assert_eq!(text(let_in).await, format!("{CHO_RAY} \"dr-lan\""));
+    let refused = problem(ask(&web, &[host, token, ("x-tenant", "charite")]).await).await;
+    assert_eq!(
+        (refused, house.fleet.mismatches()),
+        ((403, "TENANT_MISMATCH".to_owned()), 1)
+    );
+}
+
+#[tokio::test]
+async fn only_who_speaks_grpc_is_answered_in_it() {
+    let house = House::open().await;
+    let web = house.web();
+    for (method, kind) in [
+        ("GET", "application/grpc"),
+        ("POST", "application/grpcfoo"),
+        ("POST", "application/grpc-web"),
+        ("POST", "application/json"),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri("/")
+            .header("content-type", kind);
+        let request = request
+            .header("host", "nobody.example")
+            .body(Body::empty())
+            .unwrap();
+        let refused = problem(web.clone().oneshot(request).await.unwrap()).await;
+        assert_eq!(refused, (404, "TENANT_NOT_FOUND".to_owned()), "{method} {kind}");
+    }
+    for kind in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;x=y",
+    ] {
+        let request = Request::post("/").header("content-type", kind);
+        let request = request
+            .header("host", "nobody.example")
+            .body(Body::empty())
+            .unwrap();
+        let response = web.clone().oneshot(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["grpc-status"]),
+            (200, &"5".parse().unwrap())
+        );
+        assert_eq!(response.headers()["cache-control"], "no-store");
+    }
+}
+
+#[tokio::test]
 async fn what_is_refused_says_why_and_when_to_come_back() {
     let house = House::open().await;
     let web = house.web();
@@ -259,7 +315,11 @@ async fn who_sent_it_is_found_where_the_server_said_it() {
         assert_eq!(text(response).await, format!("{CHO_RAY} null"));
     }
     let unknown = web.clone().oneshot(request()).await.unwrap();
-    assert_eq!(unknown.status(), 404, "proxy.example is nobody's");
+    assert_eq!(
+        problem(unknown).await,
+        (400, "TENANT_UNREADABLE".to_owned()),
+        "nobody knows who forwarded it"
+    );
 }
 
 #[tokio::test]

@@ -112,6 +112,67 @@ async fn an_active_tenant_is_served_while_nobody_answers() {
 }
 
 #[tokio::test]
+async fn while_nobody_answers_all_are_served_and_one_asks() {
+    let cluster = Cluster::new();
+    let down = Arc::new(Mutex::new(false));
+    let (is_down, old) = (down.clone(), answer(State::Active, None));
+    let handler: Handler = Arc::new(move |_, _| {
+        let answer = match *is_down.lock().unwrap() {
+            true => Err(Status::unavailable("down")),
+            false => Ok(one(frame(&old))),
+        };
+        Box::pin(async move { answer })
+    });
+    let node = cluster.node(1, handler).await;
+    let fleet = fleet(&cluster, &[&node], false);
+    let selector = cho_ray();
+    fleet.resolve(&selector).await.unwrap();
+    *down.lock().unwrap() = true;
+    let before = node.calls();
+    for _ in 0..2 {
+        let all = futures::future::join_all((0..50).map(|_| fleet.resolve(&selector))).await;
+        assert!(all.iter().all(Result::is_ok));
+    }
+    // Each of two questions goes round a few times before it is given up.
+    let asked = node.calls() - before;
+    assert!((1..30).contains(&asked), "{asked} calls for 100 requests");
+    *down.lock().unwrap() = false;
+    let answered = async {
+        while fleet.resolve(&selector).await.is_ok() && node.calls() - before == asked {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let back = tokio::time::timeout(Duration::from_secs(30), answered).await;
+    back.expect("it is asked again when somebody answers");
+}
+
+#[tokio::test]
+async fn an_answer_older_than_what_is_known_is_nobodys_answer() {
+    let cluster = Cluster::new();
+    let of = |tenant: &str, revision: u64| {
+        let mut answer = answer(State::Active, None);
+        let resolution = answer.resolution.as_mut().unwrap();
+        (resolution.tenant_id, resolution.mod_revision) = (tenant.into(), revision);
+        answer.freshness.as_mut().unwrap().revision = revision;
+        answer
+    };
+    // The name was the first hospital's once, and the second node has not heard that it is not any more.
+    let answers = [of("t_00000000000b", 100), of("t_00000000000a", 90)];
+    let calls = Mutex::new(answers.into_iter());
+    let handler: Handler = Arc::new(move |_, _| {
+        let answer = calls.lock().unwrap().next().unwrap();
+        Box::pin(async move { Ok(one(frame(&answer))) })
+    });
+    let node = cluster.node(1, handler).await;
+    let fleet = fleet(&cluster, &[&node], false);
+    for _ in 0..2 {
+        let found = fleet.resolve(&cho_ray()).await.unwrap();
+        assert_eq!(found.tenant.as_str(), "t_00000000000b");
+    }
+    assert_eq!(node.calls(), 2, "it was asked again");
+}
+
+#[tokio::test]
 async fn a_suspended_tenant_fails_closed() {
     let cluster = Cluster::new();
     let node = cluster

@@ -36,6 +36,14 @@ pub struct Cache {
     writing: Mutex<Writing>,
 }
 
+/// What became of an answer.
+#[derive(Debug, PartialEq)]
+pub enum Learnt {
+    Taken,
+    /// Something newer is known; under the claim that was asked for a tenant, nobody, or nothing at all.
+    Overtaken(Option<Option<Arc<Resolution>>>),
+}
+
 /// What only writers need; holding it orders all changes.
 #[derive(Default)]
 struct Writing {
@@ -68,10 +76,20 @@ impl Cache {
     }
 
     /// Takes an answer to a call, true at `revision` and `as_of`; an older one than what is held changes nothing.
-    pub fn learn(&self, asked: &Selector, resolution: Arc<Resolution>, revision: u64, as_of: Instant) {
+    pub fn learn(
+        &self,
+        asked: &Selector,
+        resolution: Arc<Resolution>,
+        revision: u64,
+        as_of: Instant,
+    ) -> Learnt {
         let mut writing = self.writing.lock();
         let guarded = writing.guards(revision);
-        self.put(&mut writing, Some(asked), resolution, revision, as_of, guarded);
+        if self.put(&mut writing, Some(asked), resolution, revision, as_of, guarded) {
+            return Learnt::Taken;
+        }
+        let shard = self.shard(asked.key()).read();
+        Learnt::Overtaken(shard.get(asked.key()).map(|held| held.known.clone()))
     }
 
     /// Takes "nobody", true at `revision`; zero when the answer did not say.
@@ -196,6 +214,7 @@ impl Cache {
         *self.heard.read()
     }
 
+    /// Whether it was taken: not when something newer is known of any of its claims.
     fn put(
         &self,
         writing: &mut Writing,
@@ -204,7 +223,7 @@ impl Cache {
         revision: u64,
         as_of: Instant,
         guarded: bool,
-    ) {
+    ) -> bool {
         let tenant = resolution.tenant.clone();
         let keys = resolution
             .selectors
@@ -213,7 +232,7 @@ impl Cache {
             .map(|selector| Box::<str>::from(selector.key()));
         let keys: HashSet<Box<str>> = keys.collect();
         if self.is_overtaken(writing, &resolution, &keys, revision) {
-            return;
+            return false;
         }
         let before = writing
             .tenants
@@ -239,6 +258,7 @@ impl Cache {
                 _ => {}
             }
         }
+        true
     }
 
     /// Whether any of the claims already leads to something newer.

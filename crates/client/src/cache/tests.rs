@@ -197,3 +197,21 @@ fn strangers_cannot_fill_the_memory() {
     assert!(held <= NOBODIES_MAX + 1, "{held}");
     assert!(is_fresh(&cache, 1, now));
 }
+
+#[test]
+fn an_answer_that_was_overtaken_says_by_what() {
+    let (cache, now) = (Cache::default(), Instant::now());
+    let (new, old) = (resolution(1, State::Active, 9), resolution(1, State::Active, 5));
+    assert_eq!(cache.learn(&slug(1), new.clone(), 9, now), Learnt::Taken);
+    assert_eq!(
+        cache.learn(&slug(1), old.clone(), 7, now),
+        Learnt::Overtaken(Some(Some(new)))
+    );
+    cache.learn_nobody(&slug(1), 11, now);
+    assert_eq!(
+        cache.learn(&slug(1), old.clone(), 7, now),
+        Learnt::Overtaken(Some(None))
+    );
+    // Under another name of the same tenant nothing is known at all.
+    assert_eq!(cache.learn(&slug(2), old, 7, now), Learnt::Overtaken(None));
+}

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -61,7 +61,8 @@ impl IdentityFiles {
     /// Reads them; a renewal that was cut off in between is completed first.
     pub fn credentials(&self) -> Result<Credentials, Error> {
         let read = || Credentials::from_files(&self.chain, &self.key, &self.root);
-        read().or_else(|error| {
+        // Once more, because both may have been replaced between reading one and the other.
+        read().or_else(|_| read()).or_else(|error| {
             // The chain is put in its place before the key.
             let next = next_of(&self.key);
             let whole = Credentials::from_files(&self.chain, &next, &self.root);
@@ -97,8 +98,7 @@ impl IdentityFiles {
         let there = self.credentials()?;
         let is_newer = there.not_after() > held.not_after();
         if is_newer {
-            let taken = held.replace_files(&self.chain, &self.key, &self.root);
-            taken.map_err(|error| unusable(&error))?;
+            held.replace_with(&there).map_err(|error| unusable(&error))?;
         }
         Ok(is_newer)
     }
@@ -108,10 +108,14 @@ impl IdentityFiles {
         let files = [(&self.key, key), (&self.chain, chain)];
         let written = files
             .iter()
-            .try_for_each(|(path, text)| fill(&next_of(path), text));
+            .try_for_each(|(path, text)| fill(&next_of(path), path, text));
         let renamed = written.and_then(|()| {
             fs::rename(next_of(&self.chain), &self.chain)?;
-            fs::rename(next_of(&self.key), &self.key)
+            match fs::rename(next_of(&self.key), &self.key) {
+                // Who read them in between has completed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                renamed => renamed,
+            }
         });
         renamed.map_err(|error| Error::Invalid {
             what: "identity",
@@ -127,7 +131,7 @@ fn next_of(path: &Path) -> PathBuf {
 }
 
 /// What an earlier process left there is no file that we would go on with.
-fn fill(path: &Path, text: &str) -> io::Result<()> {
+fn fill(path: &Path, beside: &Path, text: &str) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -137,6 +141,11 @@ fn fill(path: &Path, text: &str) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
+    // Whoever may read it now may read the next one: a root that renews takes it from nobody.
+    let (before, now) = (fs::metadata(beside)?, file.metadata()?);
+    if (before.uid(), before.gid()) != (now.uid(), now.gid()) {
+        fchown(&file, Some(before.uid()), Some(before.gid()))?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -24,6 +24,7 @@ use crate::{Api, Error};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Before it is tried again. Some hundred tries fit into what is left of a certificate.
 const PAUSE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// While somebody else renews it, which takes moments.
 const ANOTHERS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,26 +44,38 @@ pub(crate) async fn keep_fresh(api: Api, credentials: Credentials, files: Option
         return;
     }
     loop {
-        tokio::time::sleep(until_half_life(&credentials, SystemTime::now())).await;
-        match renew(&api, &credentials, files.as_ref()).await {
-            Ok(Done::Later) => tokio::time::sleep(jittered(ANOTHERS_PAUSE)).await,
-            Ok(done) => info!(?done, "this service's certificate is another one"),
+        let left = until_half_life(&credentials, SystemTime::now());
+        if !left.is_zero() {
+            // Clocks jump and machines sleep: it is looked at again and again.
+            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+            continue;
+        }
+        let pause = match renew(&api, &credentials, files.as_ref()).await {
+            Ok(Done::Later) => ANOTHERS_PAUSE,
+            Ok(done) => {
+                info!(?done, "this service's certificate is another one");
+                PAUSE
+            }
             Err(error) => {
                 warn!(%error, "this service's certificate was not renewed; it is tried again");
-                tokio::time::sleep(jittered(PAUSE)).await;
+                PAUSE
             }
-        }
+        };
+        tokio::time::sleep(jittered(pause)).await;
     }
 }
 
 async fn renew(api: &Api, credentials: &Credentials, files: Option<&IdentityFiles>) -> Result<Done, Error> {
     // Held until the files are written: of several processes with the same files one renews, and the others take it.
-    let turn = files.map(IdentityFiles::turn);
+    let turn = files.map_or(Turn::Nobodys, IdentityFiles::turn);
     if let Some(files) = files {
-        if files.take_newer(credentials)? {
-            return Ok(Done::Taken);
+        match files.take_newer(credentials) {
+            Ok(true) => return Ok(Done::Taken),
+            Ok(false) => {}
+            // What is in use is good all the same, and is renewed from memory.
+            Err(error) => warn!(%error, "the certificate on disk cannot be used"),
         }
-        if let Some(Turn::Anothers) = turn {
+        if matches!(turn, Turn::Anothers) {
             return Ok(Done::Later);
         }
     }
@@ -83,8 +96,10 @@ async fn renew(api: &Api, credentials: &Credentials, files: Option<&IdentityFile
     credentials
         .renew_pem(&chain, &own.key_pem)
         .map_err(|error| Error::Answer(error.to_string()))?;
-    if let Some(files) = files {
-        files.write(&chain, &own.key_pem)?;
+    if let (Some(files), Turn::Ours { .. }) = (files, &turn)
+        && let Err(error) = files.write(&chain, &own.key_pem)
+    {
+        warn!(%error, "the renewed certificate is in use, and not on disk");
     }
     Ok(Done::Renewed)
 }

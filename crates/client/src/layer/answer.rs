@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
@@ -13,9 +13,9 @@ use crate::Refused;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// In the words of whoever sent these headers.
-pub(super) fn to(headers: &HeaderMap, refused: &Refused) -> Response<Full<Bytes>> {
-    if grpc::is_grpc(headers) {
+/// In the words of whoever sent this.
+pub(super) fn to(method: &Method, headers: &HeaderMap, refused: &Refused) -> Response<Full<Bytes>> {
+    if grpc::is_grpc(method, headers) {
         return grpc::answer(refused);
     }
     http(refused)

@@ -3,9 +3,16 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
 use http_body_util::Full;
-use tonic::{Code, Status, metadata::MetadataValue, server::NamedService, transport::server::TcpConnectInfo};
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+    server::NamedService,
+};
 
 use super::TenantService;
 use crate::Refused;
@@ -22,19 +29,28 @@ impl From<Refused> for Status {
     }
 }
 
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+/// Only what a gRPC caller sends: to anybody else an answer with status 200 would say that all went well.
+pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+    let rest = kind.and_then(|kind| kind.strip_prefix(GRPC));
+    *method == Method::POST && matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
 pub(super) fn answer(refused: &Refused) -> Response<Full<Bytes>> {
-    status(refused).into_http()
+    let mut response = status(refused).into_http();
+    // It is a 200 to whoever does not know gRPC, a cache in between perhaps.
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The address of the caller, where tonic's server accepted the connection itself.
 pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    let connected = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
-    Some(connected.ip())
+    // tonic knows where it has put it, with TLS of its own and without.
+    let asked = tonic::Request::from_parts(MetadataMap::new(), extensions.clone(), ());
+    Some(asked.remote_addr()?.ip())
 }
 
 fn status(refused: &Refused) -> Status {

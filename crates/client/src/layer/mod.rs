@@ -28,7 +28,7 @@ use tracing::{debug, warn};
 
 use crate::{
     Error, Fleet, Refused, TenantDb,
-    select::{Head, Mismatch, Select, Wish, agree},
+    select::{Head, Kind, Mismatch, Select, Wish, agree},
 };
 
 /// The answer's body: the inner service's, or ours.
@@ -96,7 +96,8 @@ where
         let mut inner = std::mem::replace(&mut self.inner, next);
         let wishes = door.read(&request);
         Box::pin(async move {
-            match door.admit(wishes).await {
+            let outer = request.extensions().get::<TenantDb>().cloned();
+            match door.admit(wishes, outer.as_ref()).await {
                 Ok((tenant, wishes)) => {
                     request.extensions_mut().insert(tenant);
                     if let Some(verified) = wishes.into_iter().find_map(|wish| wish.token) {
@@ -104,9 +105,23 @@ where
                     }
                     Ok(inner.call(request).await?.map(Either::Left))
                 }
-                Err(refused) => Ok(answer::to(request.headers(), &refused).map(Either::Right)),
+                Err(refused) => {
+                    Ok(answer::to(request.method(), request.headers(), &refused).map(Either::Right))
+                }
             }
         })
+    }
+}
+
+/// A layer around this one has found a tenant, too: the same, or the request is refused.
+fn beside(outer: Option<&TenantDb>, found: TenantDb, wishes: &[Wish]) -> Result<TenantDb, Refused> {
+    let (one, other) = (outer.map(|outer| &outer.tenant().tenant), &found.tenant().tenant);
+    match (one, wishes.first()) {
+        (Some(one), Some(wish)) if one != other => Err(Refused::Mismatch(Mismatch {
+            one: (Kind::Layer, one.clone()),
+            other: (wish.kind, Some(other.clone())),
+        })),
+        _ => Ok(found),
     }
 }
 
@@ -119,9 +134,17 @@ impl Door {
         })
     }
 
-    async fn admit(&self, wishes: Result<Vec<Wish>, Refused>) -> Result<(TenantDb, Vec<Wish>), Refused> {
+    async fn admit(
+        &self,
+        wishes: Result<Vec<Wish>, Refused>,
+        outer: Option<&TenantDb>,
+    ) -> Result<(TenantDb, Vec<Wish>), Refused> {
         let admitted = match wishes {
-            Ok(wishes) => self.find(&wishes).await.map(|tenant| (tenant, wishes)),
+            Ok(wishes) => self
+                .find(&wishes)
+                .await
+                .and_then(|tenant| beside(outer, tenant, &wishes))
+                .map(|tenant| (tenant, wishes)),
             Err(refused) => Err(refused),
         };
         admitted.inspect_err(|refused| self.note(refused))

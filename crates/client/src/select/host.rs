@@ -30,7 +30,8 @@ impl Hosts {
         Ok(self)
     }
 
-    /// An address or range of proxies whose `X-Forwarded-Host` is believed. From everybody else it is not looked at.
+    /// An address or range of proxies whose `X-Forwarded-Host` is believed, instead of `Host`: they must overwrite what
+    /// callers send of it. From everybody else it is not looked at; from whom nobody knows who it is it is refused.
     pub fn behind(mut self, proxies: &str) -> Result<Hosts, Error> {
         let proxies = Cidr::parse(proxies).map_err(|e| invalid("proxies", e))?;
         self.proxies.push(proxies);
@@ -54,6 +55,10 @@ impl Hosts {
 
     fn host<'a>(&self, head: &Head<'a>) -> Result<Option<&'a str>, Refused> {
         let asked = asked(head)?;
+        if !self.proxies.is_empty() && head.peer.is_none() && head.headers.contains_key(FORWARDED) {
+            // To pass it over would pass over a name, and to believe it would believe anybody.
+            return Err(refused("who forwards it is not known"));
+        }
         let is_trusted = |peer: IpAddr| self.proxies.iter().any(|range| range.contains(peer));
         if head.peer.is_some_and(is_trusted) {
             // Several proxies in a row join theirs by commas, which no domain has.

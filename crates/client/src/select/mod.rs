@@ -34,7 +34,8 @@ use crate::{Refused, Selector};
 /// let by_name = Select::domain().or(Select::header(HeaderName::from_static("x-tenant")));
 /// # let _ = by_name;
 /// ```
-/// `a.or(b)` wants one of them, `a.and(b)` both. Either way all that a request brings of what is described here must name
+/// `a.or(b)` wants one of them, `a.and(b)` both, `a.beside(b)` the first and takes the other when it is there. Behind `or` a
+/// token is no authentication: who sends none is let in by the other name. Whichever way, all that a request brings of what is described here must name
 /// the same tenant; what is not described is not looked at.
 #[derive(Clone)]
 pub struct Select(Rule);
@@ -45,6 +46,7 @@ enum Rule {
     Header(HeaderName),
     Token(Arc<dyn Verify>),
     Or(Box<Rule>, Box<Rule>),
+    Beside(Box<Rule>, Box<Rule>),
     And(Box<Rule>, Box<Rule>),
 }
 
@@ -59,10 +61,13 @@ pub struct Head<'a> {
 
 /// The kinds of names, in words for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     Domain,
     Header,
     Token,
+    /// What a layer around this one has found.
+    Layer,
 }
 
 /// One name of a tenant that a request brought.
@@ -101,6 +106,12 @@ impl Select {
         Select(Rule::Or(self.0.into(), other.0.into()))
     }
 
+    /// This, and the other when it is there: `Select::token(t).beside(Select::domain_of(hosts))` lets nobody in without a
+    /// token, whichever host is asked for.
+    pub fn beside(self, other: Select) -> Select {
+        Select(Rule::Beside(self.0.into(), other.0.into()))
+    }
+
     /// This and the other, and both for the same tenant.
     pub fn and(self, other: Select) -> Select {
         Select(Rule::And(self.0.into(), other.0.into()))
@@ -123,6 +134,7 @@ impl Rule {
             Rule::Token(verify) => return bearer::read(head.headers, verify.as_ref(), wishes),
             // Both sides are read, so that nothing that is there stays unread.
             Rule::And(left, right) => return both(left.read(head, wishes), right.read(head, wishes)),
+            Rule::Beside(left, right) => return first(left.read(head, wishes), right.read(head, wishes)),
             Rule::Or(left, right) => return either(left.read(head, wishes), right.read(head, wishes)),
         };
         wishes.push(wish.ok_or(Refused::Unnamed)?);
@@ -140,6 +152,14 @@ fn either(left: Read, right: Read) -> Read {
         (Err(Refused::TokenMissing), Err(_)) => Err(Refused::TokenMissing),
         (Err(_), right) => right,
         (Ok(()), _) => Ok(()),
+    }
+}
+
+/// The first must be there, and what is there of the other must be readable.
+fn first(left: Read, right: Read) -> Read {
+    match (left, right) {
+        (Err(refused), _) | (_, Err(refused)) if !refused.is_absence() => Err(refused),
+        (left, _) => left,
     }
 }
 
@@ -205,6 +225,7 @@ impl std::fmt::Display for Kind {
             Kind::Domain => "domain",
             Kind::Header => "header",
             Kind::Token => "token",
+            Kind::Layer => "layer",
         })
     }
 }

@@ -102,7 +102,7 @@ fn a_proxy_is_believed_by_its_address() {
     let from = |peer| read_from(peer, &select, "/", &both);
     assert_eq!(from(Some("10.1.2.3")), "domain a.example");
     assert_eq!(from(Some("203.0.113.9")), "domain proxy.example");
-    assert_eq!(from(None), "domain proxy.example", "nobody knows who sent it");
+    assert_eq!(from(None), "TENANT_UNREADABLE", "nobody knows who sent it");
     let behind = |headers: &[(&str, &str)]| read_from(Some("10.1.2.3"), &select, "/", headers);
     assert_eq!(behind(&both[..1]), "domain proxy.example", "it forwarded nothing");
     let twice = [both[0], both[1], ("x-forwarded-host", "b.example")];
@@ -230,4 +230,59 @@ fn names_must_lead_to_one_tenant() {
     assert_eq!(reason(vec![away(), nobody()]), "REGISTRY_UNAVAILABLE");
     assert_eq!(reason(vec![nobody(), asleep()]), "TENANT_NOT_FOUND");
     assert_eq!(reason(vec![asleep(), asleep()]), "TENANT_NOT_SERVING");
+}
+
+#[test]
+fn a_bearer_that_cannot_be_read_is_a_token_all_the_same() {
+    let select = Select::domain().or(Select::token(Words));
+    let host = ("host", "a.example");
+    for odd in [
+        "Bearer",
+        "bearer ",
+        "Bearer\tok-b",
+        "Bearer ok-b ok-c",
+        "Bearer,ok-b",
+        "BEARER  \t",
+    ] {
+        assert_eq!(
+            read(&select, &[host, ("authorization", odd)]),
+            "TOKEN_INVALID",
+            "{odd:?}"
+        );
+    }
+    for other in ["Basic b2s=", "Bearers ok-b", "Digest x"] {
+        assert_eq!(
+            read(&select, &[host, ("authorization", other)]),
+            "domain a.example",
+            "{other:?}"
+        );
+    }
+    assert_eq!(
+        read(&select, &[host, ("authorization", "bearer  ok-b ")]),
+        "domain a.example, slug b"
+    );
+}
+
+#[test]
+fn beside_a_token_a_host_is_read_and_alone_it_lets_nobody_in() {
+    let hosts = Hosts::default().shared("api.example").unwrap();
+    let select = Select::token(Words).beside(Select::domain_of(hosts));
+    let (token, host) = (("authorization", "Bearer ok-a"), ("host", "a.example"));
+    assert_eq!(read(&select, &[host]), "TOKEN_MISSING");
+    assert_eq!(read(&select, &[token, ("host", "api.example")]), "slug a");
+    assert_eq!(read(&select, &[token, host]), "slug a, domain a.example");
+    assert_eq!(read(&select, &[token, ("host", "a b")]), "TENANT_UNREADABLE");
+}
+
+#[test]
+fn who_forwards_a_host_must_be_known() {
+    let select = Select::domain_of(Hosts::default().behind("10.0.0.0/8").unwrap());
+    let headers = [("host", "a.example"), ("x-forwarded-host", "b.example")];
+    assert_eq!(read(&select, &headers), "TENANT_UNREADABLE");
+    assert_eq!(read(&select, &headers[..1]), "domain a.example");
+    assert_eq!(
+        read(&Select::domain(), &headers),
+        "domain a.example",
+        "nobody is trusted"
+    );
 }

@@ -28,6 +28,7 @@ impl std::fmt::Debug for Verified {
 
 /// Why a token is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidToken {
     #[error("it is longer than is ever needed")]
     TooLong,

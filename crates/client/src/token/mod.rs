@@ -64,7 +64,8 @@ pub struct Tokens {
 pub struct Issuer {
     /// What `iss` must say.
     pub name: String,
-    /// What `aud` must contain.
+    /// What `aud` must contain: this service's own name, never a client's, or tokens that say who somebody is would count
+    /// as tokens to come in with.
     pub audience: String,
     /// What names the tenant.
     pub tenant: TenantClaim,
@@ -72,6 +73,7 @@ pub struct Issuer {
 
 /// Which of a token's claims names its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TenantClaim {
     /// `iss` and `sub`, as [`Selector::subject`]: each subject is a tenant.
     Subject,
@@ -94,6 +96,17 @@ impl Tokens {
         let _ = aws_lc::DEFAULT_PROVIDER.install_default();
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::parse(jwks)?));
         let name = issuer.name.clone();
+        let invalid = |why: &str| Error::Invalid {
+            what: "issuer",
+            why: format!("{name:?} {why}"),
+        };
+        // What follows the line is the tenant's part of the name that is resolved.
+        if name.is_empty() || name.contains('|') || name.contains(char::is_whitespace) {
+            return Err(invalid("is no issuer's name"));
+        }
+        if self.issuers.contains_key(&name) {
+            return Err(invalid("is known already; replace_keys gives it other keys"));
+        }
         Arc::make_mut(&mut self.issuers).insert(name, Known { issuer, keys });
         Ok(self)
     }

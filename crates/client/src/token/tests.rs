@@ -380,3 +380,22 @@ fn a_set_of_keys_holds_public_ones_each_for_one_algorithm() {
     let keys = KeySet::parse(&set(&[rsa])).unwrap();
     assert_eq!(keys.find(Some("r")).unwrap().algorithm, Algorithm::PS384);
 }
+
+#[test]
+fn an_issuer_is_known_once_and_by_a_name_that_names_nobody_else() {
+    let signer = Signer::new("k1");
+    let tokens = believing(&signer);
+    let jwks = set(&[signer.jwk()]);
+    let name = tokens.issuers.keys().next().unwrap().clone();
+    for odd in [name.as_str(), "", "https://id|x", "an issuer"] {
+        assert!(
+            tokens.clone().issuer(issuer(odd, tid()), &jwks).is_err(),
+            "{odd:?}"
+        );
+    }
+    assert!(
+        tokens
+            .issuer(issuer("https://other.example", tid()), &jwks)
+            .is_ok()
+    );
+}

@@ -103,7 +103,7 @@ impl House<'_> {
         fs::write(&users, "\"app\" \"\"\n")?;
         let settings = format!(
             "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = trust\n\
-             auth_file = {}\nserver_tls_sslmode = verify-full\nserver_tls_ca_file = {}\npool_mode = transaction\npidfile = {}\nlogfile = {}\n%include {}\n",
+             auth_file = {}\nserver_tls_sslmode = verify-full\nserver_tls_ca_file = {}\npool_mode = transaction\nadmin_users = app\npidfile = {}\nlogfile = {}\n%include {}\n",
             self.bouncer_port,
             users.display(),
             self.path("reeve.ini.crt").display(),
@@ -146,15 +146,14 @@ fn text(ran: &Output) -> String {
     String::from_utf8_lossy(&[ran.stdout.as_slice(), ran.stderr.as_slice()].concat()).into_owned()
 }
 
-/// Gives a folder to whoever runs pgbouncer.
-fn give_away(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)?;
+/// Gives it to whoever runs pgbouncer.
+fn give_away(path: &Path) -> Result<()> {
     if is_root() {
         let id = |flag| -> Result<u32> {
             let ran = Command::new("id").args([flag, UNPRIVILEGED]).output()?;
             Ok(String::from_utf8(ran.stdout)?.trim().parse()?)
         };
-        chown(folder, Some(id("-u")?), Some(id("-g")?))?;
+        chown(path, Some(id("-u")?), Some(id("-g")?))?;
     }
     Ok(())
 }
@@ -231,15 +230,18 @@ async fn programs_without_a_client_follow_a_change_of_password_and_miss_nothing(
         Ok(Running(command.spawn()?))
     };
     let _service = keep("service-file", "pg_service.conf", None)?;
-    give_away(&house.path("run"))?;
-    let (ini, pid) = (house.path("reeve.ini"), house.path("run/pid"));
-    let hand_over = match is_root() {
-        true => format!("chown {UNPRIVILEGED} {0} {0}.crt", ini.display()),
-        false => "true".to_owned(),
-    };
+    fs::create_dir_all(house.path("run"))?;
+    // They are pgbouncer's, and stay so however often they are written.
+    for file in ["reeve.ini", "reeve.ini.crt"] {
+        fs::write(house.path(file), "")?;
+    }
+    for given in ["run", "reeve.ini", "reeve.ini.crt"] {
+        give_away(&house.path(given))?;
+    }
     let reload = format!(
-        "{hand_over} && if [ -e {0} ]; then kill -HUP $(cat {0}); fi; touch {1}",
-        pid.display(),
+        "if [ -e {} ]; then psql --no-psqlrc 'host=127.0.0.1 port={} dbname=pgbouncer user=app' -c RELOAD; fi && touch {}",
+        house.path("run/pid").display(),
+        house.bouncer_port,
         house.path("handed").display()
     );
     let _ini = keep("pgbouncer-ini", "reeve.ini", Some(reload))?;
@@ -247,6 +249,15 @@ async fn programs_without_a_client_follow_a_change_of_password_and_miss_nothing(
         Ok((house.path("pg_service.conf").exists() && house.path("handed").exists()).then_some(()))
     })
     .await?;
+    let again = house
+        .reeve("service-file --watch")
+        .arg(house.path("pg_service.conf"))
+        .output()?;
+    ensure!(
+        again.status.code() == Some(4),
+        "two keep one file: {}",
+        text(&again)
+    );
     let _bouncer = house.pgbouncer()?;
     until("pgbouncer", PATIENCE, async || {
         Ok(house.psql(&house.through_pgbouncer("cho-ray")).ok())

@@ -78,6 +78,12 @@ impl Credentials {
         self.replace(Held::build(chain, key, self.held().roots.clone())?)
     }
 
+    /// Takes what another handle holds; the identity must be the same.
+    pub fn replace_with(&self, other: &Credentials) -> Result<(), Error> {
+        let held = other.held();
+        self.replace(held.with_revoked(held.revoked.clone()))
+    }
+
     fn replace(&self, new: Held) -> Result<(), Error> {
         let expected = self.spiffe();
         if new.spiffe != expected {

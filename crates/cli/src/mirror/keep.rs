@@ -1,18 +1,20 @@
 //! Writing the file, once or for as long as it is watched.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use reeve_client::{Api, v1};
+use reeve_client::v1::watch_response::Event;
+use reeve_client::{AnsweredBy, Api, v1};
 use sha2::{Digest, Sha256};
-use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use super::passwords::Passwords;
 use super::roll::{Heard, Roll};
+use super::then::Then;
 use super::{Open, Plan, Shape};
 use crate::fail::{Exit, Failure};
 use crate::files;
@@ -21,9 +23,15 @@ use crate::session::Session;
 /// A stream that says nothing for so long is given up; bookmarks come every second.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
+/// A node that has not heard a quorum for so long is left for another one.
+const STALE_MAX: Duration = Duration::from_secs(10);
+/// Between two looks at what is to be done beside listening.
+const TICK: Duration = Duration::from_millis(500);
 /// Before what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-const THEN_PATIENCE: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(5);
+/// Looks at a whole list before it is written without those whose passwords have just changed.
+const LISTS_MAX: u32 = 10;
 
 /// The file, and what stands in it.
 struct Keeper<'a> {
@@ -33,46 +41,78 @@ struct Keeper<'a> {
     api: Api,
     roll: Roll,
     passwords: Passwords,
+    then: Then,
     ca: PathBuf,
     text: Option<String>,
-    /// The command of --then has not succeeded since the file was last written.
-    owes_then: bool,
+    /// When what could not be had is asked for again.
+    retry: Option<Instant>,
+    lists: u32,
 }
 
 pub(super) async fn run(shape: Shape, mut plan: Plan, session: &Session) -> Result<(), Failure> {
     let file = std::path::absolute(&plan.file);
     plan.file = file.map_err(|error| cannot_write(&plan.file, &error))?;
-    let mut ca = plan.file.clone().into_os_string();
-    ca.push(".crt");
+    let _only = plan.watch.then(|| lock(&plan.file)).transpose()?;
     let (api, fresh) = session.lasting()?;
     let mut keeper = Keeper {
-        api,
-        passwords: Passwords::of(instance(&plan.file)),
-        roll: Roll::default(),
-        ca: ca.into(),
-        text: None,
-        owes_then: false,
         shape,
-        plan,
         session,
+        api,
+        roll: Roll::default(),
+        passwords: Passwords::of(instance(&plan.file)),
+        then: Then::of(plan.then.clone()),
+        ca: beside(&plan.file, ".crt"),
+        text: None,
+        retry: None,
+        lists: 0,
+        plan,
     };
     if !keeper.plan.watch {
-        keeper.listed().await?;
-        return keeper.write().await;
+        return keeper.once().await;
     }
+    let mut end = signal(SignalKind::terminate())
+        .map_err(|error| Failure::error("signals cannot be listened to", error.to_string()))?;
     let fresh = tokio::spawn(fresh);
     let ended = tokio::select! {
         ended = keeper.watch() => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = end.recv() => Ok(()),
     };
     fresh.abort();
     ended
 }
 
 impl Keeper<'_> {
+    /// Lists, and writes what was listed.
+    async fn once(&mut self) -> Result<(), Failure> {
+        loop {
+            self.list().await?;
+            let serving = self.roll.serving(&self.plan.tenants);
+            if let Some(name) = self.roll.missing(&self.plan.tenants).first() {
+                let what = format!("there is no tenant {name}");
+                return Err(Failure::new(
+                    Exit::NotFound,
+                    what,
+                    "or this identity may not see it",
+                ));
+            }
+            if serving.is_empty() || serving.len() < self.plan.tenants.len() {
+                let why = "each must be active, and have an address in the network that was asked for";
+                return Err(Failure::new(Exit::Conflict, "not all of them serve", why));
+            }
+            self.write().await?;
+            match self.retry {
+                None => return Ok(()),
+                Some(_) if self.lists > LISTS_MAX => return Err(silent()),
+                Some(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
     /// Reads a stream until the roll is whole.
-    async fn listed(&mut self) -> Result<(), Failure> {
-        let mut stream = self.stream().await?;
+    async fn list(&mut self) -> Result<(), Failure> {
+        self.roll = Roll::default();
+        let (_, mut stream) = self.stream().await?;
         loop {
             let said = timeout(SILENCE_MAX, stream.message()).await;
             let message = said.map_err(|_| silent())??;
@@ -84,11 +124,11 @@ impl Keeper<'_> {
         }
     }
 
-    /// Follows for ever; ends when what is wrong does not mend by itself.
+    /// Follows for ever; ends when this identity may not, or the file cannot be written.
     async fn watch(&mut self) -> Result<(), Failure> {
         loop {
             if let Err(failure) = self.follow().await {
-                if failure.exit != Exit::Unavailable {
+                if !matches!(failure.exit, Exit::Unavailable | Exit::NotFound | Exit::Conflict) {
                     return Err(failure);
                 }
                 let told = format!("{failure}\n  the file stays as it is; it is tried again");
@@ -99,19 +139,44 @@ impl Keeper<'_> {
     }
 
     async fn follow(&mut self) -> Result<(), Failure> {
-        let mut stream = self.stream().await?;
+        let (node, mut stream) = self.stream().await?;
+        let (mut heard, mut vouched) = (Instant::now(), Instant::now());
         // What was heard before and not written is owed still.
         let mut is_behind = self.roll.revision() > 0;
         loop {
-            if is_behind {
+            let now = Instant::now();
+            if is_behind || self.retry.is_some_and(|at| at <= now) {
                 self.write().await?;
             }
-            self.settle().await?;
-            // A stream that ends, breaks or falls silent is followed by another one, which says what is wrong if anything is.
-            let Ok(Ok(Some(message))) = timeout(SILENCE_MAX, stream.message()).await else {
-                return Ok(());
+            self.look_after().await?;
+            is_behind = false;
+            let event = match timeout(TICK, stream.message()).await {
+                Ok(Ok(Some(message))) => message.event,
+                // Another stream goes on where this one ended.
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(status)) => {
+                    if status.code() == Code::Unavailable {
+                        self.leave(node, "it cannot serve now");
+                    }
+                    return Ok(());
+                }
+                Err(_) if heard.elapsed() > SILENCE_MAX => {
+                    self.leave(node, "it fell silent");
+                    return Ok(());
+                }
+                Err(_) => continue,
             };
-            is_behind = match self.roll.take(message.event) {
+            heard = Instant::now();
+            if let Some(Event::Bookmark(bookmark)) = &event {
+                let has_heard = |freshness: &v1::Freshness| freshness.staleness.is_some() && !freshness.stale;
+                if bookmark.freshness.as_ref().is_some_and(has_heard) {
+                    vouched = heard;
+                } else if vouched.elapsed() > STALE_MAX && self.roll.revision() > 0 {
+                    self.leave(node, "it has not heard the others for too long");
+                    return Ok(());
+                }
+            }
+            is_behind = match self.roll.take(event) {
                 Heard::Changed => true,
                 Heard::Nothing => false,
                 Heard::Again => return Ok(()),
@@ -119,81 +184,99 @@ impl Keeper<'_> {
         }
     }
 
-    async fn stream(&mut self) -> Result<Streaming<v1::WatchResponse>, Failure> {
+    async fn stream(&mut self) -> Result<(Option<AnsweredBy>, Streaming<v1::WatchResponse>), Failure> {
         let asked = v1::WatchRequest {
             after_revision: self.roll.revision(),
             network: self.plan.network.clone(),
             bookmark_interval: prost_types::Duration::try_from(BOOKMARK_EVERY).ok(),
         };
-        let stream = self.api.resolver().watch(asked).await?.into_inner();
+        let answer = self.api.resolver().watch(asked).await?;
+        let node = answer.extensions().get::<AnsweredBy>().copied();
         self.roll.begins();
-        Ok(stream)
+        Ok((node, answer.into_inner()))
+    }
+
+    /// Another node is asked next.
+    fn leave(&self, node: Option<AnsweredBy>, why: &str) {
+        if let Some(node) = node {
+            let addr = self.api.channel().addr(node);
+            self.session
+                .say(&format!("node {addr} is left for another one: {why}"));
+            self.api.channel().blame(node);
+        }
     }
 
     /// Writes the file when it says something else now.
     async fn write(&mut self) -> Result<(), Failure> {
-        let missing = self.roll.missing(&self.plan.tenants);
-        if let (false, Some(name)) = (self.plan.watch, missing.first()) {
-            let why = "or this identity may not see it";
-            return Err(Failure::new(
-                Exit::NotFound,
-                format!("there is no tenant {name}"),
-                why,
-            ));
-        }
+        self.retry = None;
+        self.lists += 1;
         let serving = self.roll.serving(&self.plan.tenants);
-        let fetched = self.passwords.fetch(&self.api, self.session, &serving).await;
-        fetched.map_err(|failure| match failure.exit {
-            Exit::Auth => failure
-                .fix("use the identity of a service: `reeve cluster enroll`, with a token of --role service"),
-            _ => failure,
-        })?;
-        let open: Vec<Open<'_>> = serving
+        if let Err(failure) = self.passwords.fetch(&self.api, self.session, &serving).await {
+            if failure.exit == Exit::Auth {
+                let fix =
+                    "use the identity of a service: `reeve cluster enroll`, with a token of --role service";
+                return Err(failure.fix(fix));
+            }
+            self.retry = Some(Instant::now() + failure.pause.unwrap_or(RETRY));
+            self.session.complain(&failure.to_string());
+        }
+        let fitting: Vec<_> = serving
             .iter()
-            .filter_map(|of| {
-                let (resolution, password) = self.passwords.fitting(of)?;
-                let write = resolution.write.as_ref()?;
-                Some(Open {
-                    resolution,
-                    write,
-                    password,
-                })
-            })
+            .filter_map(|of| self.passwords.fitting(of))
             .collect();
-        let odd = |odd: super::Odd| Failure::error("the file was not written", odd.to_string());
-        let text = (self.shape)(&open, &self.ca).map_err(odd)?;
-        let count = open.len();
+        if fitting.len() < serving.len() {
+            // Its password is changing this moment, or this list is an old one.
+            self.retry.get_or_insert(Instant::now() + PAUSE);
+            if self.text.is_none() && self.lists <= LISTS_MAX {
+                return Ok(());
+            }
+        }
+        let mut text = (self.shape.head)(&self.ca);
+        let mut tenants = 0;
+        for (resolution, password) in fitting {
+            let Some(write) = &resolution.write else {
+                continue;
+            };
+            let open = Open {
+                resolution,
+                write,
+                password,
+            };
+            match (self.shape.entry)(&open, &self.ca) {
+                Ok(entry) => {
+                    text.push_str(&entry);
+                    tenants += 1;
+                }
+                Err(odd) => self
+                    .session
+                    .complain(&format!("{} is left out: {odd}", resolution.slug)),
+            }
+        }
         if self.text.as_ref() != Some(&text) {
             let authorities = authorities(&serving);
-            put(&self.ca, &authorities)?;
+            // An empty one would verify nobody, and pgbouncer would not start with it.
+            if !authorities.is_empty() {
+                put(&self.ca, &authorities)?;
+            }
             put(&self.plan.file, &text)?;
             self.text = Some(text);
-            self.owes_then = self.plan.then.is_some();
-            let tenants = if count == 1 {
-                "1 tenant".to_owned()
-            } else {
-                format!("{count} tenants")
-            };
-            self.session
-                .say(&format!("wrote {}: {tenants}", self.plan.file.display()));
+            self.then.owe(Instant::now());
+            let noun = if tenants == 1 { "tenant" } else { "tenants" };
+            let told = format!("wrote {}: {tenants} {noun}", self.plan.file.display());
+            self.session.say(&told);
         }
-        self.passwords.written(&serving, Instant::now() + self.plan.drain);
+        self.passwords.written(&serving);
         Ok(())
     }
 
-    /// What follows a written file: the command, and when that has succeeded, the acknowledgements.
-    async fn settle(&mut self) -> Result<(), Failure> {
-        if let (true, Some(command)) = (self.owes_then, &self.plan.then) {
-            match then(command).await {
-                Ok(()) => self.owes_then = false,
-                Err(why) => {
-                    let told = format!(
-                        "`{command}` failed: {why}\n  it is tried again; nothing is acknowledged before"
-                    );
-                    self.session.complain(&told);
-                    return Ok(());
-                }
-            }
+    /// What follows a written file: the command, and when that has succeeded and the time is over, the acknowledgements.
+    async fn look_after(&mut self) -> Result<(), Failure> {
+        if let Some(why) = self.then.look(Instant::now()).await {
+            let told = format!("--then failed: {why}\n  it is tried again; nothing is acknowledged before");
+            self.session.complain(&told);
+        }
+        if self.then.is_settled() {
+            self.passwords.settled(Instant::now() + self.plan.drain);
         }
         self.passwords
             .acknowledge(&self.api, self.session, Instant::now())
@@ -201,18 +284,27 @@ impl Keeper<'_> {
     }
 }
 
-/// Runs a command of the shell.
-async fn then(command: &str) -> Result<(), String> {
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    match timeout(THEN_PATIENCE, shell.status()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(status.to_string()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it took longer than {} s", THEN_PATIENCE.as_secs())),
+/// One process keeps a file: what another one writes is not what this one has acknowledged.
+fn lock(file: &Path) -> Result<File, Failure> {
+    let path = beside(file, ".lock");
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
+    let held = opened.map_err(|error| cannot_write(&path, &error))?;
+    match held.try_lock() {
+        Ok(()) => Ok(held),
+        Err(TryLockError::WouldBlock) => {
+            let what = format!("{} is kept already", file.display());
+            Err(Failure::new(
+                Exit::Conflict,
+                what,
+                "another process watches for it",
+            ))
+        }
+        Err(TryLockError::Error(error)) => Err(cannot_write(&path, &error)),
     }
 }
 
@@ -224,11 +316,19 @@ fn authorities(serving: &[&v1::Resolution]) -> String {
     all.iter().map(|pem| format!("{pem}\n")).collect()
 }
 
-/// The same name for the same file, whichever process keeps it: who comes back goes on as the same holder.
+/// The same name for the same file of the same machine, whichever process keeps it: who comes back goes on as the same
+/// holder.
 fn instance(file: &Path) -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let hash = Sha256::digest(format!("{}\0{}", host.trim(), file.display()));
+    let of = ["/etc/machine-id", "/proc/sys/kernel/hostname"]
+        .map(|path| fs::read_to_string(path).unwrap_or_default());
+    let hash = Sha256::digest(format!("{}\0{}\0{}", of[0].trim(), of[1].trim(), file.display()));
     format!("file-{}", hex::encode(&hash[..8]))
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut path = file.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
 }
 
 fn put(file: &Path, text: &str) -> Result<(), Failure> {
@@ -255,16 +355,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_the_same_holder_whoever_keeps_it() {
+    fn a_file_is_the_same_holder_whoever_keeps_it_and_only_one_does() {
         let name = instance(Path::new("/etc/reeve.ini"));
         assert_eq!(name, instance(Path::new("/etc/reeve.ini")));
         assert_ne!(name, instance(Path::new("/etc/other.ini")));
         assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    }
-
-    #[tokio::test]
-    async fn a_command_that_fails_says_how() {
-        assert_eq!(then("exit 0").await, Ok(()));
-        assert_eq!(then("exit 3").await, Err("exit status: 3".to_owned()));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("reeve.ini");
+        let held = lock(&file).unwrap();
+        assert_eq!(lock(&file).unwrap_err().exit, Exit::Conflict);
+        drop(held);
+        lock(&file).unwrap();
     }
 }

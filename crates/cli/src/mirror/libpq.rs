@@ -2,40 +2,40 @@
 
 use std::path::Path;
 
-use super::{Odd, Open};
+use super::{Odd, Open, Shape};
 
 /// The longest line that libpq reads, without its end.
-const LINE_BYTES_MAX: usize = 1_022;
+const LINE_BYTES_MAX: usize = 1_021;
 
-pub fn text(tenants: &[Open<'_>], ca: &Path) -> Result<String, Odd> {
-    let mut text =
-        String::from("# Written by `reeve service-file`, and written anew when anything changes.\n");
-    for one in tenants {
-        let (write, of) = (one.write, one.resolution);
-        let port = write.port.to_string();
-        let ca = ca.to_string_lossy();
-        let lines = [
-            ("host", write.host.as_str()),
-            ("port", &port),
-            ("dbname", &of.database),
-            ("user", &of.role),
-            ("password", one.password),
-            ("sslmode", "verify-full"),
-            ("sslrootcert", &ca),
-        ];
-        text.push_str(&format!("\n[{}]\n", of.slug));
-        for (name, value) in lines {
-            let line = format!("{name}={value}");
-            let is_plain = !value.is_empty() && value.trim() == value && !value.contains(char::is_control);
-            if !is_plain || line.len() > LINE_BYTES_MAX {
-                return Err(Odd {
-                    tenant: of.slug.clone(),
-                    what: name,
-                });
-            }
-            text.push_str(&line);
-            text.push('\n');
+/// `pg_service.conf`.
+pub const SHAPE: Shape = Shape { head, entry };
+
+fn head(_: &Path) -> String {
+    "# Written by `reeve service-file`, and written anew when anything changes.\n".to_owned()
+}
+
+fn entry(one: &Open<'_>, ca: &Path) -> Result<String, Odd> {
+    let (write, of) = (one.write, one.resolution);
+    let port = write.port.to_string();
+    let ca = ca.to_string_lossy();
+    let lines = [
+        ("host", write.host.as_str()),
+        ("port", &port),
+        ("dbname", &of.database),
+        ("user", &of.role),
+        ("password", one.password),
+        ("sslmode", "verify-full"),
+        ("sslrootcert", &ca),
+    ];
+    let mut text = format!("\n[{}]\n", of.slug);
+    for (name, value) in lines {
+        let line = format!("{name}={value}");
+        let is_plain = !value.is_empty() && value.trim() == value && !value.contains(char::is_control);
+        if !is_plain || line.len() > LINE_BYTES_MAX {
+            return Err(Odd(name));
         }
+        text.push_str(&line);
+        text.push('\n');
     }
     Ok(text)
 }
@@ -46,9 +46,9 @@ mod tests {
     use super::*;
     use reeve_client::v1;
 
-    fn written(shape: super::super::Shape, host: &str, password: &str) -> Result<String, Odd> {
+    fn written(shape: Shape, slug: &str, host: &str, password: &str) -> Result<String, Odd> {
         let resolution = v1::Resolution {
-            slug: "cho-ray".into(),
+            slug: slug.into(),
             database: "t_01".into(),
             role: "t_01_a".into(),
             ..Default::default()
@@ -63,38 +63,42 @@ mod tests {
             write: &write,
             password,
         };
-        shape(&[open], Path::new("/etc/it's/reeve.crt"))
+        let ca = Path::new("/etc/it's/reeve.crt");
+        Ok((shape.head)(ca) + &(shape.entry)(&open, ca)?)
     }
 
     #[test]
     fn each_form_says_where_and_how() {
         let libpq = "# Written by `reeve service-file`, and written anew when anything changes.\n
 [cho-ray]\nhost=db.example\nport=5432\ndbname=t_01\nuser=t_01_a\npassword=s3-_\nsslmode=verify-full\nsslrootcert=/etc/it's/reeve.crt\n";
-        assert_eq!(written(text, "db.example", "s3-_").unwrap(), libpq);
+        assert_eq!(written(SHAPE, "cho-ray", "db.example", "s3-_").unwrap(), libpq);
         let pgbouncer =
             ";; Written by `reeve pgbouncer-ini`, and written anew when anything changes. For [pgbouncer]:
 ;; server_tls_sslmode = verify-full\n;; server_tls_ca_file = /etc/it's/reeve.crt\n
 [databases]\ncho-ray = host='db.example' port=5432 dbname='t_01' user='t_01_a' password='it''s'\n";
-        assert_eq!(written(pgbouncer::text, "db.example", "it's").unwrap(), pgbouncer);
+        let found = written(pgbouncer::SHAPE, "cho-ray", "db.example", "it's");
+        assert_eq!(found.unwrap(), pgbouncer);
     }
 
     #[test]
     fn what_would_be_read_as_something_else_is_not_written() {
-        for shape in [text as super::super::Shape, pgbouncer::text] {
+        for shape in [SHAPE, pgbouncer::SHAPE] {
             for odd in ["", "a\nsslmode=disable", "\u{7f}"] {
-                assert_eq!(written(shape, odd, "s").unwrap_err().what, "host", "{odd:?}");
-                assert_eq!(written(shape, "h", odd).unwrap_err().what, "password", "{odd:?}");
+                assert_eq!(written(shape, "a", odd, "s"), Err(Odd("host")), "{odd:?}");
+                assert_eq!(written(shape, "a", "h", odd), Err(Odd("password")), "{odd:?}");
             }
         }
         assert_eq!(
-            written(text, " h", "s").unwrap_err().what,
-            "host",
+            written(SHAPE, "a", " h", "s"),
+            Err(Odd("host")),
             "libpq would trim it"
         );
-        assert_eq!(
-            written(text, &"h".repeat(2_000), "s").unwrap_err().what,
-            "host",
-            "libpq would cut it"
-        );
+        let longest = "h".repeat(LINE_BYTES_MAX - "host=".len());
+        assert!(written(SHAPE, "a", &longest, "s").is_ok());
+        let cut = written(SHAPE, "a", &format!("{longest}h"), "s");
+        assert_eq!(cut, Err(Odd("host")), "libpq would refuse the file");
+        let reserved = written(pgbouncer::SHAPE, "pgbouncer", "h", "s");
+        assert_eq!(reserved, Err(Odd("slug")), "pgbouncer would refuse the file");
+        assert!(written(SHAPE, "pgbouncer", "h", "s").is_ok());
     }
 }

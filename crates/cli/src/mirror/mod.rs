@@ -12,6 +12,7 @@ mod libpq;
 mod passwords;
 mod pgbouncer;
 mod roll;
+mod then;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +34,7 @@ It holds passwords, and nobody but its owner may read it. Needs the identity of 
 
 const PGBOUNCER_HELP: &str = "Examples:
   reeve pgbouncer-ini /etc/pgbouncer/reeve.ini
-  reeve pgbouncer-ini /etc/pgbouncer/reeve.ini --watch --then 'systemctl reload pgbouncer'
+  reeve pgbouncer-ini reeve.ini --watch --then \"psql -h /run/postgresql -p 6432 -U pgbouncer pgbouncer -c RELOAD\"
 
 One database for each tenant, by its slug. pgbouncer.ini takes it in by its last line, and says that
 servers are verified:
@@ -41,8 +42,10 @@ servers are verified:
   server_tls_sslmode = verify-full
   server_tls_ca_file = /etc/pgbouncer/reeve.ini.crt
   %include /etc/pgbouncer/reeve.ini
-Who may come to pgbouncer is its own affair (auth_file). Run it as pgbouncer's user: the file holds
-passwords, and nobody but its owner may read it. Needs the identity of a service.";
+Who may come to pgbouncer is its own affair (auth_file). Run this as pgbouncer's user: the file holds
+passwords, and nobody but its owner may read it; one that is there keeps its owner. Let --then ask pgbouncer
+itself, which says when it could not read the file; a signal says nothing. Where it pools sessions, --drain
+must outlast them. Needs the identity of a service.";
 
 /// Write a libpq service file: for psql, psycopg, and whatever else stands on libpq
 #[derive(Debug, Args)]
@@ -78,7 +81,8 @@ struct Plan {
     /// Run by the shell after each change of the file
     #[arg(long, requires = "watch", value_name = "COMMAND")]
     then: Option<String>,
-    /// How long connections of a former password may go on before the registry hears that none is left
+    /// How long connections of a former password may go on, once --then has succeeded, before the registry hears that
+    /// none is left
     #[arg(long, requires = "watch", default_value = "60s", value_parser = session::duration, value_name = "TIME")]
     drain: Duration,
 }
@@ -90,21 +94,22 @@ struct Open<'a> {
     password: &'a str,
 }
 
-/// How a file is written: its tenants by their slugs, and where the CA is.
-type Shape = fn(&[Open<'_>], &Path) -> Result<String, Odd>;
-
-/// A value that the file's form cannot say. The registry lets none of them in.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} of tenant {tenant} cannot be written into such a file")]
-struct Odd {
-    tenant: String,
-    what: &'static str,
+/// How a file is written: what begins it, and a tenant in it. Both are told where the CA is.
+#[derive(Clone, Copy)]
+struct Shape {
+    head: fn(&Path) -> String,
+    entry: fn(&Open<'_>, &Path) -> Result<String, Odd>,
 }
 
+/// A value that the file's form cannot say.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("such a file cannot say its {0}")]
+struct Odd(&'static str);
+
 pub async fn service_file(file: ServiceFile, session: &Session) -> Result<(), Failure> {
-    keep::run(libpq::text, file.plan, session).await
+    keep::run(libpq::SHAPE, file.plan, session).await
 }
 
 pub async fn pgbouncer_ini(file: PgbouncerIni, session: &Session) -> Result<(), Failure> {
-    keep::run(pgbouncer::text, file.plan, session).await
+    keep::run(pgbouncer::SHAPE, file.plan, session).await
 }

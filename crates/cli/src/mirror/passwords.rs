@@ -10,7 +10,7 @@ use reeve_client::v1::{self, ErrorReason};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::fail::Failure;
+use crate::fail::{Exit, Failure};
 use crate::session::Session;
 
 /// Asked for at once.
@@ -33,8 +33,8 @@ struct Held {
 /// A version that the file has.
 struct Written {
     version: u64,
-    /// From then on nothing older is in use.
-    drained: Instant,
+    /// From then on nothing older is in use; not known while whoever reads the file has not been told of it.
+    drained: Option<Instant>,
     is_told: bool,
 }
 
@@ -54,7 +54,8 @@ impl Passwords {
         Some((fitting, held.password.as_str()))
     }
 
-    /// Gets what is missing. Who has changed again meanwhile is left out: the watch brings that.
+    /// Gets what is missing. Who has changed again meanwhile is left as it is: the watch brings that. What went wrong with
+    /// one is told when all have been asked for.
     pub async fn fetch(
         &mut self,
         api: &Api,
@@ -64,22 +65,28 @@ impl Passwords {
         self.held
             .retain(|tenant, _| serving.iter().any(|of| of.tenant_id == *tenant));
         self.written.retain(|tenant, _| self.held.contains_key(tenant));
-        let is_had = |of: &v1::Resolution| self.held.get(&of.tenant_id).is_some_and(|held| held.fits(of));
-        let missing = serving.iter().filter(|of| !is_had(of));
-        let asking = missing.map(|of| ask(api, session, &self.instance, of));
-        let asking: Vec<_> = asking.collect();
+        let mut asking = Vec::new();
+        for of in serving {
+            match self.held.get_mut(&of.tenant_id) {
+                Some(held) if held.fits(of) => held.of = (*of).clone(),
+                _ => asking.push(ask(api, session, &self.instance, of)),
+            }
+        }
         let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);
-        let mut fetched = Vec::new();
+        let (mut fetched, mut failed) = (Vec::new(), None);
         while let Some(answer) = answers.next().await {
-            fetched.extend(answer?);
+            match answer {
+                Ok(held) => fetched.extend(held),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
         }
         drop(answers);
         self.held.extend(fetched);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
-    /// The file has these now, and those before are out of use by then.
-    pub fn written(&mut self, serving: &[&v1::Resolution], drained: Instant) {
+    /// The file has these now.
+    pub fn written(&mut self, serving: &[&v1::Resolution]) {
         for of in serving {
             let Some(version) = self.fitting(of).map(|(of, _)| of.credential_version) else {
                 continue;
@@ -88,7 +95,7 @@ impl Passwords {
             if known.is_none_or(|known| known.version != version) {
                 let written = Written {
                     version,
-                    drained,
+                    drained: None,
                     is_told: false,
                 };
                 self.written.insert(of.tenant_id.clone(), written);
@@ -96,17 +103,31 @@ impl Passwords {
         }
     }
 
+    /// Whoever reads the file has been told of all that stands in it: what came before is out of use by then.
+    pub fn settled(&mut self, drained: Instant) {
+        let new = self
+            .written
+            .values_mut()
+            .filter(|written| written.drained.is_none());
+        new.for_each(|written| written.drained = Some(drained));
+    }
+
     /// Tells the registry of what nothing older is in use any more.
     pub async fn acknowledge(&mut self, api: &Api, session: &Session, now: Instant) -> Result<(), Failure> {
-        let due = |written: &Written| !written.is_told && written.drained <= now;
-        for (tenant, written) in self.written.iter_mut().filter(|(_, written)| due(written)) {
+        let is_due = |written: &Written| !written.is_told && written.drained.is_some_and(|at| at <= now);
+        for (tenant, written) in self.written.iter_mut().filter(|(_, written)| is_due(written)) {
             let said = v1::AcknowledgeCredentialRequest {
                 tenant_id: tenant.clone(),
                 version: written.version,
                 instance: self.instance.clone(),
             };
-            api.resolver().acknowledge_credential(session.ask(said)).await?;
-            written.is_told = true;
+            match api.resolver().acknowledge_credential(session.ask(said)).await {
+                Err(status) if Failure::from(status.clone()).exit == Exit::Unavailable => {
+                    return Err(status.into());
+                }
+                // What was refused for what it says would be refused again: the tenant is gone, or nobody's any more.
+                _ => written.is_told = true,
+            }
         }
         Ok(())
     }

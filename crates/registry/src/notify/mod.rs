@@ -11,6 +11,7 @@ mod payload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -120,12 +121,16 @@ async fn round(rooms: &Rooms, settings: &Alerts, unwanted: &mut Unwanted) -> Res
         if !rooms.consensus.is_leader() {
             return Err(Failure::NoLeader("another node leads".to_owned()));
         }
+        if unwanted.is_settled(alert) {
+            continue;
+        }
         match post(settings, payload::body(state, alert)).await {
+            Ok(()) => unwanted.was_taken(alert),
             Err(Failure::Refused(status)) if unwanted.was_refused(alert, status) => {
                 rooms.metrics.alert_delivery("left_out");
                 warn!(alert = %alert.id, %status, "the webhook refuses this alert for good; the next ones are told");
             }
-            told => told?,
+            Err(failure) => return Err(failure),
         }
     }
     let told = Command::NoteTold(NoteTold { through });
@@ -137,14 +142,32 @@ async fn round(rooms: &Rooms, settings: &Alerts, unwanted: &mut Unwanted) -> Res
     Ok(next.len())
 }
 
-/// How often in a row one message was refused for what it says.
+/// What became of messages of one turn, of which none counts as told before all are.
 #[derive(Debug, Default)]
 struct Unwanted {
-    message: Option<(AlertId, Revision)>,
-    times: u32,
+    turned: Revision,
+    taken: BTreeSet<AlertId>,
+    /// How often each was refused for what it says.
+    refused: BTreeMap<AlertId, u32>,
 }
 
 impl Unwanted {
+    /// Whether this message need not be sent any more: it was taken, or refused often enough.
+    fn is_settled(&mut self, alert: &Alert) -> bool {
+        if self.turned != alert.turned {
+            *self = Unwanted {
+                turned: alert.turned,
+                ..Unwanted::default()
+            };
+        }
+        let refused = self.refused.get(&alert.id);
+        self.taken.contains(&alert.id) || refused.is_some_and(|times| *times >= REFUSALS_MAX)
+    }
+
+    fn was_taken(&mut self, alert: &Alert) {
+        self.taken.insert(alert.id.clone());
+    }
+
     /// Once more; whether that was often enough to leave it out. What another address, token or hour may mend is not
     /// counted.
     fn was_refused(&mut self, alert: &Alert, status: StatusCode) -> bool {
@@ -153,15 +176,10 @@ impl Unwanted {
             StatusCode::PAYLOAD_TOO_LARGE,
             StatusCode::UNPROCESSABLE_ENTITY,
         ];
-        if !by_what_it_says.contains(&status) {
-            return false;
+        if by_what_it_says.contains(&status) {
+            *self.refused.entry(alert.id.clone()).or_default() += 1;
         }
-        let message = Some((alert.id.clone(), alert.turned));
-        if self.message != message {
-            *self = Unwanted { message, times: 0 };
-        }
-        self.times += 1;
-        self.times >= REFUSALS_MAX
+        self.is_settled(alert)
     }
 }
 

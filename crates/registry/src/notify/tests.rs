@@ -110,30 +110,36 @@ fn each_turn_is_told_in_its_order_and_what_is_told_once_is_told_to_its_end() {
 
 #[test]
 fn what_is_refused_for_what_it_says_is_left_out_in_the_end_and_nothing_else_is() {
-    let state = with(2);
-    let [first, second] = [0, 1].map(|serial| &state.alerts[&raised(serial).id()]);
+    let mut state = with(0);
+    report(&mut state, vec![raised(0), raised(1), raised(2)], Vec::new());
+    let [first, second, third] = [0, 1, 2].map(|serial| &state.alerts[&raised(serial).id()]);
     let mut unwanted = Unwanted::default();
     let bad = StatusCode::BAD_REQUEST;
-    for _ in 1..REFUSALS_MAX {
-        assert!(!unwanted.was_refused(first, bad));
-        for passing in [
-            StatusCode::UNAUTHORIZED,
-            StatusCode::NOT_FOUND,
-            StatusCode::BAD_GATEWAY,
-        ] {
-            assert!(!unwanted.was_refused(first, passing));
+    // Three that turned together: one is taken, two are refused, each time anew.
+    for time in 1..=REFUSALS_MAX {
+        for alert in [first, second] {
+            assert!(!unwanted.is_settled(alert));
+            for passing in [
+                StatusCode::UNAUTHORIZED,
+                StatusCode::NOT_FOUND,
+                StatusCode::BAD_GATEWAY,
+            ] {
+                assert!(!unwanted.was_refused(alert, passing));
+            }
+            assert_eq!(unwanted.was_refused(alert, bad), time == REFUSALS_MAX, "{time}");
         }
+        assert_eq!(unwanted.is_settled(third), time > 1);
+        unwanted.was_taken(third);
     }
-    assert!(unwanted.was_refused(first, bad));
-    assert!(!unwanted.was_refused(second, bad), "another one");
-    assert!(!unwanted.was_refused(first, bad), "in a row");
+    assert!(
+        [first, second, third]
+            .iter()
+            .all(|alert| unwanted.is_settled(alert))
+    );
     // The same alert has turned again: it is another message.
     let mut again = first.clone();
-    for _ in 1..REFUSALS_MAX {
-        unwanted.was_refused(first, bad);
-    }
     again.turned = Revision(99);
-    assert!(!unwanted.was_refused(&again, bad));
+    assert!(!unwanted.is_settled(&again) && !unwanted.was_refused(&again, bad));
 }
 
 /// A webhook that answers the next requests with these, and keeps what it was sent.

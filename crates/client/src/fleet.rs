@@ -290,8 +290,15 @@ impl Fleet {
         }
         match self.rooms.cache.look_up(selector, Instant::now()) {
             Lookup::Ask { fallback } => {
-                let answer = self.ask(selector).await;
-                match (answer, fallback) {
+                // Names that nobody has cost whoever sends them nothing, and must not take the registry from the others.
+                // That all seats are taken says nothing of whether nodes answer.
+                let Ok(Ok(_seat)) = timeout(RESOLVE_PATIENCE, self.rooms.asking.acquire()).await else {
+                    return match fallback {
+                        Some(fallback) => (Source::Fallback, Ok(fallback)),
+                        None => (Source::Registry, Err(unanswered())),
+                    };
+                };
+                match (self.ask(selector).await, fallback) {
                     (Err(error), fallback) if error.is_transient() => {
                         self.rooms.away.silent(Instant::now());
                         match fallback {
@@ -412,10 +419,6 @@ impl Fleet {
             ..Default::default()
         });
         request.set_timeout(RESOLVE_PATIENCE);
-        // Names that nobody has cost whoever sends them nothing, and must not take the registry from the others.
-        let Ok(Ok(_seat)) = timeout(RESOLVE_PATIENCE, self.rooms.asking.acquire()).await else {
-            return Err(unanswered());
-        };
         let asked_at = Instant::now();
         let answer = match self.rooms.api.resolver().resolve(request).await {
             Ok(answer) => answer.into_inner(),

@@ -68,6 +68,20 @@ fn fleet(cluster: &Cluster, nodes: &[&Node], watch: bool) -> Fleet {
         .unwrap()
 }
 
+/// A node whose answers are of unknown age, and that does not answer while it is told so.
+async fn sometimes_down(cluster: &Cluster) -> (Node, Arc<Mutex<bool>>) {
+    let down = Arc::new(Mutex::new(false));
+    let (is_down, old) = (down.clone(), answer(State::Active, None));
+    let handler: Handler = Arc::new(move |_, _| {
+        let answer = match *is_down.lock().unwrap() {
+            true => Err(Status::unavailable("down")),
+            false => Ok(one(frame(&old))),
+        };
+        Box::pin(async move { answer })
+    });
+    (cluster.node(1, handler).await, down)
+}
+
 fn cho_ray() -> Selector {
     Selector::slug("cho-ray").unwrap()
 }
@@ -91,16 +105,7 @@ async fn a_fresh_answer_is_asked_for_once_however_many_want_it() {
 #[tokio::test]
 async fn an_active_tenant_is_served_while_nobody_answers() {
     let cluster = Cluster::new();
-    let down = Arc::new(Mutex::new(false));
-    let (is_down, old) = (down.clone(), answer(State::Active, None));
-    let handler: Handler = Arc::new(move |_, _| {
-        let answer = match *is_down.lock().unwrap() {
-            true => Err(Status::unavailable("down")),
-            false => Ok(one(frame(&old))),
-        };
-        Box::pin(async move { answer })
-    });
-    let node = cluster.node(1, handler).await;
+    let (node, down) = sometimes_down(&cluster).await;
     let fleet = fleet(&cluster, &[&node], false);
     fleet.resolve(&cho_ray()).await.unwrap();
     fleet.resolve(&cho_ray()).await.unwrap();
@@ -114,16 +119,7 @@ async fn an_active_tenant_is_served_while_nobody_answers() {
 #[tokio::test]
 async fn while_nobody_answers_all_are_served_and_one_asks() {
     let cluster = Cluster::new();
-    let down = Arc::new(Mutex::new(false));
-    let (is_down, old) = (down.clone(), answer(State::Active, None));
-    let handler: Handler = Arc::new(move |_, _| {
-        let answer = match *is_down.lock().unwrap() {
-            true => Err(Status::unavailable("down")),
-            false => Ok(one(frame(&old))),
-        };
-        Box::pin(async move { answer })
-    });
-    let node = cluster.node(1, handler).await;
+    let (node, down) = sometimes_down(&cluster).await;
     let fleet = fleet(&cluster, &[&node], false);
     let selector = cho_ray();
     fleet.resolve(&selector).await.unwrap();

@@ -53,6 +53,8 @@ pub enum Mutant {
     OwnClock,
     /// A request is refused though an earlier try of it is in the log.
     RefuseBlindly,
+    /// A call keeps its thread to itself while it runs.
+    HeavyCalls,
 }
 
 impl Mutant {
@@ -83,6 +85,7 @@ impl Mutant {
             Mutant::OverwriteMark => "overwrite_mark",
             Mutant::OwnClock => "own_clock",
             Mutant::RefuseBlindly => "refuse_blindly",
+            Mutant::HeavyCalls => "heavy_calls",
         }
     }
 

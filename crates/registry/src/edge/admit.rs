@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 use crate::edge::desk::Desk;
 use crate::edge::leaving;
 use crate::edge::room::{self, Kind, Place};
+use crate::mutant::Mutant;
 use crate::policy::{self, Caller, Denied};
 
 /// A call without a deadline of its own ends after this.
@@ -28,6 +29,8 @@ const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 const DEADLINE_MAX: Duration = Duration::from_secs(30);
 /// The same for calls that wait on purpose.
 const WAIT_MAX: Duration = Duration::from_secs(65);
+/// How long a planted fault keeps a thread: a handful of such calls is longer than followers wait for a heartbeat.
+const HEAVY: Duration = Duration::from_millis(50);
 /// Open to everybody: load balancers show no certificate.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
@@ -65,6 +68,9 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
     let (response, code) = match enter(&desk, call).await {
         Ok((call, mut place)) => {
             request.extensions_mut().insert(call);
+            if Mutant::HeavyCalls.is_planted() {
+                std::thread::sleep(HEAVY);
+            }
             let run = next.run(place.let_in(request));
             let response = match leaving::is_open_ended(rpc) {
                 true => leaving::attend(run, &desk.leaving).await,

@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use reeve_domain::TenantId;
 
-use crate::host::Host;
+use crate::host::{Host, Look};
 use crate::link::Link;
 use crate::senses::health::{Checker, Fares};
 use crate::senses::isolation::{Auditor, Round};
@@ -205,7 +205,7 @@ impl Metrics {
     async fn render(&self, host: &Host, link: &Link, last: Option<(Round, usize)>) -> (StatusCode, String) {
         let health = host.health().await;
         let (steps, reports) = link.load();
-        self.pg_up.set(i64::from(health.up));
+        self.pg_up.set(i64::from(health.look == Look::Answered));
         self.connections.set(i64::from(health.connections));
         self.connected.set(i64::from(link.is_connected()));
         self.steps.set(steps as i64);

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
+use crate::host::Pulse;
 use crate::perform::Performer;
 use crate::records::Keeper;
 use crate::senses::health::{Checker, Fares};
@@ -61,6 +62,7 @@ pub struct Link {
     at_work: Arc<Mutex<HashSet<(Key, u64)>>>,
     finished: Arc<tokio::sync::Notify>,
     connected: Arc<std::sync::atomic::AtomicBool>,
+    pulse: Arc<Mutex<Pulse>>,
     /// The node of this session is new enough to be told how databases fare.
     takes_health: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -93,6 +95,7 @@ impl Link {
             at_work: Arc::default(),
             finished: Arc::default(),
             connected: Arc::default(),
+            pulse: Arc::default(),
             takes_health: Arc::default(),
         }
     }
@@ -310,7 +313,7 @@ impl Link {
         let facts = MemberFacts {
             endpoints: vec![endpoint],
             postgres_version: health.version,
-            postgres_up: health.up,
+            postgres_up: self.pulse.lock().feel(health.look),
             system_identifier: health.system_identifier,
         };
         (facts, health.connections)

@@ -361,6 +361,33 @@ async fn doors_that_lock_the_agent_itself_out_are_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_hides_behind_what_a_neighbour_heaps_up() {
+    let pair = Pair::new().await;
+    let mut known = pair.known().into_iter();
+    let (heaped, hidden) = (known.next().unwrap(), known.next().unwrap());
+    let heap = "DO $$ BEGIN FOR i IN 1..2001 LOOP EXECUTE format('CREATE ROLE s_%s IN ROLE {t}', i); END LOOP; END $$";
+    pair.say("postgres", &heap.replace("{t}", heaped.as_str())).await;
+    pair.say("postgres", &format!("CREATE ROLE behind IN ROLE {hidden}"))
+        .await;
+
+    let found = pair.audit().await;
+    let of = |tenant: &TenantId| {
+        let is_of = |f: &&Found| f.rule == Rule::Membership && f.tenant.as_ref() == Some(tenant);
+        found.iter().filter(is_of).count()
+    };
+    assert_eq!(
+        (of(&heaped), of(&hidden)),
+        (1999, 1),
+        "of each tenant and of all there are bounds"
+    );
+    let again = pair.audit().await;
+    assert!(
+        found.iter().all(|one| again.contains(one)),
+        "the next round tells another part of it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_others_chose_break_nothing() {
     let pair = Pair::new().await;
     let odd = "x\"; DROP ROLE ctl_owner; --\u{1F600}";

@@ -206,7 +206,9 @@ fn fix_of(reason: ErrorReason) -> &'static str {
         R::ClaimTaken => "choose another slug or domain",
         R::AlreadyExists => "choose another name",
         R::RegionUnknown => "`reeve group ls` shows the regions that have groups",
-        R::NoCapacity => "add an agent in that region with `reeve cluster join-token --role agent`",
+        R::NoCapacity => {
+            "`reeve group ls` shows how the groups are; `reeve cluster join-token --role agent` adds one"
+        }
         R::GroupNotFound => "`reeve group ls` shows all groups",
         R::AlertNotFound => "`reeve alert ls --all` shows those that are known",
         R::OperationNotFound => "`reeve op ls` shows the operations",

@@ -1,5 +1,8 @@
 //! Regions, and groups of PostgreSQL instances that host tenants' databases.
 
+mod place;
+
+pub use place::{Obstacle, obstacles, place};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, Revision};
@@ -136,26 +139,6 @@ pub fn enrol(state: &mut State, agent: &Name, region: &Name, group: &Name) -> Re
             Ok(())
         }
     }
-}
-
-/// Chooses where a new database goes: in its home region, ready, unfenced, with room, the emptiest first.
-pub fn place<'a>(state: &'a State, region: &Name, class: Class) -> Result<&'a Group, Refusal> {
-    let fit = state.groups.values().filter(|group| {
-        let held = state.databases_in(&group.name);
-        let room = match class {
-            Class::Shared => held < group.capacity as usize && !state.has_dedicated(&group.name),
-            Class::Dedicated => held == 0,
-        };
-        let ready = group
-            .primary_member()
-            .is_some_and(|m| m.status == MemberStatus::Ready);
-        &group.region == region && room && ready && !group.fenced
-    });
-    fit.min_by_key(|group| (state.databases_in(&group.name), group.name.clone()))
-        .ok_or_else(|| Refusal::NoCapacity {
-            region: region.clone(),
-            class: class.word().to_owned(),
-        })
 }
 
 /// What an agent says about its instance.

@@ -15,6 +15,7 @@ mod instance;
 mod knock;
 mod logins;
 mod place;
+mod pulse;
 mod scram;
 mod session;
 
@@ -28,6 +29,7 @@ use tokio::process::Child;
 
 pub use error::{Error, sqlstate_of};
 pub use knock::{Knock, Said};
+pub use pulse::{Look, Pulse};
 pub use scram::{random_password, verifier};
 pub use session::Statement;
 
@@ -35,6 +37,9 @@ use place::Owner;
 
 /// The database that is there to be left alone.
 pub const CANARY: &str = "ctl_canary";
+
+/// How long a look may take, from coming in to the last row.
+const LOOK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Where the instance is, and how it runs.
 #[derive(Clone, Debug)]
@@ -84,7 +89,7 @@ pub struct TlsFiles {
 /// What a look at the instance found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    pub up: bool,
+    pub look: Look,
     pub version: String,
     pub system_identifier: String,
     pub connections: u32,
@@ -148,22 +153,22 @@ impl Host {
 
     /// Whether it answers.
     pub async fn is_up(&self) -> bool {
-        self.health().await.up
+        self.health().await.look == Look::Answered
     }
 
     /// One look: does it answer, who is it, how many are connected.
     pub async fn health(&self) -> Health {
-        match tokio::time::timeout(std::time::Duration::from_secs(2), self.look()).await {
-            Ok(Ok(health)) => health,
-            _ => {
-                let facts = self.inner.facts.lock().clone().unwrap_or_default();
-                Health {
-                    up: false,
-                    version: facts.0,
-                    system_identifier: facts.1,
-                    connections: 0,
-                }
-            }
+        let look = match tokio::time::timeout(LOOK_PATIENCE, self.look()).await {
+            Ok(Ok(health)) => return health,
+            Ok(Err(error)) => Look::failed(&error),
+            Err(_) => Look::Silent,
+        };
+        let (version, system_identifier) = self.inner.facts.lock().clone().unwrap_or_default();
+        Health {
+            look,
+            version,
+            system_identifier,
+            connections: 0,
         }
     }
 
@@ -181,7 +186,7 @@ impl Host {
         let (identifier, connections): (String, i64) = (row.try_get(1)?, row.try_get(2)?);
         *self.inner.facts.lock() = Some((version.clone(), identifier.clone()));
         Ok(Health {
-            up: true,
+            look: Look::Answered,
             version,
             system_identifier: identifier,
             connections: u32::try_from(connections).unwrap_or(u32::MAX),

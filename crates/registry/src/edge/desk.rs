@@ -24,7 +24,7 @@ use crate::edge::newest::Newest;
 use crate::edge::pace::Pace;
 use crate::edge::request::{self, Canonical};
 use crate::edge::room::Room;
-use crate::edge::status;
+use crate::edge::status::{self, refused};
 use crate::edge::turns::Turns;
 use crate::pilot::{self, Beat};
 use crate::policy::{self, Denied, Intent, Permit};
@@ -234,11 +234,12 @@ impl Desk {
         let committed = policy::propose(&self.rooms, permit, intent, patience)
             .await
             .map_err(unavailable)?;
-        let answer = committed.outcome.map_err(|refusal| error::refusal(&refusal))?;
+        let state = self.state();
+        let answer = committed.outcome.map_err(|refusal| refused(&refusal, &state))?;
         Ok(Answered {
             answer,
             revision: committed.revision,
-            state: self.state(),
+            state,
         })
     }
 
@@ -278,7 +279,7 @@ impl Desk {
         }
         let reading = self.read(call, Level::Linearizable).await?;
         let (state, applied) = policy::rehearse(permit, intent, &reading.state);
-        let answer = applied.outcome.map_err(|refusal| error::refusal(&refusal))?;
+        let answer = applied.outcome.map_err(|refusal| refused(&refusal, &state))?;
         let published = Published {
             state,
             applied_index: 0,

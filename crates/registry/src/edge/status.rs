@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use reeve_domain::{Refusal, Revision};
+use reeve_domain::group::{obstacles, place};
+use reeve_domain::tenant::Class;
+use reeve_domain::words::Name;
+use reeve_domain::{Refusal, Revision, State};
 use reeve_proto::error::{self, Reason};
 use tonic::Status;
 
@@ -10,6 +13,9 @@ use crate::policy::Denied;
 
 /// Between two tries of a caller that came while there was no leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(250);
+
+/// Groups whose obstacle a message names.
+const GROUPS_NAMED_MAX: usize = 5;
 
 /// Says of a refusal that it was decided by a State that may be old, as `Freshness.stale` says of an answer.
 pub(super) const STALE: (&str, &str) = ("stale", "true");
@@ -23,6 +29,46 @@ impl From<Denied> for Status {
             Denied::OutOfScope => Reason::TenantNotFound,
         };
         error::status(reason, denied.to_string(), &[])
+    }
+}
+
+/// A refusal of the state machine, and what State can say of its cause.
+pub(super) fn refused(refusal: &Refusal, state: &State) -> Status {
+    match refusal {
+        Refusal::NoCapacity { region, class } => {
+            let class = match class == Class::Dedicated.word() {
+                true => Class::Dedicated,
+                false => Class::Shared,
+            };
+            let why = no_room(state, region, class);
+            error::status(Reason::NoCapacity, why, &[("region", region.as_str())])
+        }
+        other => error::refusal(other),
+    }
+}
+
+/// Why no group of a region takes a new database, group by group, and what to do about it.
+fn no_room(state: &State, region: &Name, class: Class) -> String {
+    let word = class.word();
+    // The refusal may be an answer that was remembered.
+    if place(state, region, class).is_ok() {
+        return format!(
+            "region {region} had no room for a {word} tenant and has by now; ask with a new request_id"
+        );
+    }
+    let mut each = obstacles(state, region, class).map(|(group, why)| format!("{group} {why}"));
+    let named: Vec<String> = each.by_ref().take(GROUPS_NAMED_MAX).collect();
+    let more = each.count();
+    match (named.as_slice(), more) {
+        ([], _) => format!("region {region} has no group; add an agent there"),
+        (named, 0) => format!(
+            "no group in region {region} takes a {word} tenant: {}; mend that, or add an agent there",
+            named.join(", ")
+        ),
+        (named, more) => format!(
+            "no group in region {region} takes a {word} tenant: {}, and {more} more; mend that, or add an agent there",
+            named.join(", ")
+        ),
     }
 }
 

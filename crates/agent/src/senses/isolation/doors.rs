@@ -55,11 +55,14 @@ async fn strangers(host: &Host, session: &mut PgConnection, whom: Whom<'_>) -> R
         }
     }
     let told: Vec<(Option<String>, String, String)> = sqlx::query_as(
-        "WITH allowed AS (SELECT * FROM unnest($1::text[], $2::text[]) AS a (tenant, range)) \
+        "WITH allowed AS (SELECT * FROM unnest($1::text[], $2::text[]) AS a (tenant, range)), \
+         strange (tenant, role, place) AS ( \
          SELECT DISTINCT left(usename, 14), usename::text, host(client_addr) FROM pg_stat_activity \
          WHERE ($3::text IS NULL OR left(usename, 14) = $3) \
            AND usename ~ '^t_[0-9a-f]{12}_(a|b)$' AND client_addr IS NOT NULL AND NOT EXISTS ( \
-            SELECT FROM allowed WHERE tenant = left(usename, 14) AND client_addr <<= range::inet) LIMIT 2000",
+            SELECT FROM allowed WHERE tenant = left(usename, 14) AND client_addr <<= range::inet)) \
+         SELECT * FROM strange \
+         ORDER BY row_number() OVER (PARTITION BY tenant ORDER BY role, place), tenant LIMIT 2000",
     )
     .bind(&tenants)
     .bind(&ranges)

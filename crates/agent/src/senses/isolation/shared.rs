@@ -23,7 +23,8 @@ macro_rules! tenant_in {
     };
 }
 
-/// A look tells (tenant, subject), each once, and no more than anybody reads. `$1`: roles, `$2`: databases that may be
+/// A look tells (tenant, subject), each once, and no more than anybody reads: the first of each tenant before the second of
+/// any, so that nobody hides behind what another one heaps up. `$1`: roles, `$2`: databases that may be
 /// there, `$3`: the tenant that it is about, or none for all: then what is another tenant's is left out.
 ///
 /// `roles` and `dbs` tell each name's tenant once, however many rows name it.
@@ -35,9 +36,10 @@ macro_rules! look {
              dbs (oid, name, tenant) AS MATERIALIZED (
                 SELECT oid, datname, ", tenant_in!("datname"), " FROM pg_database),
              told (tenant, subject) AS (", $($part),*, ")
-             SELECT DISTINCT tenant, subject FROM told
+             SELECT tenant, subject FROM (SELECT DISTINCT tenant, subject FROM told) AS each
              WHERE ($3::text IS NULL OR tenant IS NULL OR tenant = $3)
-               AND $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL LIMIT 2000"
+               AND $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL
+             ORDER BY row_number() OVER (PARTITION BY tenant ORDER BY subject), tenant NULLS LAST LIMIT 2000"
         )
     };
 }

@@ -7,6 +7,7 @@ use reeve_proto::v1::resolver_service_client::ResolverServiceClient;
 use reeve_proto::v1::tenant_service_client::TenantServiceClient;
 use tonic::Code;
 
+use super::hand::{Hand, wait_for};
 use super::*;
 use crate::config::{Rate, Rates};
 
@@ -87,6 +88,37 @@ async fn a_page_token_is_good_for_its_own_query() {
     };
     let refused = groups.list_groups(other).await.unwrap_err();
     assert_eq!(reeve_proto::error::info(&refused).metadata["field"], "page_token");
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_placed_each_group_says_why() {
+    let world = World::founded().await;
+    let mut tenants = TenantServiceClient::new(world.channel_as(ADMIN));
+    let refused = tenants.create_tenant(wanted("cho-ray")).await.unwrap_err();
+    assert_eq!(reason(&refused), "NO_CAPACITY");
+    assert_eq!(refused.message(), "region vn has no group; add an agent there");
+    let channel = join_agent(&world, "vn-1").await;
+    let first = wanted("cho-ray");
+    let refused = tenants.create_tenant(first.clone()).await.unwrap_err();
+    assert_eq!(reeve_proto::error::info(&refused).metadata["region"], "vn");
+    assert_eq!(
+        refused.message(),
+        "no group in region vn takes a shared tenant: vn-1 is not ready yet; mend that, or add an agent there"
+    );
+    let mut rehearsed = wanted("cho-ray");
+    rehearsed.validate_only = true;
+    let rehearsed = tenants.create_tenant(rehearsed).await.unwrap_err();
+    assert_eq!(rehearsed.message(), refused.message());
+
+    let _hand = Hand::dial(channel).await;
+    wait_for(&world, |state| {
+        let mut members = state.groups.values().flat_map(|group| &group.members);
+        members.any(|member| member.facts.postgres_up)
+    })
+    .await;
+    let again = tenants.create_tenant(first).await.unwrap_err();
+    assert!(again.message().contains("ask with a new request_id"), "{again}");
+    assert!(tenants.create_tenant(wanted("cho-ray")).await.is_ok());
 }
 
 #[tokio::test]

@@ -344,6 +344,13 @@ async fn an_instance_that_an_earlier_life_left_is_adopted_and_a_dead_one_started
             && !health.system_identifier.is_empty(),
         "{health:?}"
     );
+    assert_eq!(
+        (second.starts(), health.connections_limit),
+        (0, 300),
+        "{health:?}"
+    );
+    // Databases were made since the instance was.
+    assert!((1..1_000_000).contains(&health.xid_age), "{health:?}");
 
     let raw: i32 = before.parse().unwrap();
     let process = rustix::process::Pid::from_raw(raw).unwrap();
@@ -363,6 +370,7 @@ async fn an_instance_that_an_earlier_life_left_is_adopted_and_a_dead_one_started
     }
     second.ensure_running().await.unwrap();
     assert_ne!(pid(), before);
+    assert_eq!(second.starts(), 1);
     second.stop().await.unwrap();
     assert_eq!(second.health().await.look, Look::Refused);
     second.ensure_running().await.unwrap();

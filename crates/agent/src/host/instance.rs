@@ -111,6 +111,7 @@ impl Host {
         command.process_group(0);
         let child = command.spawn()?;
         *self.inner.child.lock() = Some(child);
+        self.inner.starts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -93,6 +93,10 @@ pub struct Health {
     pub version: String,
     pub system_identifier: String,
     pub connections: u32,
+    /// How many it takes at the most.
+    pub connections_limit: u32,
+    /// How far back the oldest row of any database goes that is not frozen, in transactions.
+    pub xid_age: u32,
 }
 
 /// One instance. Cheap to clone.
@@ -112,8 +116,15 @@ struct Inner {
     /// Starting and stopping, one at a time.
     turn: tokio::sync::Mutex<()>,
     stopping: std::sync::atomic::AtomicBool,
+    /// How often this life has started it.
+    starts: std::sync::atomic::AtomicU32,
     /// Version and system identifier, once known.
     facts: Mutex<Option<(String, String)>>,
+}
+
+/// What PostgreSQL counts, where nobody counts so far.
+fn few(many: i64) -> u32 {
+    u32::try_from(many.max(0)).unwrap_or(u32::MAX)
 }
 
 impl Host {
@@ -133,6 +144,7 @@ impl Host {
                 logins,
                 turn: tokio::sync::Mutex::new(()),
                 stopping: std::sync::atomic::AtomicBool::new(false),
+                starts: std::sync::atomic::AtomicU32::new(0),
                 facts: Mutex::new(None),
             }),
         };
@@ -149,6 +161,11 @@ impl Host {
     /// The settings it runs by.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// How often this life has started it.
+    pub fn starts(&self) -> u32 {
+        self.inner.starts.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Whether it answers.
@@ -168,7 +185,7 @@ impl Host {
             look,
             version,
             system_identifier,
-            connections: 0,
+            ..Health::default()
         }
     }
 
@@ -176,7 +193,8 @@ impl Host {
         let mut session = self.control("postgres").await?;
         let row = sqlx::query(
             "SELECT current_setting('server_version'), (SELECT system_identifier::text FROM pg_control_system()), \
-             (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')",
+             (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
+             current_setting('max_connections')::bigint, (SELECT max(age(datfrozenxid))::bigint FROM pg_database)",
         )
         .fetch_one(&mut session)
         .await?;
@@ -189,7 +207,9 @@ impl Host {
             look: Look::Answered,
             version,
             system_identifier: identifier,
-            connections: u32::try_from(connections).unwrap_or(u32::MAX),
+            connections: few(connections),
+            connections_limit: few(row.try_get(3)?),
+            xid_age: few(row.try_get(4)?),
         })
     }
 

@@ -1,148 +1,37 @@
-//! The door for probes and metrics: /livez, /readyz, /metrics.
+//! What the agent counts and sees of its instance, as a page for Prometheus.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::get;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use reeve_domain::TenantId;
 
+use super::tenants::Tenants;
 use crate::host::{Host, Look};
 use crate::link::Link;
-use crate::senses::health::{Checker, Fares};
-use crate::senses::isolation::{Auditor, Round};
+use crate::senses::isolation::Round;
 
-/// Serves until the process ends.
-pub async fn serve(
-    listen: SocketAddr,
-    host: Host,
-    link: Link,
-    auditor: Auditor,
-    checker: Option<Checker>,
-) -> io::Result<()> {
-    let metrics = Arc::new(Metrics::new());
-    let (ready_host, ready_link) = (host.clone(), link.clone());
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route(
-            "/readyz",
-            get(move || readiness(ready_host.clone(), ready_link.clone())),
-        )
-        .route(
-            "/metrics",
-            get(move || {
-                let (metrics, host, link) = (metrics.clone(), host.clone(), link.clone());
-                let last = auditor.last();
-                if let Some(checker) = &checker {
-                    metrics.tenants.show(checker.board(), checker.known_for());
-                }
-                async move { metrics.render(&host, &link, last).await }
-            }),
-        );
-    let listener = tokio::net::TcpListener::bind(listen).await?;
-    axum::serve(listener, router).await
-}
-
-async fn readiness(host: Host, link: Link) -> (StatusCode, String) {
-    let postgres = host.is_up().await;
-    let connected = link.is_connected();
-    let code = if postgres && connected {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (
-        code,
-        format!("postgres: {}\nregistry: {}\n", word(postgres), word(connected)),
-    )
-}
-
-fn word(is: bool) -> &'static str {
-    if is { "ok" } else { "not reached" }
-}
-
-struct Metrics {
+pub(super) struct Metrics {
     registry: Registry,
     pg_up: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
+    connections_limit: Gauge<i64, AtomicI64>,
+    starts: Gauge<i64, AtomicI64>,
+    xid_age: Gauge<i64, AtomicI64>,
     connected: Gauge<i64, AtomicI64>,
     steps: Gauge<i64, AtomicI64>,
     reports: Gauge<i64, AtomicI64>,
     records: [Gauge<i64, AtomicI64>; 3],
     audit: [Gauge<i64, AtomicI64>; 3],
     audit_took: Gauge<f64, AtomicU64>,
-    tenants: Tenants,
-}
-
-/// Series of each tenant: by its opaque id, and gone with it. What its tries came to is gone when they end, too.
-struct Tenants {
-    up: Family<Labels, Gauge<i64, AtomicI64>>,
-    probe_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
-    database_bytes: Family<Labels, Gauge<i64, AtomicI64>>,
-}
-
-type Labels = [(&'static str, String); 1];
-
-/// Tenants that have series of their own.
-const SERIES_TENANTS_MAX: usize = 5_000;
-
-impl Tenants {
-    fn new(registry: &mut Registry) -> Tenants {
-        let tenants = Tenants {
-            up: Family::default(),
-            probe_seconds: Family::default(),
-            database_bytes: Family::default(),
-        };
-        registry.register(
-            "tenant_up",
-            "Whether its services come in, as the agent tries it",
-            tenants.up.clone(),
-        );
-        registry.register(
-            "tenant_probe_seconds",
-            "How long coming in took, TLS and password included",
-            tenants.probe_seconds.clone(),
-        );
-        registry.register(
-            "tenant_database_bytes",
-            "Size of its database",
-            tenants.database_bytes.clone(),
-        );
-        tenants
-    }
-
-    fn show(&self, board: BTreeMap<TenantId, Fares>, known_for: Duration) {
-        self.up.clear();
-        self.probe_seconds.clear();
-        self.database_bytes.clear();
-        for (id, fares) in board.into_iter().take(SERIES_TENANTS_MAX) {
-            let labels = [("tenant", id.to_string())];
-            let is_tried = fares.tried.is_some_and(|at| at.elapsed() <= known_for);
-            if let Some(verdict) = fares.verdict.as_ref().filter(|_| is_tried) {
-                self.up.get_or_create(&labels).set(i64::from(verdict.is_ok()));
-            }
-            if let Some(ms) = fares.vitals.tried_ms.filter(|_| is_tried) {
-                self.probe_seconds.get_or_create(&labels).set(ms as f64 / 1_000.0);
-            }
-            if let Some(bytes) = fares.vitals.size_bytes {
-                self.database_bytes.get_or_create(&labels).set(bytes as i64);
-            }
-        }
-    }
+    pub(super) tenants: Tenants,
 }
 
 impl Metrics {
-    fn new() -> Metrics {
+    pub(super) fn new() -> Metrics {
         let mut registry = Registry::with_prefix("reeve");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
@@ -153,6 +42,18 @@ impl Metrics {
         };
         let pg_up = gauge("pg_up", "PostgreSQL answers");
         let connections = gauge("pg_connections", "Client connections to PostgreSQL");
+        let connections_limit = gauge(
+            "pg_connections_limit",
+            "Connections that PostgreSQL takes at the most",
+        );
+        let starts = gauge(
+            "pg_starts",
+            "How often the agent has started PostgreSQL since it started itself",
+        );
+        let xid_age = gauge(
+            "pg_xid_age",
+            "Transactions since the oldest row of any database that is not frozen",
+        );
         let connected = gauge(
             "agent_registry_connected",
             "A session with a registry node is open",
@@ -193,6 +94,9 @@ impl Metrics {
             registry,
             pg_up,
             connections,
+            connections_limit,
+            starts,
+            xid_age,
             connected,
             steps,
             reports,
@@ -202,11 +106,19 @@ impl Metrics {
         }
     }
 
-    async fn render(&self, host: &Host, link: &Link, last: Option<(Round, usize)>) -> (StatusCode, String) {
+    pub(super) async fn render(
+        &self,
+        host: &Host,
+        link: &Link,
+        last: Option<(Round, usize)>,
+    ) -> (StatusCode, String) {
         let health = host.health().await;
         let (steps, reports) = link.load();
         self.pg_up.set(i64::from(health.look == Look::Answered));
         self.connections.set(i64::from(health.connections));
+        self.connections_limit.set(i64::from(health.connections_limit));
+        self.starts.set(i64::from(host.starts()));
+        self.xid_age.set(i64::from(health.xid_age));
         self.connected.set(i64::from(link.is_connected()));
         self.steps.set(steps as i64);
         self.reports.set(reports as i64);
@@ -242,14 +154,17 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
 
+    use reeve_domain::TenantId;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::senses::health::Fares;
 
     const HOUR: Duration = Duration::from_secs(3_600);
-    const LIST: &str = include_str!("../../../docs/metrics.md");
+    const LIST: &str = include_str!("../../../../docs/metrics.md");
 
     fn tried() -> Fares {
         let mut fares = Fares::default();

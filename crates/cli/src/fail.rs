@@ -137,6 +137,7 @@ impl From<reeve_client::Error> for Failure {
                 "look at `reeve cluster status`, and whether --nodes is right and reachable"
             }
             (None, Exit::Auth) => "enrol with `reeve cluster enroll`, or choose another context",
+            (None, Exit::Usage) => "change it, and say it again; --help has examples",
             _ => "",
         };
         let pause = match &error {

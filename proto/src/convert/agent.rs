@@ -9,8 +9,15 @@ use reeve_domain::plan::operations::Order;
 use reeve_domain::words::Name;
 use reeve_domain::{OperationId, Tenant};
 
-use crate::convert::{BadField, endpoint, time};
+use crate::convert::{BadField, endpoint, line, time};
 use crate::v1;
+
+/// Addresses of one PostgreSQL.
+const ENDPOINTS_MAX: usize = 16;
+const HOST_BYTES_MAX: usize = 253;
+const NETWORK_BYTES_MAX: usize = 63;
+/// The longest word about a PostgreSQL.
+const FACT_BYTES_MAX: usize = 64;
 
 /// Names one try at one step.
 pub fn key(operation: &OperationId, step: u32, attempt: u32, direction: Direction) -> v1::StepKey {
@@ -109,39 +116,40 @@ pub fn facts(from: &Facts) -> v1::MemberFacts {
 
 /// Reads facts.
 pub fn facts_from_wire(wire: &v1::MemberFacts) -> Result<Facts, BadField> {
-    let mut endpoints = Vec::new();
-    for (i, from) in wire.endpoints.iter().enumerate() {
-        let port = u16::try_from(from.port).ok().filter(|p| *p != 0);
-        let port =
-            port.ok_or_else(|| BadField::new(format!("facts.endpoints[{i}].port"), "must be 1 to 65535"))?;
-        if from.host.is_empty() || from.host.len() > 253 || from.network.is_empty() || from.network.len() > 63
-        {
-            return Err(BadField::new(
-                format!("facts.endpoints[{i}]"),
-                "needs a host and a network name",
-            ));
-        }
-        endpoints.push(Endpoint {
-            network: from.network.clone(),
-            host: from.host.clone(),
-            port,
-        });
+    let got = wire.endpoints.len();
+    if got > ENDPOINTS_MAX {
+        let why = format!("has {got}; at most {ENDPOINTS_MAX} are allowed");
+        return Err(BadField::new("facts.endpoints", why));
     }
-    for (field, text) in [
-        ("postgres_version", &wire.postgres_version),
-        ("system_identifier", &wire.system_identifier),
-    ] {
-        if text.len() > 64 {
-            return Err(BadField::new(
-                format!("facts.{field}"),
-                "at most 64 bytes are allowed",
-            ));
-        }
-    }
+    let read = wire.endpoints.iter().enumerate();
+    let endpoints = read.map(|(i, from)| endpoint_from_wire(&format!("facts.endpoints[{i}]"), from));
+    let endpoints = endpoints.collect::<Result<_, _>>()?;
+    line("facts.postgres_version", &wire.postgres_version, FACT_BYTES_MAX)?;
+    line("facts.system_identifier", &wire.system_identifier, FACT_BYTES_MAX)?;
     Ok(Facts {
         endpoints,
         postgres_version: wire.postgres_version.clone(),
         postgres_up: wire.postgres_up,
         system_identifier: wire.system_identifier.clone(),
+    })
+}
+
+/// Services dial what is said here, and it is written into their files.
+fn endpoint_from_wire(field: &str, wire: &v1::Endpoint) -> Result<Endpoint, BadField> {
+    let bad = |name: &str, why: &str| BadField::new(format!("{field}.{name}"), why);
+    let port = u16::try_from(wire.port).ok().filter(|port| *port != 0);
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b".-_:".contains(&b);
+    if !(1..=HOST_BYTES_MAX).contains(&wire.host.len()) || !wire.host.bytes().all(is_host) {
+        return Err(bad("host", "is a DNS name or an address"));
+    }
+    if !(1..=NETWORK_BYTES_MAX).contains(&wire.network.len())
+        || !wire.network.bytes().all(|b| b.is_ascii_graphic())
+    {
+        return Err(bad("network", "has 1 to 63 visible ASCII characters"));
+    }
+    Ok(Endpoint {
+        network: wire.network.clone(),
+        host: wire.host.clone(),
+        port: port.ok_or_else(|| bad("port", "must be 1 to 65535"))?,
     })
 }

@@ -105,8 +105,11 @@ pub fn scope(from: &Scope) -> v1::session_request::Scope {
 pub fn scope_from_wire(wire: Option<v1::session_request::Scope>) -> Result<Scope, BadField> {
     let wire = wire.unwrap_or_default();
     let read = |field: &str, all: Vec<String>| -> Result<BTreeSet<TenantId>, BadField> {
-        let bad = |error| BadField::new(format!("findings.scope.{field}"), error);
-        all.iter().map(|id| TenantId::parse(id).map_err(bad)).collect()
+        let read = all.iter().enumerate().map(|(i, id)| {
+            let bad = |error| BadField::new(format!("findings.scope.{field}[{i}]"), error);
+            TenantId::parse(id).map_err(bad)
+        });
+        read.collect()
     };
     Ok(Scope {
         truncated: wire.truncated,

@@ -12,6 +12,7 @@ mod isolation;
 mod operation;
 mod resolution;
 mod tenant;
+mod text;
 pub mod time;
 
 pub use access::{principal, role, role_from_wire};
@@ -25,12 +26,14 @@ pub use health::{TENANTS_MAX, Told, cause, condition, grade, not_ready, told_fro
 pub use isolation::{audited, finding, found, found_from_wire, scope, scope_from_wire};
 pub use operation::{
     operation, operation_limits, operation_limits_from_wire, operation_status_from_wire, turn_from_wire,
+    wanted_limits_from_wire,
 };
 pub use resolution::{resolution, state as tenant_state};
 pub use tenant::{
-    Wanted, allowlist_from_wire, class_from_wire, settings, settings_from_wire, status_from_wire, tenant,
+    DISPLAY_NAME_BYTES_MAX, Wanted, allowlist_from_wire, class_from_wire, settings, status_from_wire, tenant,
     wanted_from_wire,
 };
+pub use text::{labels_from_wire, line, settings_from_wire};
 
 use reeve_domain::Revision;
 

@@ -85,7 +85,21 @@ pub fn operation_limits(from: Limits) -> v1::OperationLimits {
     }
 }
 
-/// Reads limits.
+/// Reads the limits that shall be.
+pub fn wanted_limits_from_wire(wire: v1::OperationLimits) -> Result<Limits, BadField> {
+    for (field, got, may_be) in [
+        ("limits.per_server", wire.per_server, Limits::PER_SERVER),
+        ("limits.per_region", wire.per_region, Limits::PER_REGION),
+    ] {
+        if !may_be.contains(&got) {
+            let why = format!("is {got}; {} to {} are allowed", may_be.start(), may_be.end());
+            return Err(BadField::new(field, why));
+        }
+    }
+    Ok(operation_limits_from_wire(wire))
+}
+
+/// Limits as somebody has read them.
 pub fn operation_limits_from_wire(wire: v1::OperationLimits) -> Limits {
     Limits {
         per_server: wire.per_server,

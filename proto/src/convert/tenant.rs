@@ -8,7 +8,10 @@ use reeve_domain::tenant::{AccessMode, Class, Setting, Status};
 use reeve_domain::words::{Cidr, Claim, Name, Slug};
 use reeve_domain::{State, Tenant};
 
-use crate::convert::{BadField, claim, claim_from_wire, not_ready, tenant_state, time, turn_from_wire};
+use crate::convert::{
+    BadField, claim, claim_from_wire, labels_from_wire, line, not_ready, settings_from_wire, tenant_state,
+    time, turn_from_wire,
+};
 use crate::v1;
 
 /// A tenant as the wire writes it.
@@ -80,10 +83,11 @@ pub(super) fn class(class: Class) -> v1::tenant::Class {
 }
 
 /// Reads a class; unset means shared.
-pub fn class_from_wire(wire: v1::tenant::Class) -> Class {
-    match wire {
-        v1::tenant::Class::Dedicated => Class::Dedicated,
-        v1::tenant::Class::Shared | v1::tenant::Class::Unspecified => Class::Shared,
+pub fn class_from_wire(wire: i32) -> Result<Class, BadField> {
+    match v1::tenant::Class::try_from(wire) {
+        Ok(v1::tenant::Class::Dedicated) => Ok(Class::Dedicated),
+        Ok(v1::tenant::Class::Shared | v1::tenant::Class::Unspecified) => Ok(Class::Shared),
+        Err(_) => Err(BadField::new("class", "is SHARED or DEDICATED")),
     }
 }
 
@@ -119,6 +123,10 @@ pub struct Wanted {
 
 /// Connections of a tenant that does not say.
 const CONNECTIONS_DEFAULT: u32 = 50;
+/// Regions that one tenant's data may be in.
+const REGIONS_MAX: usize = 64;
+/// The longest name for people.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 200;
 
 /// Reads address ranges.
 pub fn allowlist_from_wire(wire: &[String]) -> Result<Vec<Cidr>, BadField> {
@@ -137,6 +145,11 @@ pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadFie
         .as_ref()
         .ok_or_else(|| BadField::new("region_policy.home", "is required"))?;
     let home = Name::parse(&policy.home).map_err(|e| BadField::new("region_policy.home", e))?;
+    let got = policy.allowed.len();
+    if got > REGIONS_MAX {
+        let why = format!("has {got}; at most {REGIONS_MAX} are allowed");
+        return Err(BadField::new("region_policy.allowed", why));
+    }
     let mut regions = vec![home];
     for (i, region) in policy.allowed.iter().enumerate() {
         let region =
@@ -155,14 +168,7 @@ pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadFie
         .ok_or_else(|| BadField::new("schema.channel", "is required"))?;
     let channel = Name::parse(&schema.channel).map_err(|e| BadField::new("schema.channel", e))?;
     let allowlist = allowlist_from_wire(&wire.allowlist_cidrs)?;
-    for (key, value) in &wire.labels {
-        if key.is_empty() || key.len() > 63 || value.len() > 255 {
-            return Err(BadField::new(
-                "labels",
-                "keys have 1 to 63 bytes, values at most 255",
-            ));
-        }
-    }
+    line("display_name", &wire.display_name, DISPLAY_NAME_BYTES_MAX)?;
     let connections = wire.limits.as_ref().map_or(0, |l| l.connections);
     Ok(Wanted {
         display_name: if wire.display_name.is_empty() {
@@ -172,7 +178,7 @@ pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadFie
         },
         slug,
         regions,
-        class: class_from_wire(wire.class()),
+        class: class_from_wire(wire.class)?,
         claims,
         channel,
         target: schema.target_version,
@@ -182,8 +188,8 @@ pub fn wanted_from_wire(wire: &v1::CreateTenantRequest) -> Result<Wanted, BadFie
         } else {
             connections
         },
-        settings: settings_from_wire(wire.settings.as_ref())?,
-        labels: wire.labels.clone().into_iter().collect(),
+        settings: settings_from_wire("settings", wire.settings.as_ref())?,
+        labels: labels_from_wire("labels", &wire.labels)?,
         turn: turn_from_wire(wire.turn.as_ref())?,
     })
 }
@@ -201,32 +207,6 @@ pub fn settings(from: &BTreeMap<String, Setting>) -> prost_types::Struct {
     prost_types::Struct {
         fields: fields.collect(),
     }
-}
-
-/// Reads settings: booleans, whole numbers and short texts.
-pub fn settings_from_wire(wire: Option<&prost_types::Struct>) -> Result<BTreeMap<String, Setting>, BadField> {
-    // Beyond this a double no longer holds every whole number.
-    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-    let mut settings = BTreeMap::new();
-    for (key, value) in wire.into_iter().flat_map(|s| &s.fields) {
-        let field = format!("settings.{key}");
-        if key.is_empty() || key.len() > 63 {
-            return Err(BadField::new("settings", "keys have 1 to 63 bytes"));
-        }
-        let setting = match &value.kind {
-            Some(Kind::BoolValue(b)) => Setting::Bool(*b),
-            Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() <= WHOLE_MAX => Setting::Int(*n as i64),
-            Some(Kind::StringValue(text)) if text.len() <= 1024 => Setting::Text(text.clone()),
-            _ => {
-                return Err(BadField::new(
-                    field,
-                    "must be a boolean, a whole number or a text of at most 1024 bytes",
-                ));
-            }
-        };
-        settings.insert(key.clone(), setting);
-    }
-    Ok(settings)
 }
 
 #[cfg(test)]
@@ -278,7 +258,7 @@ mod tests {
             fields: [("beds".to_owned(), odd)].into(),
         };
         assert_eq!(
-            settings_from_wire(Some(&settings)).unwrap_err().field,
+            settings_from_wire("settings", Some(&settings)).unwrap_err().field,
             "settings.beds"
         );
     }
@@ -291,6 +271,6 @@ mod tests {
             ("lang".to_owned(), Setting::Text("vi".into())),
         ]
         .into();
-        assert_eq!(settings_from_wire(Some(&settings(&given))), Ok(given));
+        assert_eq!(settings_from_wire("settings", Some(&settings(&given))), Ok(given));
     }
 }

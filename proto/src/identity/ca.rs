@@ -166,6 +166,16 @@ pub fn default_ttl(kind: &Kind) -> Duration {
     }
 }
 
+/// Whether a request can be signed: before anything is written down for whoever brings it.
+pub fn check_request(csr_pem: &str) -> Result<(), Error> {
+    proven_key(csr_pem).map(drop)
+}
+
+/// Whether a certificate can hold this host.
+pub fn check_host(host: &str) -> Result<(), Error> {
+    host_name(host).map(drop)
+}
+
 /// The public key of a request, if the request is signed by the matching private key.
 fn proven_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, Error> {
     let der = CertificateSigningRequestDer::from_pem_slice(csr_pem.as_bytes()).map_err(|_| Error::Request)?;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use house::{closure, linked, root, toml_of};
 
 /// Each room, its folder, and the rooms it may link.
-const ROOMS: [(&str, &str, &[&str]); 11] = [
+const ROOMS: [(&str, &str, &[&str]); 12] = [
     ("domain", "crates/domain", &[]),
     ("proto", "proto", &["domain"]),
     ("client", "crates/client", &["domain", "proto"]),
@@ -16,6 +16,7 @@ const ROOMS: [(&str, &str, &[&str]); 11] = [
     ("local", "crates/local", &["proto", "client"]),
     ("cli", "crates/cli", &["domain", "proto", "client", "local"]),
     ("bench", "crates/bench", &["proto", "client", "local", "cli"]),
+    ("bad", "tests/bad", &["domain", "proto", "client", "local"]),
     ("bucket", "tests/bucket", &[]),
     (
         "chaos",

@@ -93,7 +93,10 @@ pub async fn run(args: Enroll, session: &Session) -> Result<(), Failure> {
 fn read_token(file: &Path) -> Result<JoinToken, Failure> {
     let what = || format!("{} holds no token that can be used", file.display());
     let text = fs::read_to_string(file).map_err(|error| Failure::error(what(), error.to_string()))?;
-    JoinToken::parse(text.trim()).map_err(|error| Failure::usage(what(), error.to_string()))
+    let bad = |error: &dyn std::fmt::Display| {
+        Failure::usage(what(), error.to_string()).fix("ask an admin for a new join token")
+    };
+    JoinToken::parse(text.trim()).map_err(|error| bad(&error))
 }
 
 /// A key and its request, on disk before they are shown: a lost answer is fetched with the same ones.

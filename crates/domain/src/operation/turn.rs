@@ -71,10 +71,13 @@ impl Default for Limits {
     }
 }
 
-/// What the limits may be.
-const PER_SERVER: std::ops::RangeInclusive<u32> = 1..=64;
-/// The same of a region.
-const PER_REGION: std::ops::RangeInclusive<u32> = 1..=1_000;
+impl Limits {
+    /// What they may be on one server.
+    pub const PER_SERVER: std::ops::RangeInclusive<u32> = 1..=64;
+    /// The same of a region.
+    pub const PER_REGION: std::ops::RangeInclusive<u32> = 1..=1_000;
+}
+
 /// Operations that may wait for their turn, in all.
 pub const QUEUED_MAX: usize = 10_000;
 /// Urgent ones that may wait beside them: a crowd keeps nobody in danger out.
@@ -100,8 +103,8 @@ pub fn set_limits(state: &mut State, at: Stamp, order: &SetLimits) -> Result<Cha
         per_region,
     } = order.limits;
     for (field, got, may_be) in [
-        ("per_server", per_server, PER_SERVER),
-        ("per_region", per_region, PER_REGION),
+        ("per_server", per_server, Limits::PER_SERVER),
+        ("per_region", per_region, Limits::PER_REGION),
     ] {
         if !may_be.contains(&got) {
             let why = format!("is {got}; {} to {} are allowed", may_be.start(), may_be.end());

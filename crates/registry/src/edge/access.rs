@@ -129,6 +129,7 @@ impl AccessService for Access {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
         let reason = parse::reason(wire.reason)?;
+        parse::principal("principal_id", &wire.principal_id)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
         let command = Command::RevokePrincipal {
             principal: wire.principal_id,
@@ -174,8 +175,9 @@ fn order(
     let role = convert::role_from_wire(wire.role())?;
     let ttl = parse::length("ttl", wire.ttl.as_ref(), TTL_DEFAULT, TTL_MAX)?;
     let mut tenants = BTreeSet::new();
-    for text in &wire.tenants {
-        tenants.insert(find::tenant(state, standing, text)?.id.clone());
+    for (i, text) in wire.tenants.iter().enumerate() {
+        let field = format!("tenants[{i}]");
+        tenants.insert(find::tenant(state, standing, &field, text)?.id.clone());
     }
     let is_agent = role == Role::Agent;
     let only = |field: &str, of: &str| BadField::new(field, format!("is for {of} only"));

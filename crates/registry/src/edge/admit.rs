@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 use crate::edge::desk::Desk;
 use crate::edge::leaving;
 use crate::edge::room::{self, Kind, Place};
+use crate::edge::status;
 use crate::mutant::Mutant;
 use crate::policy::{self, Caller, Denied};
 
@@ -31,6 +32,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_secs(65);
 /// How long a planted fault keeps a thread: a handful of such calls is longer than followers wait for a heartbeat.
 const HEAVY: Duration = Duration::from_millis(50);
+/// Where a status keeps its reason.
+const DETAILS: &str = "grpc-status-details-bin";
 /// Open to everybody: load balancers show no certificate.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
@@ -76,6 +79,7 @@ pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: N
                 true => leaving::attend(run, &desk.leaving).await,
                 false => run.await,
             };
+            let response = read_or_told(response);
             let code = code_of(response.headers());
             (place.hold(response), code)
         }
@@ -189,6 +193,15 @@ fn trace_id(headers: &HeaderMap) -> String {
     let trace = parent.and_then(|text| text.split('-').nth(1));
     let good = trace.filter(|trace| trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()));
     good.unwrap_or_default().to_owned()
+}
+
+/// A request that was not even read is refused as all others are: whatever a handler refuses has its details.
+fn read_or_told(response: Response) -> Response {
+    let is_bare = code_of(response.headers()) != Code::Ok && !response.headers().contains_key(DETAILS);
+    match Status::from_header_map(response.headers()) {
+        Some(status) if is_bare => status::unreadable(status).into_http(),
+        _ => response,
+    }
 }
 
 /// How a call ended, as far as its head tells: a refusal is all head, and a stream that began is fine.

@@ -14,7 +14,7 @@ use crate::edge::admit::Call;
 use crate::edge::desk::Desk;
 use crate::edge::page::{self, Page};
 use crate::edge::read::{self, Level};
-use crate::edge::status;
+use crate::edge::{parse, status};
 use crate::policy::{self, Intent};
 
 pub(super) struct Alerts {
@@ -59,7 +59,7 @@ impl AlertService for Alerts {
         let alert = AlertId::parse(&wire.alert).map_err(|error| BadField::new("alert", error))?;
         let order = Acknowledge {
             alert,
-            note: wire.note,
+            note: parse::note(wire.note)?,
             undo: wire.undo,
         };
         let alert = self.change(&call, key, Command::AcknowledgeAlert(order)).await?;
@@ -72,7 +72,9 @@ impl AlertService for Alerts {
     ) -> Result<Response<v1::TestAlertResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
-        let order = TestAlert { note: wire.note };
+        let order = TestAlert {
+            note: parse::note(wire.note)?,
+        };
         let alert = self.change(&call, key, Command::TestAlert(order)).await?;
         Ok(Response::new(v1::TestAlertResponse { alert: Some(alert) }))
     }

@@ -34,7 +34,8 @@ pub(super) async fn rotate(
     // What is too long is refused where it is written down, and not made shorter here.
     let grace = parse::length("grace", wire.grace.as_ref(), GRACE_DEFAULT, Duration::MAX)?;
     let turn = convert::turn_from_wire(wire.turn.as_ref())?;
-    let (tenant, permit) = find::permit_for(desk, call, &wire.tenant).await?;
+    let etag = parse::etag("etag", wire.etag)?;
+    let (tenant, permit) = find::permit_for(desk, call, "tenant", &wire.tenant).await?;
     let state = desk.state();
     let known = state
         .tenants
@@ -45,7 +46,7 @@ pub(super) async fn rotate(
         next: next.map_err(|error| status::internal("sealing a credential", &error))?,
         tenant,
         operation: OperationId::from_random(rand::random()),
-        etag: wire.etag,
+        etag,
         leaked: wire.leaked,
         grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
         turn,
@@ -81,7 +82,7 @@ pub(super) async fn list(
     let standing = policy::standing(state, &call.caller, call.action())?;
     let only = match wire.tenant.as_str() {
         "" => None,
-        text => Some(find::tenant(state, &standing, text)?.id.clone()),
+        text => Some(find::tenant(state, &standing, "tenant", text)?.id.clone()),
     };
     let entries = page::behind(&state.tenants, after.as_ref())
         .map(|(_, tenant)| tenant.as_ref())

@@ -73,7 +73,7 @@ impl DatabaseService for Databases {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
         let turn = convert::turn_from_wire(wire.turn.as_ref())?;
-        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, "tenant", &wire.tenant).await?;
         let order = Scan {
             tenant,
             operation: OperationId::from_random(rand::random()),
@@ -123,7 +123,7 @@ impl Databases {
         let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
         let reading = self.desk.read(call, level).await?;
         let standing = policy::standing(&reading.state, &call.caller, call.action())?;
-        let tenant = find::tenant(&reading.state, &standing, &wire.tenant)?;
+        let tenant = find::tenant(&reading.state, &standing, "tenant", &wire.tenant)?;
         let vitals = self.desk.rooms.vitals.read(&tenant.id).await;
         let sight = self.desk.sight().await;
         let terms = self.desk.rooms.terms;
@@ -190,7 +190,7 @@ fn wanted(
 ) -> Result<Wanted, Status> {
     let tenant = match tenant {
         "" => None,
-        text => Some(find::tenant(state, standing, text)?),
+        text => Some(find::tenant(state, standing, "tenant", text)?),
     };
     if let Some(unknown) = group.as_ref().filter(|name| !state.groups.contains_key(*name)) {
         return Err(error::refusal(&Refusal::GroupNotFound(unknown.to_string())));

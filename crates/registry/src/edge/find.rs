@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reeve_domain::words::Claim;
+use reeve_domain::words::{Claim, Slug};
 use reeve_domain::{OperationId, State, Tenant, TenantId};
 use reeve_proto::convert::BadField;
 use tonic::Status;
@@ -12,24 +12,42 @@ use crate::edge::desk::Desk;
 use crate::edge::status;
 use crate::policy::{self, Permit, Standing};
 
+/// Holds that a word can name a tenant: it is an id, or a slug.
+pub(super) fn check_word(field: &str, text: &str) -> Result<(), BadField> {
+    match TenantId::parse(text).is_ok() {
+        true => Ok(()),
+        false => Slug::parse(text)
+            .map(drop)
+            .map_err(|error| BadField::new(field, format!("is a tenant's id or slug: {error}"))),
+    }
+}
+
 /// The tenant that an id or slug names.
 pub(super) fn tenant<'a>(
     state: &'a State,
     standing: &Standing<'_>,
+    field: &str,
     text: &str,
 ) -> Result<&'a Tenant, Status> {
+    check_word(field, text)?;
     let known = state.find_tenant(text).ok();
     let seen = known.filter(|tenant| standing.sees(state, tenant));
     seen.ok_or_else(|| status::no_tenant(text))
 }
 
 /// The tenant that a change is about, and the permit for it.
-pub(super) async fn permit_for(desk: &Desk, call: &Call, text: &str) -> Result<(TenantId, Permit), Status> {
+pub(super) async fn permit_for(
+    desk: &Desk,
+    call: &Call,
+    field: &str,
+    text: &str,
+) -> Result<(TenantId, Permit), Status> {
+    check_word(field, text)?;
     let state = desk
         .state_with(call, |state| state.find_tenant(text).is_ok())
         .await?;
     let standing = policy::standing(&state, &call.caller, call.action())?;
-    let id = tenant(&state, &standing, text)?.id.clone();
+    let id = tenant(&state, &standing, field, text)?.id.clone();
     let permit = standing.permit(&state, Some(&id))?;
     Ok((id, permit))
 }

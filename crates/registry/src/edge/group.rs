@@ -149,9 +149,11 @@ impl Groups {
 fn region(wire: Option<v1::Region>) -> Result<Region, BadField> {
     let wire = wire.ok_or_else(|| BadField::new("region", "is required"))?;
     let name = parse::name("region.name", &wire.name)?;
-    if wire.display_name.len() > 200 {
-        return Err(BadField::new("region.display_name", "has at most 200 bytes"));
-    }
+    convert::line(
+        "region.display_name",
+        &wire.display_name,
+        convert::DISPLAY_NAME_BYTES_MAX,
+    )?;
     let display_name = match wire.display_name.is_empty() {
         true => name.to_string(),
         false => wire.display_name,

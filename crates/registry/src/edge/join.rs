@@ -6,7 +6,8 @@
 
 use reeve_domain::access::{Expect, NodeAddresses, RedeemToken, Redeemed};
 use reeve_domain::ids::TokenId;
-use reeve_domain::{Answer, Command, Refusal, digest};
+use reeve_domain::words::Name;
+use reeve_domain::{Answer, Command, Refusal, State, digest};
 use reeve_proto::error;
 use reeve_proto::identity::token;
 use tonic::Status;
@@ -39,6 +40,12 @@ impl Shown {
             node: None,
             expect,
         }))
+    }
+
+    /// Whom the token is for, as far as this node knows.
+    pub(super) fn is_for<'a>(&self, state: &'a State) -> Option<&'a Name> {
+        let token = state.tokens.get(&self.0.id)?;
+        (token.secret_hash == self.0.secret_hash).then_some(&token.name)
     }
 
     /// Says where a new node is.

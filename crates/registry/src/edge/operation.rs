@@ -64,6 +64,9 @@ impl OperationService for Operations {
         if wanted.is_none() && wire.state != v1::operation::State::Unspecified as i32 {
             return Err(BadField::new("state", "is not a state of an operation").into());
         }
+        if !wire.tenant.is_empty() {
+            find::check_word("tenant", &wire.tenant)?;
+        }
         let query = format!("operations tenant={} state={}", wire.tenant, wire.state);
         let page = Page::parse(wire.page_size, &wire.page_token, query)?;
         let after = page::key(page.after.as_deref(), Key::parse)?;
@@ -192,7 +195,7 @@ impl OperationService for Operations {
             .limits
             .ok_or_else(|| BadField::new("limits", "is required"))?;
         let order = SetLimits {
-            limits: convert::operation_limits_from_wire(limits),
+            limits: convert::wanted_limits_from_wire(limits)?,
             instead_of: wire.instead_of.map(convert::operation_limits_from_wire),
         };
         let state = self.desk.state();

@@ -1,17 +1,22 @@
 //! Words that only the doors read; everything else is read by `reeve_proto::convert`.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use reeve_domain::TenantId;
-use reeve_domain::credential::Slot;
+use reeve_domain::alert::NOTE_BYTES_MAX;
+use reeve_domain::credential::{INSTANCE_BYTES_MAX, Slot};
 use reeve_domain::words::Name;
-use reeve_proto::convert::{BadField, time};
+use reeve_proto::convert::{self, BadField, DISPLAY_NAME_BYTES_MAX, time};
+use reeve_proto::identity::{SpiffeId, ca};
 
 /// The longest reason a caller may give.
 const REASON_BYTES_MAX: usize = 500;
 /// The longest network name.
 const NETWORK_BYTES_MAX: usize = 63;
+/// The longest etag: an id and a revision.
+const ETAG_BYTES_MAX: usize = 64;
+/// The longest word that a program says of itself.
+const WORD_BYTES_MAX: usize = 64;
 /// The longest `host:port`.
 const ADDRESS_BYTES_MAX: usize = 260;
 /// The longest certificate request.
@@ -37,7 +42,7 @@ pub(super) fn tenant_id(text: &str) -> Result<TenantId, BadField> {
 
 /// A caller's network; empty is the default one.
 pub(super) fn network(text: String) -> Result<String, BadField> {
-    if text.len() > NETWORK_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    if !visible(&text, NETWORK_BYTES_MAX) {
         return Err(BadField::new(
             "network",
             "has up to 63 visible ASCII characters; leave it empty for the default",
@@ -64,9 +69,7 @@ pub(super) fn slot(text: &str) -> Result<Option<Slot>, BadField> {
 
 /// Why, in the caller's words.
 pub(super) fn reason(text: String) -> Result<String, BadField> {
-    if text.len() > REASON_BYTES_MAX || text.chars().any(char::is_control) {
-        return Err(BadField::new("reason", "is one line of at most 500 bytes"));
-    }
+    convert::line("reason", &text, REASON_BYTES_MAX)?;
     Ok(text)
 }
 
@@ -86,14 +89,14 @@ pub(super) fn length(
 
 /// A certificate request, as PEM.
 pub(super) fn csr(field: &str, pem: &str) -> Result<(), BadField> {
-    let well_formed = pem.len() <= CSR_BYTES_MAX && pem.trim_start().starts_with("-----BEGIN ");
-    match well_formed {
-        true => Ok(()),
-        false => Err(BadField::new(
+    if pem.len() > CSR_BYTES_MAX {
+        return Err(BadField::new(
             field,
             "is a certificate request in PEM of at most 8 KiB",
-        )),
+        ));
     }
+    // Here and not where it is signed: by then a token would be spent on it.
+    ca::check_request(pem).map_err(|error| BadField::new(field, error))
 }
 
 /// Where a node can be reached: `host:port`.
@@ -103,7 +106,8 @@ pub(super) fn address(field: &str, text: String) -> Result<String, BadField> {
         let port = port.parse::<u16>().is_ok_and(|port| port != 0);
         port && !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
     });
-    if !good || text.len() > ADDRESS_BYTES_MAX {
+    let is_named = parts.is_some_and(|(host, _)| ca::check_host(host.trim_matches(['[', ']'])).is_ok());
+    if !good || !is_named || text.len() > ADDRESS_BYTES_MAX {
         return Err(BadField::new(field, "reads host:port"));
     }
     Ok(text)
@@ -111,23 +115,62 @@ pub(super) fn address(field: &str, text: String) -> Result<String, BadField> {
 
 /// A tenant's name for people.
 pub(super) fn display_name(text: &str) -> Result<String, BadField> {
-    if text.is_empty() || text.len() > 200 {
-        return Err(BadField::new("tenant.display_name", "has 1 to 200 bytes"));
+    const FIELD: &str = "tenant.display_name";
+    if text.is_empty() {
+        return Err(BadField::new(FIELD, "is required when update_mask names it"));
     }
+    convert::line(FIELD, text, DISPLAY_NAME_BYTES_MAX)?;
     Ok(text.to_owned())
 }
 
-/// Labels of a tenant.
-pub(super) fn labels(wire: &HashMap<String, String>) -> Result<BTreeMap<String, String>, BadField> {
-    for (key, value) in wire {
-        if key.is_empty() || key.len() > 63 || value.len() > 255 {
-            return Err(BadField::new(
-                "tenant.labels",
-                "keys have 1 to 63 bytes, values at most 255",
-            ));
-        }
+/// What a tenant was when it was read; empty is whatever it is.
+pub(super) fn etag(field: &str, text: String) -> Result<String, BadField> {
+    match visible(&text, ETAG_BYTES_MAX) {
+        true => Ok(text),
+        false => Err(BadField::new(
+            field,
+            "is as it was read with the tenant, or empty",
+        )),
     }
-    Ok(wire.clone().into_iter().collect())
+}
+
+/// A principal's id.
+pub(super) fn principal(field: &str, text: &str) -> Result<(), BadField> {
+    let read = SpiffeId::parse(text).map(drop);
+    read.map_err(|error| BadField::new(field, format!("reads spiffe://<cluster>/<kind>/<name>: {error}")))
+}
+
+/// Which of a caller's processes asks; empty counts all of them as one.
+pub(super) fn instance(text: String) -> Result<String, BadField> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    match text.len() <= INSTANCE_BYTES_MAX && text.bytes().all(is_plain) {
+        true => Ok(text),
+        false => Err(BadField::new(
+            "instance",
+            format!("is at most {INSTANCE_BYTES_MAX} letters, digits, '-', '_' and '.'"),
+        )),
+    }
+}
+
+/// What somebody writes beside an alert.
+pub(super) fn note(text: String) -> Result<String, BadField> {
+    convert::line("note", &text, NOTE_BYTES_MAX)?;
+    Ok(text)
+}
+
+/// A word that a program says of itself, for the log.
+pub(super) fn word(field: &str, text: &str) -> Result<(), BadField> {
+    match visible(text, WORD_BYTES_MAX) {
+        true => Ok(()),
+        false => Err(BadField::new(
+            field,
+            format!("has up to {WORD_BYTES_MAX} visible ASCII characters"),
+        )),
+    }
+}
+
+fn visible(text: &str, bytes_max: usize) -> bool {
+    text.len() <= bytes_max && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 #[cfg(test)]

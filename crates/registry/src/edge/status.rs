@@ -7,7 +7,7 @@ use reeve_domain::tenant::Class;
 use reeve_domain::words::Name;
 use reeve_domain::{Refusal, Revision, State};
 use reeve_proto::error::{self, Reason};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::policy::Denied;
 
@@ -111,6 +111,18 @@ pub(super) fn internal(what: &str, cause: &(dyn std::error::Error + 'static)) ->
         format!("{what}; this node's log says more"),
         &[],
     )
+}
+
+/// A request that could not be read says so as every refusal does, in the field `request`. It was read by the library
+/// that all calls go through, which calls it a defect of the node's; what is one indeed says more than that.
+pub(super) fn unreadable(status: Status) -> Status {
+    let is_bare = error::info(&status).reason == Reason::Unspecified;
+    match status.code() {
+        Code::Internal | Code::OutOfRange if is_bare => {
+            error::field("request", format!("cannot be read; {}", status.message()))
+        }
+        _ => status,
+    }
 }
 
 /// An answer that does not belong to its command: a defect of ours.

@@ -51,7 +51,7 @@ impl TenantService for Tenants {
         let level = read::level(wire.read.as_ref(), Level::Linearizable)?;
         let reading = self.desk.read(&call, level).await?;
         let standing = policy::standing(&reading.state, &call.caller, call.action())?;
-        let tenant = find::tenant(&reading.state, &standing, &wire.tenant)?;
+        let tenant = find::tenant(&reading.state, &standing, "tenant", &wire.tenant)?;
         Ok(Response::new(v1::GetTenantResponse {
             tenant: Some(convert::tenant(&reading.state, tenant)),
             freshness: Some(reading.freshness),
@@ -108,7 +108,7 @@ impl TenantService for Tenants {
         } else {
             &named.id
         };
-        let (id, permit) = find::permit_for(&self.desk, &call, text).await?;
+        let (id, permit) = find::permit_for(&self.desk, &call, "tenant.id", text).await?;
         let order = changes(id, named, &wire.update_mask)?;
         let intent = Intent::new(Command::UpdateTenant(order)).once(key);
         let answered = self.desk.propose(&call, permit, intent).await?;
@@ -125,10 +125,10 @@ impl TenantService for Tenants {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
         let reason = parse::reason(wire.reason)?;
-        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, "tenant", &wire.tenant).await?;
         let command = Command::SuspendTenant {
             tenant,
-            etag: wire.etag,
+            etag: parse::etag("etag", wire.etag)?,
         };
         let intent = Intent::new(command).once(key).because(reason);
         let answered = self.desk.propose(&call, permit, intent).await?;
@@ -143,10 +143,10 @@ impl TenantService for Tenants {
     ) -> Result<Response<v1::ResumeTenantResponse>, Status> {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
-        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, "tenant", &wire.tenant).await?;
         let command = Command::ResumeTenant {
             tenant,
-            etag: wire.etag,
+            etag: parse::etag("etag", wire.etag)?,
         };
         let intent = Intent::new(command).once(key);
         let answered = self.desk.propose(&call, permit, intent).await?;
@@ -163,11 +163,11 @@ impl TenantService for Tenants {
         let key = self.desk.key(&call, &wire)?;
         let allowlist = convert::allowlist_from_wire(&wire.allowlist_cidrs)?;
         let turn = convert::turn_from_wire(wire.turn.as_ref())?;
-        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, "tenant", &wire.tenant).await?;
         let order = Allow {
             tenant,
             operation: OperationId::from_random(rand::random()),
-            etag: wire.etag,
+            etag: parse::etag("etag", wire.etag)?,
             allowlist,
             turn,
         };
@@ -186,11 +186,11 @@ impl TenantService for Tenants {
         let (call, wire) = self.desk.admit(request)?;
         let key = self.desk.key(&call, &wire)?;
         let turn = convert::turn_from_wire(wire.turn.as_ref())?;
-        let (tenant, permit) = find::permit_for(&self.desk, &call, &wire.tenant).await?;
+        let (tenant, permit) = find::permit_for(&self.desk, &call, "tenant", &wire.tenant).await?;
         let order = Delete {
             tenant,
             operation: OperationId::from_random(rand::random()),
-            etag: wire.etag,
+            etag: parse::etag("etag", wire.etag)?,
             confirm: wire.confirm,
             turn,
         };
@@ -260,7 +260,7 @@ fn filter(wire: &v1::ListTenantsRequest) -> Result<Option<reeve_domain::tenant::
 fn changes(tenant: TenantId, from: &v1::Tenant, mask: &[String]) -> Result<Update, BadField> {
     let mut update = Update {
         tenant,
-        etag: from.etag.clone(),
+        etag: parse::etag("tenant.etag", from.etag.clone())?,
         display_name: None,
         labels: None,
         settings: None,
@@ -274,8 +274,13 @@ fn changes(tenant: TenantId, from: &v1::Tenant, mask: &[String]) -> Result<Updat
     for (i, path) in mask.iter().enumerate() {
         match path.as_str() {
             "display_name" => update.display_name = Some(parse::display_name(&from.display_name)?),
-            "labels" => update.labels = Some(parse::labels(&from.labels)?),
-            "settings" => update.settings = Some(convert::settings_from_wire(from.settings.as_ref())?),
+            "labels" => update.labels = Some(convert::labels_from_wire("tenant.labels", &from.labels)?),
+            "settings" => {
+                update.settings = Some(convert::settings_from_wire(
+                    "tenant.settings",
+                    from.settings.as_ref(),
+                )?)
+            }
             _ => {
                 return Err(BadField::new(
                     format!("update_mask[{i}]"),

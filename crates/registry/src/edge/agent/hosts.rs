@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use reeve_domain::State;
 use reeve_proto::convert::BadField;
+use reeve_proto::identity::ca;
 
 /// Names and addresses of one PostgreSQL.
 const HOSTS_MAX: usize = 32;
@@ -20,6 +21,7 @@ pub(super) fn parse(wire: Vec<String>) -> Result<Vec<String>, BadField> {
             || !host
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
+            || ca::check_host(host).is_err()
     };
     match wire.iter().position(is_odd) {
         Some(i) => Err(BadField::new(

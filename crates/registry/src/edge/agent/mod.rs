@@ -35,6 +35,11 @@ impl AgentService for Agents {
             named.as_bytes(),
         ];
         let shown = Shown::parse(&wire.token_id, &wire.token_secret, &asked, Expect::Agent)?;
+        // Before the token is spent on names that it cannot have.
+        let state = self.desk.state();
+        if let Some(name) = shown.is_for(&state) {
+            hosts::check_free(&state, name.as_str(), &hosts)?;
+        }
         let joined = join::redeem(&self.desk, &call, shown).await?;
         let (who, desk) = (joined.redeemed.principal.as_str(), &self.desk);
         hosts::check_free(&joined.state, joined.redeemed.name.as_str(), &hosts)?;

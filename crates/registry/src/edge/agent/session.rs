@@ -31,6 +31,7 @@ use crate::edge::admit::Call;
 use crate::edge::agent::lane::{Lane, lane};
 use crate::edge::agent::records::{self, Told};
 use crate::edge::desk::Desk;
+use crate::edge::{parse, status};
 use crate::pilot::{self, Measured};
 use crate::policy::{self, Intent};
 
@@ -96,6 +97,8 @@ impl Session {
         let Some(Up::Hello(hello)) = first else {
             return Err(error::field("message", "begins with hello"));
         };
+        parse::word("hello.boot_id", &hello.boot_id)?;
+        parse::word("hello.version", &hello.version)?;
         let held = Told::parse(&hello.held_records)?;
         self.welcome(hello, outbox).await?;
         let orders = self.orders(outbox);
@@ -403,9 +406,8 @@ async fn next(inbound: &mut Streaming<SessionRequest>, patience: Duration) -> Re
             &[],
         )
     };
-    let message = tokio::time::timeout(patience, inbound.message())
-        .await
-        .map_err(silent)??;
+    let message = tokio::time::timeout(patience, inbound.message()).await;
+    let message = message.map_err(silent)?.map_err(status::unreadable)?;
     match message {
         None => Ok(None),
         Some(SessionRequest { message: None }) => Err(error::field("message", "is empty")),

@@ -54,6 +54,7 @@ pub(super) async fn give(
 ) -> Result<GetCredentialResponse, Status> {
     let id = parse::tenant_id(&wire.tenant_id)?;
     let wanted = parse::slot(&wire.slot)?;
+    let instance = parse::instance(wire.instance)?;
     let reading = desk.read(call, Level::Linearizable).await?;
     let standing = policy::standing(&reading.state, &call.caller, call.action())?;
     let tenant = find::tenant_by_id(&reading.state, &standing, &id)?;
@@ -68,7 +69,7 @@ pub(super) async fn give(
             tenant: id.clone(),
             slot,
             version,
-            instance: wire.instance,
+            instance,
         }),
         false => Command::Witness(Witness {
             action: CREDENTIAL_READ.to_owned(),
@@ -94,6 +95,7 @@ pub(super) async fn acknowledge(
     wire: AcknowledgeCredentialRequest,
 ) -> Result<(), Status> {
     let id = parse::tenant_id(&wire.tenant_id)?;
+    let instance = parse::instance(wire.instance)?;
     let state = desk
         .state_with(call, |state| state.tenants.contains_key(&id))
         .await?;
@@ -103,7 +105,7 @@ pub(super) async fn acknowledge(
     let order = Acknowledge {
         tenant: id,
         version: wire.version,
-        instance: wire.instance,
+        instance,
     };
     let intent = Intent::new(Command::AcknowledgeCredential(order));
     desk.propose(call, permit, intent).await.map(drop)

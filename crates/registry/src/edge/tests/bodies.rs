@@ -166,7 +166,10 @@ async fn a_session_weighs_what_of_a_message_is_there_and_nothing_once_it_is_whol
     for _ in 0..2 {
         let (up, requests) = mpsc::channel(1);
         let hello = Hello {
-            boot_id: "x".repeat(HALF),
+            held_epochs: vec![v1::HeldEpoch {
+                group: "x".repeat(HALF),
+                ..Default::default()
+            }],
             ..Default::default()
         };
         up.send(said(Up::Hello(hello))).await.unwrap();

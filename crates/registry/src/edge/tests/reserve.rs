@@ -59,7 +59,10 @@ async fn an_agents_heartbeat_is_heard_and_another_session_begins() {
     drop(hand);
     let (up, requests) = mpsc::channel(1);
     let hello = Hello {
-        boot_id: "x".repeat(MOST / 2),
+        held_epochs: vec![v1::HeldEpoch {
+            group: "x".repeat(MOST / 2),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     up.send(said(Up::Hello(hello))).await.unwrap();

@@ -7,10 +7,10 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::fail::{Exit, Failure};
-use crate::session::{Colour, Form, Globals, Link, Session};
+use crate::session::{Colour, Globals, Link, Session};
 use crate::{
-    alert, audit, bench, cluster, contexts, debug, demo, dev, group, isolation, mirror, op, resolve, secret,
-    tenant, version,
+    alert, audit, bench, cluster, contexts, debug, demo, dev, form, group, isolation, mirror, op, resolve,
+    secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -95,17 +95,6 @@ const ASKING: [&str; 13] = [
     "bench",
 ];
 
-/// What lists things that have names: `-o name` is for these.
-const LISTING: [&str; 7] = [
-    "tenant ls",
-    "op ls",
-    "group ls",
-    "isolation report",
-    "alert ls",
-    "cluster members",
-    "context ls",
-];
-
 /// The whole command line.
 pub fn command() -> Command {
     let command = Cli::command().mut_arg("nodes", |nodes| nodes.global(false));
@@ -150,14 +139,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
     let cli = Cli::from_arg_matches(matches)?;
     let verb = verb(matches);
-    if cli.globals.output == Form::Name && !LISTING.contains(&verb.as_str()) {
-        let why = format!(
-            "-o name is for what lists things with names: {}\n  fix: use -o table or -o json",
-            LISTING.join(", ")
-        );
-        return Err(command().error(ErrorKind::InvalidValue, why));
+    match form::refuse(&verb, cli.globals.output, &cli.globals.columns) {
+        Some(why) => Err(command().error(ErrorKind::InvalidValue, why)),
+        None => Ok(cli),
     }
-    Ok(cli)
 }
 
 /// The words of the verb that was asked for.
@@ -169,6 +154,15 @@ fn verb(matches: &ArgMatches) -> String {
         at = below;
     }
     words.join(" ")
+}
+
+/// Visits every noun and verb below a command, each with the words that lead to it.
+pub fn walk(command: &Command, path: &str, visit: &mut impl FnMut(&str, &Command)) {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let path = format!("{path} {}", verb.get_name());
+        visit(&path, verb);
+        walk(verb, &path, visit);
+    }
 }
 
 async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
@@ -199,14 +193,6 @@ mod tests {
 
     fn parse(words: &str) -> Result<Cli, clap::Error> {
         read(&command().try_get_matches_from(words.split(' '))?)
-    }
-
-    fn walk(command: &Command, path: &str, visit: &mut impl FnMut(&str, &Command)) {
-        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-            let path = format!("{path} {}", verb.get_name());
-            visit(&path, verb);
-            walk(verb, &path, visit);
-        }
     }
 
     #[test]
@@ -277,6 +263,7 @@ mod tests {
             "bench connect",
             "bench empty",
             "context ls",
+            "context get",
             "context use",
             "context refresh",
             "dev",
@@ -343,14 +330,14 @@ mod tests {
 
     #[test]
     fn names_are_for_what_lists_and_nothing_is_changed_before_that_is_said() {
-        for verb in LISTING {
+        for verb in ["tenant ls", "isolation report", "cluster members"] {
             assert!(parse(&format!("reeve {verb} -o name")).is_ok(), "{verb}");
         }
         let refused = parse("reeve cluster remove-node 3 -o name")
             .unwrap_err()
             .to_string();
         assert!(
-            refused.contains("-o name is for") && refused.contains("cluster members"),
+            refused.contains("it is for what lists things with names") && refused.contains("cluster members"),
             "{refused}"
         );
         assert!(

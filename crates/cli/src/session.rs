@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reeve_client::{Api, Credentials, IdentityFiles};
 use tonic::Request;
 
 use crate::context::{self, Contexts};
 use crate::fail::{Exit, Failure};
-use crate::show::Show;
+use crate::form::Form;
+use crate::show::{Look, Show, env};
 
 /// Options of every verb.
 #[derive(Clone, Debug, Default, Args)]
@@ -29,9 +30,23 @@ pub struct Globals {
     /// Its key (PEM)
     #[arg(long, global = true, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// How results are written
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// How results are written: table, wide, json, jsonl, yaml, name or env
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
     pub output: Form,
+    /// Only these columns of a table, in this order
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES")]
+    pub columns: Vec<String>,
+    /// Tables without the line that names their columns
+    #[arg(long, global = true)]
+    pub no_headers: bool,
     /// Patience for an answer (30s unless told) or an operation (15m unless told)
     #[arg(long, global = true, value_parser = duration, value_name = "TIME")]
     pub timeout: Option<Duration>,
@@ -53,15 +68,6 @@ pub struct Link {
     /// Registry nodes to ask, host:port
     #[arg(long, global = true, value_delimiter = ',', value_name = "ADDRESSES")]
     pub nodes: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    #[default]
-    Table,
-    Json,
-    /// Only names, one a line, for scripts
-    Name,
 }
 
 /// One run of the program.
@@ -134,14 +140,28 @@ impl Session {
     /// Writes a result.
     pub fn print(&self, result: &impl Show) -> Result<(), Failure> {
         let text = match self.form() {
-            Form::Table => result.table(),
+            Form::Table | Form::Wide => result.page().shown(&self.look())?,
             Form::Json => result.json(),
-            Form::Name => match result.names() {
-                names if names.is_empty() => return Ok(()),
-                names => names.join("\n"),
-            },
+            Form::Jsonl => result.lines().join("\n"),
+            Form::Yaml => result.yaml()?,
+            Form::Name => result.names().join("\n"),
+            Form::Env => env::env(result)?,
         };
-        self.out(&text)
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.out(&text),
+        }
+    }
+
+    /// How tables are looked at. Only a terminal has a width: elsewhere nothing is shortened.
+    pub fn look(&self) -> Look {
+        let width = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+        Look {
+            wide: self.form() == Form::Wide,
+            no_headers: self.globals.no_headers,
+            columns: self.globals.columns.clone(),
+            width: width(),
+        }
     }
 
     /// Writes a line of results. A reader that has gone away has seen enough.

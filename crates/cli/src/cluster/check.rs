@@ -10,7 +10,7 @@ use super::alarms::{Alarm, Level, alarms};
 use super::look::Picture;
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
-use crate::show::Show;
+use crate::show::{Page, Show};
 
 /// Each question, and the alarms that answer it with no.
 const QUESTIONS: [(&str, &[&str]); 16] = [
@@ -89,7 +89,7 @@ impl Checked {
 }
 
 impl Show for Checked {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let mut text = String::new();
         for answer in &self.checks {
             let mark = match answer.result {
@@ -114,7 +114,7 @@ impl Show for Checked {
             (0, 0) => write!(text, "\nwell"),
             (failures, warnings) => write!(text, "\n{failures} failed, {warnings} warnings"),
         };
-        text
+        Page::from(text)
     }
 }
 

@@ -3,7 +3,7 @@
 use reeve_domain::audit::{Record, decode};
 use serde::Serialize;
 
-use super::{Show, table};
+use super::{Page, Show, col, cut, lines, table};
 use crate::fail::Failure;
 
 /// What a record says, without its bytes.
@@ -79,9 +79,21 @@ pub struct Entries {
 }
 
 impl Show for Entries {
-    fn table(&self) -> String {
-        let head = ["#", "TIME", "ACTION", "RESOURCE", "OUTCOME", "ACTOR", "REASON"];
-        table(&head, self.records.iter().map(Entry::cells))
+    fn lines(&self) -> Vec<String> {
+        lines(&self.records)
+    }
+
+    fn page(&self) -> Page {
+        let head = [
+            col("#"),
+            col("TIME"),
+            col("ACTION"),
+            col("RESOURCE"),
+            col("OUTCOME"),
+            cut("ACTOR"),
+            cut("REASON"),
+        ];
+        table(head, self.records.iter().map(Entry::cells))
     }
 }
 

@@ -9,8 +9,8 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Globals, Link, Session};
 use crate::{
-    alert, audit, bench, cluster, contexts, debug, demo, dev, form, group, isolation, mirror, op, resolve,
-    secret, tenant, version,
+    alert, audit, bench, cluster, completion, contexts, debug, demo, dev, form, group, isolation, mirror, op,
+    resolve, secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -73,6 +73,8 @@ enum Noun {
     /// Show what the fleet bears: eight hospitals and a bad day
     #[command(after_help = "Examples:\n  reeve demo\n  reeve demo --patients 100")]
     Demo(demo::Args),
+    Completion(completion::Completion),
+    Man(completion::Manual),
     /// Say which version this is
     #[command(after_help = "Examples:\n  reeve version\n  reeve version -o json")]
     Version,
@@ -183,6 +185,8 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Context(context) => contexts::run(context, session).await,
         Noun::Dev(args) => Ok(dev::run(args).await?),
         Noun::Demo(args) => Ok(demo::run(args).await?),
+        Noun::Completion(args) => completion::completion(&args, session),
+        Noun::Man(args) => completion::man(&args, session),
         Noun::Version => version::run(session),
     }
 }
@@ -268,6 +272,8 @@ mod tests {
             "context refresh",
             "dev",
             "demo",
+            "completion",
+            "man",
             "version",
         ];
         assert_eq!(verbs, expected);

@@ -73,13 +73,15 @@ const SHOWING: [&str; 28] = [
 ];
 
 /// What prints no result of its own.
-const SILENT: [&str; 6] = [
+const SILENT: [&str; 8] = [
     "service-file",
     "pgbouncer-ini",
     "context use",
     "context refresh",
     "dev",
     "demo",
+    "completion",
+    "man",
 ];
 
 /// What has a table whose columns can be chosen, beside what has names. None of these changes anything: an unknown column

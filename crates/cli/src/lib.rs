@@ -18,6 +18,7 @@ pub mod app;
 pub mod audit;
 pub mod bench;
 mod cluster;
+mod completion;
 pub mod context;
 mod contexts;
 mod debug;

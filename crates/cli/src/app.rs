@@ -9,8 +9,8 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Globals, Link, Session};
 use crate::{
-    alert, audit, bench, cluster, completion, contexts, debug, demo, dev, form, group, isolation, mirror, op,
-    resolve, secret, tenant, version,
+    alert, audit, bench, cluster, completion, contexts, debug, demo, dev, explain, form, group, isolation,
+    mirror, op, resolve, secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -73,6 +73,7 @@ enum Noun {
     /// Show what the fleet bears: eight hospitals and a bad day
     #[command(after_help = "Examples:\n  reeve demo\n  reeve demo --patients 100")]
     Demo(demo::Args),
+    Explain(explain::Explain),
     Completion(completion::Completion),
     Man(completion::Manual),
     /// Say which version this is
@@ -185,6 +186,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Context(context) => contexts::run(context, session).await,
         Noun::Dev(args) => Ok(dev::run(args).await?),
         Noun::Demo(args) => Ok(demo::run(args).await?),
+        Noun::Explain(args) => explain::run(&args, session),
         Noun::Completion(args) => completion::completion(&args, session),
         Noun::Man(args) => completion::man(&args, session),
         Noun::Version => version::run(session),
@@ -272,6 +274,7 @@ mod tests {
             "context refresh",
             "dev",
             "demo",
+            "explain",
             "completion",
             "man",
             "version",

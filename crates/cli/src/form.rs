@@ -21,7 +21,7 @@ pub enum Form {
 }
 
 /// What lists things that have names.
-const NAMING: [&str; 7] = [
+const NAMING: [&str; 8] = [
     "tenant ls",
     "op ls",
     "group ls",
@@ -29,6 +29,7 @@ const NAMING: [&str; 7] = [
     "alert ls",
     "cluster members",
     "context ls",
+    "explain",
 ];
 
 /// What lists without names, or goes on and on.
@@ -41,7 +42,7 @@ const LISTING: [&str; 5] = [
 ];
 
 /// What shows one thing.
-const SHOWING: [&str; 28] = [
+const SHOWING: [&str; 29] = [
     "tenant create",
     "tenant get",
     "tenant status",
@@ -67,6 +68,7 @@ const SHOWING: [&str; 28] = [
     "cluster recover",
     "context get",
     "version",
+    "explain",
     "bench resolve",
     "bench write",
     "bench watch",

@@ -9,8 +9,8 @@ use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parse
 use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Globals, Link, Session};
 use crate::{
-    alert, audit, bench, cluster, completion, contexts, debug, demo, dev, explain, form, group, isolation,
-    mirror, op, resolve, secret, tenant, version,
+    alert, audit, bench, cluster, completion, contexts, debug, demo, dev, doctor, explain, form, group,
+    isolation, mirror, op, resolve, secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -73,6 +73,7 @@ enum Noun {
     /// Show what the fleet bears: eight hospitals and a bad day
     #[command(after_help = "Examples:\n  reeve demo\n  reeve demo --patients 100")]
     Demo(demo::Args),
+    Doctor(doctor::Doctor),
     Explain(explain::Explain),
     Completion(completion::Completion),
     Man(completion::Manual),
@@ -82,7 +83,7 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 13] = [
+const ASKING: [&str; 14] = [
     "tenant",
     "resolve",
     "service-file",
@@ -96,6 +97,7 @@ const ASKING: [&str; 13] = [
     "audit",
     "debug",
     "bench",
+    "doctor",
 ];
 
 /// The whole command line.
@@ -186,6 +188,7 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Context(context) => contexts::run(context, session).await,
         Noun::Dev(args) => Ok(dev::run(args).await?),
         Noun::Demo(args) => Ok(demo::run(args).await?),
+        Noun::Doctor(args) => doctor::run(args, session).await,
         Noun::Explain(args) => explain::run(&args, session),
         Noun::Completion(args) => completion::completion(&args, session),
         Noun::Man(args) => completion::man(&args, session),
@@ -274,6 +277,7 @@ mod tests {
             "context refresh",
             "dev",
             "demo",
+            "doctor",
             "explain",
             "completion",
             "man",

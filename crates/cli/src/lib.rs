@@ -24,6 +24,7 @@ mod contexts;
 mod debug;
 pub mod demo;
 pub mod dev;
+mod doctor;
 mod explain;
 pub mod fail;
 mod files;

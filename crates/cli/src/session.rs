@@ -102,6 +102,11 @@ impl Session {
         }
     }
 
+    /// What was said beside the verb.
+    pub fn flags(&self) -> &Globals {
+        &self.globals
+    }
+
     /// Nodes that were named by flag.
     pub fn nodes(&self) -> &[String] {
         &self.nodes
@@ -230,6 +235,12 @@ impl Session {
     }
 
     fn identity(&self) -> Result<(Vec<String>, IdentityFiles), Failure> {
+        let meant = self.meant()?;
+        Ok((meant.nodes, IdentityFiles::new(meant.cert, meant.key, meant.ca)))
+    }
+
+    /// The nodes and files that are meant: what flags say stands above what the context says.
+    pub fn meant(&self) -> Result<context::Context, Failure> {
         let flags = &self.globals;
         let (nodes, ca, cert, key) = match (&flags.ca, &flags.cert, &flags.key) {
             (Some(ca), Some(cert), Some(key)) if !self.nodes.is_empty() => {
@@ -251,7 +262,7 @@ impl Session {
                 )
             }
         };
-        Ok((nodes, IdentityFiles::new(cert, key, ca)))
+        Ok(context::Context { nodes, ca, cert, key })
     }
 
     /// The context that is meant, and its name.

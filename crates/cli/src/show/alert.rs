@@ -3,7 +3,7 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, col, cut, lines, plain, table, time, wide, wrap};
+use super::{Freshness, Page, Show, col, cut, lines, plain, table, time, to_the_second, wide, wrap};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Alert {
@@ -98,7 +98,7 @@ impl Show for Alerts {
                 alert.state().to_owned(),
                 alert.kind.clone(),
                 alert.subject.clone(),
-                alert.raise_time.clone(),
+                to_the_second(&alert.raise_time),
                 after,
                 if alert.told { "yes" } else { "no" }.to_owned(),
                 alert.detail.clone(),

@@ -3,7 +3,9 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, ago_ms, col, cut, lines, plain, table, time, took, wide, wrap};
+use super::{
+    Freshness, Page, Show, ago_ms, col, cut, lines, plain, table, time, to_the_second, took, wide, wrap,
+};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
@@ -92,7 +94,7 @@ impl Report {
                 state,
                 whose.clone(),
                 finding.agent.clone(),
-                finding.open_time.clone(),
+                to_the_second(&finding.open_time),
                 finding.subject.clone(),
                 finding.group.clone(),
                 finding.close_time.clone(),

@@ -14,6 +14,7 @@ pub mod secret;
 pub mod tenant;
 #[cfg(test)]
 mod tests;
+pub mod ticks;
 mod words;
 
 use reeve_client::v1;
@@ -22,7 +23,7 @@ use serde::Serialize;
 use crate::fail::Failure;
 
 pub use page::{Look, Page, col, cut, pairs, table, wide, wrap};
-pub use words::{ago_ms, bytes, plain, time, took};
+pub use words::{ago_ms, bytes, plain, time, to_the_second, took};
 
 /// A result.
 pub trait Show: Serialize + Sized {

@@ -3,7 +3,9 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, col, cut, lines, pairs, plain, table, time, took, wide, wrap};
+use super::{
+    Freshness, Page, Show, col, cut, lines, pairs, plain, table, time, to_the_second, took, wide, wrap,
+};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Operation {
@@ -213,7 +215,7 @@ impl Show for Operations {
                 operation.tenant_slug.clone(),
                 operation.state.clone(),
                 operation.progress(),
-                operation.create_time.clone(),
+                to_the_second(&operation.create_time),
                 operation.took.clone(),
                 operation.end_time.clone(),
                 operation.priority.clone(),

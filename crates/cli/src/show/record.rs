@@ -3,7 +3,7 @@
 use reeve_domain::audit::{Record, decode};
 use serde::Serialize;
 
-use super::{Page, Show, col, cut, lines, table};
+use super::{Page, Show, col, cut, lines, table, to_the_second};
 use crate::fail::Failure;
 
 /// What a record says, without its bytes.
@@ -54,7 +54,7 @@ impl Entry {
     fn cells(&self) -> Vec<String> {
         vec![
             self.sequence.to_string(),
-            self.time.clone(),
+            to_the_second(&self.time),
             self.action.clone(),
             self.resource.clone(),
             self.outcome.clone(),

@@ -20,7 +20,7 @@ const AFTER_HELP: &str = "Examples:
   reeve audit export audit.jsonl && reeve audit verify audit.jsonl
 
 Exit codes:
-  0 ok                   4 conflict, precondition   8 operation failed and was undone
+  0 ok                   4 conflict, precondition   8 operation failed, undone
   1 error                5 not allowed              9 operation needs a person
   2 usage                6 no quorum, unavailable   10 a check failed
   3 not found            7 waiting timed out        130 interrupted";

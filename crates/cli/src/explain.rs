@@ -3,7 +3,6 @@
 use std::fmt;
 
 use clap::Args;
-use reeve_client::v1::ErrorReason;
 use reeve_proto::error::{code, from_word, word};
 use serde::Serialize;
 use tonic::Code;
@@ -202,6 +201,8 @@ impl Show for Reasons {
 
 #[cfg(test)]
 mod tests {
+    use reeve_client::v1::ErrorReason;
+
     use super::*;
 
     #[test]

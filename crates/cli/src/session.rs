@@ -30,7 +30,7 @@ pub struct Globals {
     /// Its key (PEM)
     #[arg(long, global = true, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// How results are written: table, wide, json, jsonl, yaml, name or env
+    /// How results are written: table, wide, json, jsonl, yaml, name, env
     #[arg(
         short,
         long,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, pairs, plain, table, wide};
+use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, pairs, plain, spare, table, wide};
 use crate::cluster::alarms::{Alarm, Level, alarms, healthy};
 use crate::cluster::look::{Picture, votes};
 
@@ -222,7 +222,7 @@ impl Cluster {
                 col("ROLE"),
                 col("API"),
                 col("LAG"),
-                col("HEARD"),
+                spare("HEARD"),
                 col("APPLIED"),
                 col("STALE"),
                 wide("PEER"),
@@ -244,7 +244,7 @@ impl Cluster {
                 col("DISK"),
                 col("FREE"),
                 col("FSYNC P99"),
-                col("LOG"),
+                spare("LOG"),
                 col("ARCHIVE"),
                 col("VERSION"),
                 wide("OF"),

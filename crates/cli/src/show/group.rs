@@ -3,7 +3,7 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, plain, table, wide};
+use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, plain, spare, table, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
@@ -106,7 +106,15 @@ impl Group {
             ]
         };
         table(
-            ["MEMBER", "ROLE", "STATE", "ADDRESS", "POSTGRES", "SEEN", "LAG"],
+            [
+                col("MEMBER"),
+                col("ROLE"),
+                col("STATE"),
+                col("ADDRESS"),
+                spare("POSTGRES"),
+                spare("SEEN"),
+                col("LAG"),
+            ],
             self.members.iter().map(row),
         )
     }
@@ -160,12 +168,12 @@ impl Show for Groups {
             [
                 col("GROUP"),
                 col("REGION"),
-                col("CLASS"),
+                spare("CLASS"),
                 col("DOOR"),
                 col("PRIMARY"),
                 col("READY"),
                 col("DATABASES"),
-                col("EPOCH"),
+                spare("EPOCH"),
                 wide("MEMBERS"),
                 wide("POSTGRES"),
             ],

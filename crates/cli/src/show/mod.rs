@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::fail::Failure;
 
-pub use page::{Look, Page, col, cut, pairs, table, wide, wrap};
+pub use page::{Look, Page, col, cut, pairs, spare, table, wide, wrap};
 pub use words::{ago_ms, bytes, plain, time, to_the_second, took};
 
 /// A result.

@@ -4,7 +4,7 @@ use reeve_client::v1;
 use serde::Serialize;
 
 use super::{
-    Freshness, Page, Show, col, cut, lines, pairs, plain, table, time, to_the_second, took, wide, wrap,
+    Freshness, Page, Show, col, cut, lines, pairs, plain, spare, table, time, to_the_second, took, wide, wrap,
 };
 
 #[derive(Clone, Debug, Serialize)]
@@ -230,9 +230,9 @@ impl Show for Operations {
                 col("KIND"),
                 col("TENANT"),
                 col("STATE"),
-                col("STEPS"),
+                spare("STEPS"),
                 cut("CREATED"),
-                col("TOOK"),
+                spare("TOOK"),
                 wide("ENDED"),
                 wide("PRIORITY"),
                 wide("WAITS FOR"),

@@ -68,8 +68,10 @@ pub struct Column {
 enum Kind {
     /// Always whole: ids and names are copied.
     Whole,
-    /// Ends in `…`.
+    /// Ends in `…`, or is left out.
     Cut,
+    /// Whole, or left out.
+    Spare,
     /// Its words go over several lines.
     Wrap,
     /// Only there when asked for.
@@ -95,6 +97,14 @@ pub fn cut(name: &'static str) -> Column {
     Column {
         name,
         kind: Kind::Cut,
+    }
+}
+
+/// A column that stays whole, and can be missed where there is no room.
+pub fn spare(name: &'static str) -> Column {
+    Column {
+        name,
+        kind: Kind::Spare,
     }
 }
 
@@ -300,51 +310,59 @@ impl Table {
         table.grid(wrapped, look)
     }
 
-    /// Shortens what may be shortened until it fits. Says how broad the column of sentences may be, when it must be told.
+    /// Makes it fit, as far as what stays whole lets it: sentences are wrapped, then columns are cut from the right. When
+    /// that is not enough, the last that can be missed is left out. Says how broad the sentences may be, if they must be
+    /// told.
     fn give_way(&mut self, room: usize, no_headers: bool) -> Option<(usize, usize)> {
-        let broad = |this: &Table| -> Vec<usize> {
-            let head = |column: &Column| if no_headers { 0 } else { column.name.width() };
-            let broadest = |(i, column): (usize, &Column)| {
-                let cells = this.rows.iter().filter_map(|row| row.get(i));
-                let lines = cells.flat_map(|cell| cell.lines()).map(UnicodeWidthStr::width);
-                lines.max().unwrap_or_default().max(head(column))
+        let mut broad = self.broad(no_headers);
+        while needed(&self.least(&broad)) > room {
+            let missed = |column: &Column| matches!(column.kind, Kind::Cut | Kind::Spare);
+            let Some(last) = self.head.iter().rposition(missed) else {
+                break;
             };
-            this.head.iter().enumerate().map(broadest).collect()
-        };
-        let now = broad(self);
-        let mut over = needed(&now).saturating_sub(room);
-        let sentences = self.head.iter().position(|column| column.kind == Kind::Wrap);
-        if let Some(at) = sentences.filter(|_| over > 0) {
-            return Some((at, now[at].saturating_sub(over).max(WRAP_MIN)));
+            let others: Vec<usize> = (0..self.head.len()).filter(|at| *at != last).collect();
+            *self = self.only(&others);
+            broad = self.broad(no_headers);
         }
-        for at in (0..self.head.len()).rev() {
-            if over == 0 || self.head[at].kind != Kind::Cut {
-                continue;
-            }
-            let least = CUT_MIN.max(self.head[at].name.width());
-            let given = over.min(now[at].saturating_sub(least));
+        let least = self.least(&broad);
+        let mut over = needed(&broad).saturating_sub(room);
+        let mut give = |at: usize| {
+            let given = over.min(broad[at] - least[at]);
             over -= given;
-            for row in &mut self.rows {
-                if let Some(cell) = row.get_mut(at) {
-                    *cell = shortened(cell, now[at] - given);
-                }
+            (given > 0).then_some((at, broad[at] - given))
+        };
+        let sentences = self.head.iter().position(|column| column.kind == Kind::Wrap);
+        let wrapped = sentences.and_then(&mut give);
+        let columns = self.head.iter().enumerate().rev();
+        let cuts = columns.filter(|(_, column)| column.kind == Kind::Cut);
+        let cuts: Vec<(usize, usize)> = cuts.filter_map(|(at, _)| give(at)).collect();
+        for (at, left) in cuts {
+            for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(at)) {
+                *cell = shortened(cell, left);
             }
         }
-        if over > 0 {
-            self.leave_out(room, &broad);
-        }
-        None
+        wrapped
     }
 
-    /// What would be shortened to a few letters, and does not fit even so, says nothing: the last goes first.
-    fn leave_out(&mut self, room: usize, broad: &impl Fn(&Table) -> Vec<usize>) {
-        while needed(&broad(self)) > room {
-            let Some(least) = self.head.iter().rposition(|column| column.kind == Kind::Cut) else {
-                return;
-            };
-            let others: Vec<usize> = (0..self.head.len()).filter(|at| *at != least).collect();
-            *self = self.only(&others);
-        }
+    /// How broad each column is.
+    fn broad(&self, no_headers: bool) -> Vec<usize> {
+        let broadest = |(at, column): (usize, &Column)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(at));
+            let lines = cells.flat_map(|cell| cell.lines()).map(UnicodeWidthStr::width);
+            let head = if no_headers { 0 } else { column.name.width() };
+            lines.max().unwrap_or_default().max(head)
+        };
+        self.head.iter().enumerate().map(broadest).collect()
+    }
+
+    /// How narrow each can be made.
+    fn least(&self, broad: &[usize]) -> Vec<usize> {
+        let least = |(column, broad): (&Column, &usize)| match column.kind {
+            Kind::Whole | Kind::Spare | Kind::Wide => *broad,
+            Kind::Cut => CUT_MIN.max(column.name.width()).min(*broad),
+            Kind::Wrap => WRAP_MIN.min(*broad),
+        };
+        self.head.iter().zip(broad).map(least).collect()
     }
 
     fn grid(&self, wrapped: Option<(usize, usize)>, look: &Look) -> String {
@@ -484,6 +502,31 @@ t_1             -";
         assert!(text.lines().count() > 4, "{text}");
         assert!(text.lines().nth(2).unwrap().starts_with("         "), "{text}");
         assert_eq!(page.plain().lines().count(), 3);
+    }
+
+    #[test]
+    fn what_can_be_missed_goes_before_what_is_copied_and_the_last_goes_first() {
+        let rows = [["one", "two", "three", "a sentence of many words and more"]
+            .map(str::to_owned)
+            .to_vec()];
+        let page = table([col("ID"), spare("GROUP"), spare("SCHEMA"), wrap("WHY")], rows);
+        let heads = |width| {
+            page.shown(&look(Some(width)))
+                .unwrap()
+                .lines()
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(heads(54), "ID   GROUP  SCHEMA  WHY");
+        assert_eq!(
+            heads(40),
+            "ID   GROUP  SCHEMA  WHY",
+            "the sentence gives way first"
+        );
+        assert_eq!(heads(39), "ID   GROUP  WHY");
+        assert_eq!(heads(25), "ID   WHY");
+        assert_eq!(heads(5), "ID   WHY", "what stays, stays");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, col, lines, table, time, wide};
+use super::{Freshness, Page, Show, col, lines, spare, table, time, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Secret {
@@ -118,7 +118,7 @@ impl Show for Secrets {
             col("VERSION"),
             col("ROLE"),
             col("AGE"),
-            col("CLIENTS"),
+            spare("CLIENTS"),
             col("BEHIND"),
             col("CHANGE"),
             wide("ID"),

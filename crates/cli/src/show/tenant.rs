@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::group::Group;
 use super::health::Health;
 use super::operation::Operation;
-use super::{Freshness, Page, Show, col, cut, lines, pairs, plain, table, time, wide};
+use super::{Freshness, Page, Show, col, cut, lines, pairs, plain, spare, table, time, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Tenant {
@@ -182,8 +182,8 @@ impl Show for Tenants {
                 col("ID"),
                 col("STATE"),
                 col("REGION"),
-                col("GROUP"),
-                col("SCHEMA"),
+                spare("GROUP"),
+                spare("SCHEMA"),
                 cut("DOMAINS"),
                 wide("NAME"),
                 wide("CLASS"),

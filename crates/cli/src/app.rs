@@ -7,10 +7,10 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::fail::{Exit, Failure};
-use crate::session::{Colour, Form, Globals, Link, Session};
+use crate::session::{Colour, Globals, Link, Session};
 use crate::{
-    alert, audit, bench, cluster, contexts, debug, demo, dev, group, isolation, mirror, op, resolve, secret,
-    tenant, version,
+    alert, audit, bench, cluster, completion, contexts, debug, demo, dev, doctor, explain, form, group,
+    isolation, mirror, op, resolve, secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -20,7 +20,7 @@ const AFTER_HELP: &str = "Examples:
   reeve audit export audit.jsonl && reeve audit verify audit.jsonl
 
 Exit codes:
-  0 ok                   4 conflict, precondition   8 operation failed and was undone
+  0 ok                   4 conflict, precondition   8 operation failed, undone
   1 error                5 not allowed              9 operation needs a person
   2 usage                6 no quorum, unavailable   10 a check failed
   3 not found            7 waiting timed out        130 interrupted";
@@ -73,13 +73,17 @@ enum Noun {
     /// Show what the fleet bears: eight hospitals and a bad day
     #[command(after_help = "Examples:\n  reeve demo\n  reeve demo --patients 100")]
     Demo(demo::Args),
+    Doctor(doctor::Doctor),
+    Explain(explain::Explain),
+    Completion(completion::Completion),
+    Man(completion::Manual),
     /// Say which version this is
     #[command(after_help = "Examples:\n  reeve version\n  reeve version -o json")]
     Version,
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 13] = [
+const ASKING: [&str; 14] = [
     "tenant",
     "resolve",
     "service-file",
@@ -93,17 +97,7 @@ const ASKING: [&str; 13] = [
     "audit",
     "debug",
     "bench",
-];
-
-/// What lists things that have names: `-o name` is for these.
-const LISTING: [&str; 7] = [
-    "tenant ls",
-    "op ls",
-    "group ls",
-    "isolation report",
-    "alert ls",
-    "cluster members",
-    "context ls",
+    "doctor",
 ];
 
 /// The whole command line.
@@ -150,14 +144,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
     let cli = Cli::from_arg_matches(matches)?;
     let verb = verb(matches);
-    if cli.globals.output == Form::Name && !LISTING.contains(&verb.as_str()) {
-        let why = format!(
-            "-o name is for what lists things with names: {}\n  fix: use -o table or -o json",
-            LISTING.join(", ")
-        );
-        return Err(command().error(ErrorKind::InvalidValue, why));
+    match form::refuse(&verb, cli.globals.output, &cli.globals.columns) {
+        Some(why) => Err(command().error(ErrorKind::InvalidValue, why)),
+        None => Ok(cli),
     }
-    Ok(cli)
 }
 
 /// The words of the verb that was asked for.
@@ -169,6 +159,15 @@ fn verb(matches: &ArgMatches) -> String {
         at = below;
     }
     words.join(" ")
+}
+
+/// Visits every noun and verb below a command, each with the words that lead to it.
+pub fn walk(command: &Command, path: &str, visit: &mut impl FnMut(&str, &Command)) {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let path = format!("{path} {}", verb.get_name());
+        visit(&path, verb);
+        walk(verb, &path, visit);
+    }
 }
 
 async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
@@ -189,6 +188,10 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::Context(context) => contexts::run(context, session).await,
         Noun::Dev(args) => Ok(dev::run(args).await?),
         Noun::Demo(args) => Ok(demo::run(args).await?),
+        Noun::Doctor(args) => doctor::run(args, session).await,
+        Noun::Explain(args) => explain::run(&args, session),
+        Noun::Completion(args) => completion::completion(&args, session),
+        Noun::Man(args) => completion::man(&args, session),
         Noun::Version => version::run(session),
     }
 }
@@ -199,14 +202,6 @@ mod tests {
 
     fn parse(words: &str) -> Result<Cli, clap::Error> {
         read(&command().try_get_matches_from(words.split(' '))?)
-    }
-
-    fn walk(command: &Command, path: &str, visit: &mut impl FnMut(&str, &Command)) {
-        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-            let path = format!("{path} {}", verb.get_name());
-            visit(&path, verb);
-            walk(verb, &path, visit);
-        }
     }
 
     #[test]
@@ -277,10 +272,15 @@ mod tests {
             "bench connect",
             "bench empty",
             "context ls",
+            "context get",
             "context use",
             "context refresh",
             "dev",
             "demo",
+            "doctor",
+            "explain",
+            "completion",
+            "man",
             "version",
         ];
         assert_eq!(verbs, expected);
@@ -343,14 +343,14 @@ mod tests {
 
     #[test]
     fn names_are_for_what_lists_and_nothing_is_changed_before_that_is_said() {
-        for verb in LISTING {
+        for verb in ["tenant ls", "isolation report", "cluster members"] {
             assert!(parse(&format!("reeve {verb} -o name")).is_ok(), "{verb}");
         }
         let refused = parse("reeve cluster remove-node 3 -o name")
             .unwrap_err()
             .to_string();
         assert!(
-            refused.contains("-o name is for") && refused.contains("cluster members"),
+            refused.contains("it is for what lists things with names") && refused.contains("cluster members"),
             "{refused}"
         );
         assert!(

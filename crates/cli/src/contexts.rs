@@ -1,5 +1,7 @@
 //! `reeve context`: which fleet is meant when none is named.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -7,7 +9,7 @@ use crate::cluster::look;
 use crate::context::{self, Contexts};
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
-use crate::show::{self, Show};
+use crate::show::{self, Page, Show, col, cut, pairs, wide};
 
 #[derive(Debug, Args)]
 pub struct Context {
@@ -20,6 +22,14 @@ enum Verb {
     /// List the contexts
     #[command(after_help = "Examples:\n  reeve context ls\n  reeve context ls -o json")]
     Ls,
+    /// Show one context: its nodes and its files
+    #[command(
+        after_help = "Examples:\n  reeve context get\n  reeve context get hospital -o json\n  eval \"$(reeve context get -o env)\" && curl --cacert \"$CA\" --cert \"$CERT\" --key \"$KEY\" https://console.example"
+    )]
+    Get {
+        /// One that `reeve context ls` shows; the one that is meant unless told
+        name: Option<String>,
+    },
     /// Choose the context that is meant when none is named
     #[command(after_help = "Examples:\n  reeve context use dev")]
     Use {
@@ -36,11 +46,19 @@ pub async fn run(command: Context, session: &Session) -> Result<(), Failure> {
     let mut contexts = Contexts::load(&path)?;
     match command.verb {
         Verb::Ls => session.print(&Listed::of(&contexts)),
+        Verb::Get { name } => {
+            let (name, context) = match name {
+                None => session.context()?,
+                Some(name) => match contexts.contexts.remove(&name) {
+                    Some(context) => (name, context),
+                    None => return Err(unknown(&name, &path)),
+                },
+            };
+            session.print(&One::of(name, context, &contexts))
+        }
         Verb::Use { name } => {
             if !contexts.contexts.contains_key(&name) {
-                let why = format!("{} does not name it", path.display());
-                let failure = Failure::new(Exit::NotFound, format!("there is no context {name}"), why);
-                return Err(failure.fix("`reeve context ls` shows them"));
+                return Err(unknown(&name, &path));
             }
             contexts.current = Some(name.clone());
             contexts.save(&path)?;
@@ -61,6 +79,48 @@ pub async fn run(command: Context, session: &Session) -> Result<(), Failure> {
     }
 }
 
+fn unknown(name: &str, path: &Path) -> Failure {
+    let why = format!("{} does not name it", path.display());
+    let failure = Failure::new(Exit::NotFound, format!("there is no context {name}"), why);
+    failure.fix("`reeve context ls` shows them")
+}
+
+#[derive(Serialize)]
+struct One {
+    name: String,
+    current: bool,
+    nodes: Vec<String>,
+    ca: String,
+    cert: String,
+    key: String,
+}
+
+impl One {
+    fn of(name: String, context: context::Context, contexts: &Contexts) -> One {
+        One {
+            current: contexts.current.as_ref() == Some(&name),
+            name,
+            nodes: context.nodes,
+            ca: context.ca.display().to_string(),
+            cert: context.cert.display().to_string(),
+            key: context.key.display().to_string(),
+        }
+    }
+}
+
+impl Show for One {
+    fn page(&self) -> Page {
+        pairs([
+            ("context", self.name.clone()),
+            ("current", if self.current { "yes" } else { "no" }.to_owned()),
+            ("nodes", self.nodes.join(", ")),
+            ("root", self.ca.clone()),
+            ("certificate", self.cert.clone()),
+            ("key", self.key.clone()),
+        ])
+    }
+}
+
 #[derive(Serialize)]
 struct Listed {
     contexts: Vec<Row>,
@@ -72,6 +132,10 @@ struct Row {
     current: bool,
     nodes: Vec<String>,
     cert: String,
+    #[serde(skip)]
+    ca: String,
+    #[serde(skip)]
+    key: String,
 }
 
 impl Listed {
@@ -81,6 +145,8 @@ impl Listed {
             current: contexts.current.as_ref() == Some(name),
             nodes: context.nodes.clone(),
             cert: context.cert.display().to_string(),
+            ca: context.ca.display().to_string(),
+            key: context.key.display().to_string(),
         };
         Listed {
             contexts: contexts.contexts.iter().map(row).collect(),
@@ -89,11 +155,15 @@ impl Listed {
 }
 
 impl Show for Listed {
+    fn lines(&self) -> Vec<String> {
+        show::lines(&self.contexts)
+    }
+
     fn names(&self) -> Vec<String> {
         self.contexts.iter().map(|one| one.name.clone()).collect()
     }
 
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |row: &Row| {
             let mark = if row.current { "*" } else { "" };
             vec![
@@ -101,10 +171,19 @@ impl Show for Listed {
                 row.name.clone(),
                 row.nodes.join(","),
                 row.cert.clone(),
+                row.ca.clone(),
+                row.key.clone(),
             ]
         };
         show::table(
-            &["", "NAME", "NODES", "CERTIFICATE"],
+            [
+                col(""),
+                col("NAME"),
+                cut("NODES"),
+                cut("CERTIFICATE"),
+                wide("ROOT"),
+                wide("KEY"),
+            ],
             self.contexts.iter().map(row),
         )
     }

@@ -100,7 +100,8 @@ impl fmt::Display for Failure {
             write!(f, "\n  try again in: {} s", pause.as_secs().max(1))?;
         }
         if let Some(reason) = self.reason {
-            write!(f, "\n  reason: {}", word(reason))?;
+            let word = word(reason);
+            write!(f, "\n  reason: {word}\n  more: reeve explain {word}")?;
         }
         Ok(())
     }
@@ -176,7 +177,7 @@ fn is_spoken_by_registry(status: &Status) -> bool {
         && !status.message().is_empty()
 }
 
-fn exit_of(reason: ErrorReason) -> Exit {
+pub fn exit_of(reason: ErrorReason) -> Exit {
     match reason {
         ErrorReason::NoCapacity => Exit::Conflict,
         reason => exit_of_code(reeve_proto::error::code(reason)),
@@ -195,7 +196,7 @@ fn exit_of_code(code: Code) -> Exit {
     }
 }
 
-fn fix_of(reason: ErrorReason) -> &'static str {
+pub fn fix_of(reason: ErrorReason) -> &'static str {
     use ErrorReason as R;
     match reason {
         R::BadField => "change that field and send it again",
@@ -294,7 +295,7 @@ mod tests {
         let told = Failure::from(status).doing("nothing was deleted").to_string();
         assert_eq!(
             told,
-            "nothing was deleted\n  why: no tenant cho-ray\n  fix: `reeve tenant ls` shows the ones that you may see\n  reason: TENANT_NOT_FOUND"
+            "nothing was deleted\n  why: no tenant cho-ray\n  fix: `reeve tenant ls` shows the ones that you may see\n  reason: TENANT_NOT_FOUND\n  more: reeve explain TENANT_NOT_FOUND"
         );
     }
 }

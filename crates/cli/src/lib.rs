@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main ─► app ─► tenant · op · group · cluster · resolve · audit · bench · context · dev · demo
-//!                   └─► session (which fleet, as whom) ─► show (tables, JSON) · wait (steps, exit codes)
+//!                   └─► session (which fleet, as whom) ─► show (tables, JSON, …) · wait (steps, exit codes)
 //! ```
 //! Results go to standard output; messages, progress and errors to standard error.
 
@@ -18,13 +18,17 @@ pub mod app;
 pub mod audit;
 pub mod bench;
 mod cluster;
+mod completion;
 pub mod context;
 mod contexts;
 mod debug;
 pub mod demo;
 pub mod dev;
+mod doctor;
+mod explain;
 pub mod fail;
 mod files;
+mod form;
 mod group;
 mod isolation;
 mod junit;

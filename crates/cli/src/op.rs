@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use reeve_client::v1::{self, operation};
 
 use crate::fail::Failure;
+use crate::form::Form;
 use crate::session::Session;
 use crate::show::Freshness;
 use crate::show::operation::{Ended, Limits, Operation, Operations};
@@ -26,7 +27,9 @@ enum Verb {
     )]
     Get(Named),
     /// Show each change of an operation until it ends
-    #[command(after_help = "Examples:\n  reeve op watch op_0123456789abcdef")]
+    #[command(
+        after_help = "Examples:\n  reeve op watch op_0123456789abcdef\n  reeve op watch op_0123456789abcdef -q -o jsonl"
+    )]
     Watch(Named),
     /// Wait until an operation ends; the exit code says how
     #[command(
@@ -117,6 +120,10 @@ pub async fn run(op: Op, session: &Session) -> Result<(), Failure> {
         Verb::Get(named) => {
             let operation = get(session, &named.operation).await?;
             session.print(&Operation::from(operation))
+        }
+        Verb::Watch(named) if session.form() == Form::Jsonl => {
+            let ended = wait::lines_until_ended(session, &named.operation).await?;
+            wait::verdict(&ended, Goal::Done)
         }
         Verb::Watch(named) | Verb::Wait(named) => {
             let ended = wait::until_ended(session, &named.operation).await?;

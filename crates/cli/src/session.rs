@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reeve_client::{Api, Credentials, IdentityFiles};
 use tonic::Request;
 
 use crate::context::{self, Contexts};
 use crate::fail::{Exit, Failure};
-use crate::show::Show;
+use crate::form::Form;
+use crate::show::{Look, Show, env};
 
 /// Options of every verb.
 #[derive(Clone, Debug, Default, Args)]
@@ -29,9 +30,23 @@ pub struct Globals {
     /// Its key (PEM)
     #[arg(long, global = true, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// How results are written
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// How results are written: table, wide, json, jsonl, yaml, name, env
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
     pub output: Form,
+    /// Only these columns of a table, in this order
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES")]
+    pub columns: Vec<String>,
+    /// Tables without the line that names their columns
+    #[arg(long, global = true)]
+    pub no_headers: bool,
     /// Patience for an answer (30s unless told) or an operation (15m unless told)
     #[arg(long, global = true, value_parser = duration, value_name = "TIME")]
     pub timeout: Option<Duration>,
@@ -53,15 +68,6 @@ pub struct Link {
     /// Registry nodes to ask, host:port
     #[arg(long, global = true, value_delimiter = ',', value_name = "ADDRESSES")]
     pub nodes: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    #[default]
-    Table,
-    Json,
-    /// Only names, one a line, for scripts
-    Name,
 }
 
 /// One run of the program.
@@ -94,6 +100,11 @@ impl Session {
                 Ok(self.api.get_or_init(|| api))
             }
         }
+    }
+
+    /// What was said beside the verb.
+    pub fn flags(&self) -> &Globals {
+        &self.globals
     }
 
     /// Nodes that were named by flag.
@@ -134,14 +145,28 @@ impl Session {
     /// Writes a result.
     pub fn print(&self, result: &impl Show) -> Result<(), Failure> {
         let text = match self.form() {
-            Form::Table => result.table(),
+            Form::Table | Form::Wide => result.page().shown(&self.look())?,
             Form::Json => result.json(),
-            Form::Name => match result.names() {
-                names if names.is_empty() => return Ok(()),
-                names => names.join("\n"),
-            },
+            Form::Jsonl => result.lines().join("\n"),
+            Form::Yaml => result.yaml()?,
+            Form::Name => result.names().join("\n"),
+            Form::Env => env::env(result)?,
         };
-        self.out(&text)
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.out(&text),
+        }
+    }
+
+    /// How tables are looked at. Only a terminal has a width: elsewhere nothing is shortened.
+    pub fn look(&self) -> Look {
+        let width = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+        Look {
+            wide: self.form() == Form::Wide,
+            no_headers: self.globals.no_headers,
+            columns: self.globals.columns.clone(),
+            width: width(),
+        }
     }
 
     /// Writes a line of results. A reader that has gone away has seen enough.
@@ -210,6 +235,12 @@ impl Session {
     }
 
     fn identity(&self) -> Result<(Vec<String>, IdentityFiles), Failure> {
+        let meant = self.meant()?;
+        Ok((meant.nodes, IdentityFiles::new(meant.cert, meant.key, meant.ca)))
+    }
+
+    /// The nodes and files that are meant: what flags say stands above what the context says.
+    pub fn meant(&self) -> Result<context::Context, Failure> {
         let flags = &self.globals;
         let (nodes, ca, cert, key) = match (&flags.ca, &flags.cert, &flags.key) {
             (Some(ca), Some(cert), Some(key)) if !self.nodes.is_empty() => {
@@ -231,7 +262,7 @@ impl Session {
                 )
             }
         };
-        Ok((nodes, IdentityFiles::new(cert, key, ca)))
+        Ok(context::Context { nodes, ca, cert, key })
     }
 
     /// The context that is meant, and its name.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::Show;
+use crate::show::{Page, Show};
 
 #[derive(Serialize)]
 struct Version {
@@ -12,8 +12,8 @@ struct Version {
 }
 
 impl Show for Version {
-    fn table(&self) -> String {
-        format!("reeve {}", self.version)
+    fn page(&self) -> Page {
+        format!("reeve {}", self.version).into()
     }
 }
 

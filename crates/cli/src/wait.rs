@@ -12,9 +12,10 @@ use reeve_client::v1::operation::State;
 use reeve_client::v1::{self, WatchOperationRequest, step};
 
 use crate::fail::{Exit, Failure};
+use crate::form::Form;
 use crate::session::{Colour, Session};
 use crate::show::operation::{Ended, Operation};
-use crate::show::{plain, took};
+use crate::show::{Show, plain, took};
 
 const FAILED: &str = "✗";
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
@@ -50,8 +51,8 @@ pub async fn answer(
     })?;
     if wait.no_wait {
         return match session.form() {
-            crate::session::Form::Table | crate::session::Form::Name => session.out(&operation.id),
-            crate::session::Form::Json => session.print(&Operation::from(operation)),
+            Form::Table | Form::Wide | Form::Name => session.out(&operation.id),
+            Form::Json | Form::Jsonl | Form::Yaml | Form::Env => session.print(&Operation::from(operation)),
         };
     }
     let id = operation.id.clone();
@@ -63,7 +64,19 @@ pub async fn answer(
 
 /// Follows an operation, showing its steps, until it has ended.
 pub async fn until_ended(session: &Session, id: &str) -> Result<v1::Operation, Failure> {
-    let mut progress = Progress::default();
+    follow(session, id, Progress::default()).await
+}
+
+/// The same, and each change is a result: the whole operation as it then is, in a line of JSON.
+pub async fn lines_until_ended(session: &Session, id: &str) -> Result<v1::Operation, Failure> {
+    let progress = Progress {
+        tells_all: true,
+        ..Progress::default()
+    };
+    follow(session, id, progress).await
+}
+
+async fn follow(session: &Session, id: &str, mut progress: Progress) -> Result<v1::Operation, Failure> {
     let following = async {
         let mut is_told = false;
         loop {
@@ -111,7 +124,12 @@ async fn stream(
         let Some(operation) = message?.and_then(|answer| answer.operation) else {
             return Ok(None);
         };
-        for line in progress.changes(&operation) {
+        let changes = progress.changes(&operation);
+        if progress.tells_all && (!changes.is_empty() || has_ended(&operation)) {
+            let told = session.out(&Operation::from(operation.clone()).lines().join("\n"));
+            told.map_err(|failure| reeve_client::Error::Answer(failure.what))?;
+        }
+        for line in changes {
             session.say(&format!(
                 " {} {}",
                 session.paint(line.colour, line.mark),
@@ -167,6 +185,8 @@ struct Progress {
     told: BTreeMap<usize, (step::State, u32)>,
     /// What it waits for before anything of it is begun.
     turn: String,
+    /// Whether each change is a result.
+    tells_all: bool,
 }
 
 struct Change {

@@ -291,7 +291,7 @@ async fn status_is_watched_until_ctrl_c_and_members_are_named_for_scripts() -> R
     ensure!((code, out.as_str()) == (Some(0), "1\n"), "{code:?}\n{out}\n{err}");
     let (code, _, err) = Admin::end(admin.command("check").args(["-o", "name"]))?;
     ensure!(
-        code == Some(2) && err.contains("-o name is for"),
+        code == Some(2) && err.contains("it is for"),
         "{code:?}\n{err}"
     );
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{self, Show};
+use crate::show::{self, Page, Show};
 
 /// What an export holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,8 +106,8 @@ impl From<&Summary> for Told {
 }
 
 impl Show for Told {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |shard: &Shard| vec![shard.shard.clone(), shard.records.to_string(), shard.head.clone()];
-        show::table(&["SHARD", "RECORDS", "HEAD"], self.shards.iter().map(row))
+        show::table(["SHARD", "RECORDS", "HEAD"], self.shards.iter().map(row))
     }
 }

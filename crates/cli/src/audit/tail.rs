@@ -6,7 +6,9 @@ use reeve_client::v1;
 
 use super::export::record_of;
 use crate::fail::Failure;
-use crate::session::{Form, Session};
+use crate::form::Form;
+use crate::session::Session;
+use crate::show::Show;
 use crate::show::record::{Entries, Entry};
 use crate::tenant;
 
@@ -85,8 +87,9 @@ async fn stream(session: &Session, shard: &str, next: &mut u64) -> Result<(), En
 fn tell(session: &Session, record: v1::AuditRecord) -> Result<(), Failure> {
     let entry = Entry::of(&record_of(record)?)?;
     match session.form() {
-        Form::Table | Form::Name => session.out(&entry.line()),
-        Form::Json => session.out(&serde_json::to_string(&entry).unwrap_or_default()),
+        Form::Json | Form::Jsonl => session.out(&serde_json::to_string(&entry).unwrap_or_default()),
+        Form::Yaml => session.out(&format!("---\n{}", Entries { records: vec![entry] }.yaml()?)),
+        Form::Table | Form::Wide | Form::Name | Form::Env => session.out(&entry.line()),
     }
 }
 

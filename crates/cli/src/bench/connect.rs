@@ -12,7 +12,7 @@ use super::tally::Tally;
 use super::times::{Row, note, shown};
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{Show, pairs};
+use crate::show::{Page, Show, pairs};
 
 /// Whose databases, and how often.
 #[derive(Debug, Args)]
@@ -34,12 +34,12 @@ pub struct Report {
 }
 
 impl Show for Report {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let head = pairs([
             ("tenants", self.tenants.to_string()),
             ("rounds", self.rounds.to_string()),
         ]);
-        format!("{head}\n\n{}", shown("CONNECT", &self.times))
+        head.and(shown("CONNECT", &self.times))
     }
 }
 

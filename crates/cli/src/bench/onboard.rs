@@ -19,7 +19,7 @@ use super::target::reason_of;
 use super::times::{Row, note, shown};
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{Show, pairs};
+use crate::show::{Page, Show, pairs};
 
 /// One question for the end of an operation; asked again until it has ended.
 const ASK: Duration = Duration::from_secs(30);
@@ -81,25 +81,22 @@ impl Report {
 }
 
 impl Show for Report {
-    fn table(&self) -> String {
-        let mut parts = vec![pairs([
+    fn page(&self) -> Page {
+        let mut page = pairs([
             (
                 "what",
                 format!("{} {} in {}", self.what, self.channel, self.region),
             ),
             ("at once", self.at_once.to_string()),
-        ])];
+        ]);
         for kind in &self.kinds {
             let times = shown(kind.kind, &kind.times);
             let errors: Vec<String> = kind.errors.iter().map(|(why, n)| format!("{why} {n}")).collect();
             let rate = format!("{:.1} a second over {:.1} s", kind.per_second, kind.seconds);
-            parts.push(
-                format!("{times}\n{rate} {}", errors.join(", "))
-                    .trim_end()
-                    .to_owned(),
-            );
+            let foot = format!("{rate} {}", errors.join(", "));
+            page = page.and(times.over(foot.trim_end()));
         }
-        parts.join("\n\n")
+        page
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::show::{Show, pairs};
+use crate::show::{Page, Show, pairs};
 
 /// Three digits of each latency are kept, up to an hour; longer ones count as an hour.
 const DIGITS: u8 = 3;
@@ -140,7 +140,7 @@ impl Report {
 }
 
 impl Show for Report {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let number = |number: Option<usize>| number.map(|n| n.to_string()).unwrap_or_default();
         let ms = |ms: f64| format!("{ms:.3} ms");
         let errors: Vec<_> = (self.errors.iter())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::tally::Tally;
-use crate::show::table;
+use crate::show::{Page, table};
 
 /// How long one part took.
 #[derive(Debug, Serialize)]
@@ -32,12 +32,12 @@ impl Row {
 }
 
 /// Rows that line up, under a word for what they are of.
-pub(super) fn shown(what: &str, rows: &[Row]) -> String {
+pub(super) fn shown(what: &'static str, rows: &[Row]) -> Page {
     let row = |row: &Row| {
         let times = [row.p50_ms, row.p95_ms, row.p99_ms, row.max_ms].map(written);
         [vec![row.part.clone(), row.count.to_string()], times.to_vec()].concat()
     };
-    table(&[what, "COUNT", "P50", "P95", "P99", "MAX"], rows.iter().map(row))
+    table([what, "COUNT", "P50", "P95", "P99", "MAX"], rows.iter().map(row))
 }
 
 /// With as many digits as say something.

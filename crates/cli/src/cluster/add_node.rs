@@ -14,7 +14,7 @@ use super::look::{Picture, votes};
 use crate::fail::Failure;
 use crate::files;
 use crate::session::{Session, duration};
-use crate::show::{Show, time};
+use crate::show::{Page, Show, time};
 
 /// Prepare one more node: its configuration and a join token, as a folder to carry to its machine
 #[derive(Debug, Args)]
@@ -61,10 +61,10 @@ struct Prepared {
 }
 
 impl Show for Prepared {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         match self.node_id {
-            Some(id) => format!("node {id} has a vote"),
-            None => self.commands.join("\n"),
+            Some(id) => format!("node {id} has a vote").into(),
+            None => self.commands.join("\n").into(),
         }
     }
 }

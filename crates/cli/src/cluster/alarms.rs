@@ -16,7 +16,7 @@ const LAG_MAX: u64 = 1_000;
 const SILENT_MAX_MS: u64 = 10_000;
 /// Beyond it etcd's own advice and ours is another disk.
 const FSYNC_MAX_MS: u64 = 10;
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Chains are read twice a day.
 const AUDIT_AGE_MAX: Duration = Duration::from_secs(25 * 3600);

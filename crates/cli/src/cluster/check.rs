@@ -1,6 +1,5 @@
 //! `reeve cluster check`: one question after the other, each with a tick, or with what is wrong and what to do.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +9,8 @@ use super::alarms::{Alarm, Level, alarms};
 use super::look::Picture;
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
-use crate::show::Show;
+use crate::show::ticks::{Tick, ticks, verdict};
+use crate::show::{Page, Show};
 
 /// Each question, and the alarms that answer it with no.
 const QUESTIONS: [(&str, &[&str]); 16] = [
@@ -89,32 +89,18 @@ impl Checked {
 }
 
 impl Show for Checked {
-    fn table(&self) -> String {
-        let mut text = String::new();
-        for answer in &self.checks {
-            let mark = match answer.result {
-                "ok" => "✓",
-                "note" => "·",
-                "warning" => "!",
-                _ => "✗",
-            };
-            // A String takes whatever is written.
-            let _ = writeln!(text, "{mark} {}", answer.question);
-            for alarm in &answer.found {
-                let _ = writeln!(text, "    {}\n      fix: {}", alarm.what, alarm.fix);
-            }
-        }
-        let count = |result| {
-            self.checks
+    fn page(&self) -> Page {
+        let marks = self.checks.iter().map(|answer| Tick {
+            result: answer.result,
+            question: answer.question,
+            seen: "",
+            found: answer
+                .found
                 .iter()
-                .filter(|answer| answer.result == result)
-                .count()
-        };
-        let _ = match (count("failure"), count("warning")) {
-            (0, 0) => write!(text, "\nwell"),
-            (failures, warnings) => write!(text, "\n{failures} failed, {warnings} warnings"),
-        };
-        text
+                .map(|alarm| (alarm.what.as_str(), alarm.fix.as_str()))
+                .collect(),
+        });
+        ticks(marks).and(verdict(self.checks.iter().map(|answer| answer.result)))
     }
 }
 

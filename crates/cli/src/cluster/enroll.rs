@@ -11,7 +11,7 @@ use crate::context;
 use crate::fail::Failure;
 use crate::files;
 use crate::session::Session;
-use crate::show::{Show, pairs};
+use crate::show::{Page, Show, pairs};
 
 /// Get your first certificate with a join token, and a context to use it
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ struct Welcome {
 }
 
 impl Show for Welcome {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         pairs([
             ("you are", self.principal_id.clone()),
             ("cluster", self.cluster.clone()),

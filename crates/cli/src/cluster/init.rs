@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::context;
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{Show, pairs};
+use crate::show::{Page, Show, pairs};
 
 /// Make a cluster: certificate authorities, first node, first admin; nothing is started
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ struct Made {
 }
 
 impl Show for Made {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let shown = |path: &PathBuf| path.display().to_string();
         pairs([
             ("cluster", format!("{} ({})", self.cluster, self.cluster_id)),

@@ -10,7 +10,7 @@ use super::change;
 use super::look::{Picture, votes};
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
-use crate::show::Show;
+use crate::show::{Page, Show};
 
 /// Take a node out for ever, and wait until it is gone; its id is never used again
 #[derive(Debug, Args)]
@@ -36,13 +36,13 @@ struct Removed {
 }
 
 impl Show for Removed {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let Removed {
             id,
             voters_before,
             voters,
         } = self;
-        format!("node {id} is gone for ever; {voters_before} → {voters} voters")
+        format!("node {id} is gone for ever; {voters_before} → {voters} voters").into()
     }
 }
 

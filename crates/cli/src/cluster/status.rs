@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::look::Picture;
 use crate::fail::{Exit, Failure};
-use crate::session::{Form, Session, duration};
+use crate::form::Form;
+use crate::session::{Session, duration};
 use crate::show::Show;
 use crate::show::cluster::Cluster;
 
@@ -51,7 +52,7 @@ async fn watch(every: Duration, session: &Session) -> Result<(), Failure> {
     let mut page = Page::of(session);
     loop {
         let block = match Picture::look(session).await {
-            Ok(picture) => page.block(&Cluster::from(&picture)),
+            Ok(picture) => page.block(&Cluster::from(&picture), session)?,
             // It may be watched until somebody answers again.
             Err(failure) if failure.exit == Exit::Unavailable => page.failed(&failure, session),
             Err(failure) => return Err(failure),
@@ -74,29 +75,37 @@ enum Page {
     },
     /// One object a line.
     Json,
+    /// One document behind the other.
+    Yaml,
 }
 
 impl Page {
     fn of(session: &Session) -> Page {
         match session.form() {
-            Form::Json => Page::Json,
-            Form::Table | Form::Name if io::stdout().is_terminal() => Page::Screen { is_drawn: false },
-            Form::Table | Form::Name => Page::Blocks { is_begun: false },
+            Form::Json | Form::Jsonl => Page::Json,
+            Form::Yaml => Page::Yaml,
+            Form::Table | Form::Wide | Form::Name | Form::Env if io::stdout().is_terminal() => {
+                Page::Screen { is_drawn: false }
+            }
+            Form::Table | Form::Wide | Form::Name | Form::Env => Page::Blocks { is_begun: false },
         }
     }
 
-    fn block(&mut self, cluster: &Cluster) -> String {
-        match self {
-            // Our own structs of text and numbers: there is nothing in them that JSON could refuse.
-            Page::Json => serde_json::to_string(cluster).unwrap_or_default() + "\n",
-            Page::Screen { .. } | Page::Blocks { .. } => self.text(&cluster.table(), &now()),
-        }
+    fn block(&mut self, cluster: &Cluster, session: &Session) -> Result<String, Failure> {
+        Ok(match self {
+            Page::Json => cluster.lines().join("\n") + "\n",
+            Page::Yaml => format!("---\n{}\n", cluster.yaml()?),
+            Page::Screen { .. } | Page::Blocks { .. } => {
+                let text = cluster.page().shown(&session.look())?;
+                self.text(&text, &now())
+            }
+        })
     }
 
     /// Programs that read hear of it beside the results; people see it where they look.
     fn failed(&mut self, failure: &Failure, session: &Session) -> String {
         match self {
-            Page::Json => {
+            Page::Json | Page::Yaml => {
                 session.complain(&format!("error: {failure}"));
                 String::new()
             }
@@ -120,7 +129,7 @@ impl Page {
                 *is_begun = true;
                 format!("{between}{now}\n\n{text}\n")
             }
-            Page::Json => String::new(),
+            Page::Json | Page::Yaml => String::new(),
         }
     }
 }

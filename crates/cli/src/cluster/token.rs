@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::fail::Failure;
 use crate::files;
 use crate::session::{Session, duration};
-use crate::show::{Show, time};
+use crate::show::{Page, Show, time};
 
 /// Make a single-use token for a node, an agent, a service or a person
 #[derive(Debug, Args)]
@@ -75,11 +75,11 @@ struct Minted {
 }
 
 impl Show for Minted {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         match (&self.token, &self.file) {
-            (Some(token), _) => token.clone(),
-            (None, Some(file)) => file.display().to_string(),
-            (None, None) => String::new(),
+            (Some(token), _) => Page::from(token.as_str()),
+            (None, Some(file)) => file.display().to_string().into(),
+            (None, None) => Page::default(),
         }
     }
 }

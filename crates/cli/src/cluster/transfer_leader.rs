@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::change;
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::Show;
+use crate::show::{Page, Show};
 
 /// Hand leadership over, and wait until the next leader is there
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ struct Handed {
 }
 
 impl Show for Handed {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let Handed {
             from,
             to,
@@ -39,6 +39,7 @@ impl Show for Handed {
         format!(
             "node {to} leads in term {term}, after node {from}; known {took_ms} ms after it was asked for"
         )
+        .into()
     }
 }
 

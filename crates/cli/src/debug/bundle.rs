@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cluster::check::{self, Checked};
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{self, Show};
+use crate::show::{self, Page, Show};
 use crate::{files, group};
 
 /// What is said in the file itself of what is not in it.
@@ -54,7 +54,7 @@ struct Said {
 }
 
 impl Show for Made {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let rows = self.parts.iter().map(|part| {
             let what = match &part.missing {
                 Some(why) => format!("missing: {why}"),
@@ -62,11 +62,7 @@ impl Show for Made {
             };
             vec![part.name.to_owned(), what]
         });
-        format!(
-            "{}\n\n{}",
-            show::table(&["PART", "WHAT"], rows),
-            self.file.display()
-        )
+        show::table(["PART", "WHAT"], rows).and(self.file.display().to_string())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::fail::{Exit, Failure};
 use crate::junit::{self, Case, Suite, Verdict};
 use crate::session::Session;
 use crate::show::isolation::{Report, Scan};
-use crate::show::{Show, table};
+use crate::show::{Page, Show, col, table, wrap};
 use crate::turn::Turn;
 
 #[derive(Debug, ClapArgs)]
@@ -192,7 +192,7 @@ impl Cases {
 }
 
 impl Show for Cases {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |one: &Row| {
             vec![
                 one.suite.to_owned(),
@@ -201,7 +201,10 @@ impl Show for Cases {
                 one.why.clone(),
             ]
         };
-        table(&["SUITE", "CASE", "VERDICT", "WHY"], self.cases.iter().map(row))
+        table(
+            [col("SUITE"), col("CASE"), col("VERDICT"), wrap("WHY")],
+            self.cases.iter().map(row),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Show, plain, table, time};
+use super::{Freshness, Page, Show, col, cut, lines, plain, table, time, to_the_second, wide, wrap};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Alert {
@@ -77,14 +77,15 @@ impl Alerts {
 }
 
 impl Show for Alerts {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.alerts)
+    }
+
     fn names(&self) -> Vec<String> {
         self.alerts.iter().map(|alert| alert.id.clone()).collect()
     }
 
-    fn table(&self) -> String {
-        if self.alerts.is_empty() {
-            return "nothing is wrong that anybody has seen".to_owned();
-        }
+    fn page(&self) -> Page {
         let row = |alert: &Alert| {
             let by = alert.acknowledged_by.rsplit('/').next().unwrap_or_default();
             let after = match (by.is_empty(), alert.note.is_empty()) {
@@ -97,22 +98,30 @@ impl Show for Alerts {
                 alert.state().to_owned(),
                 alert.kind.clone(),
                 alert.subject.clone(),
-                alert.raise_time.clone(),
+                to_the_second(&alert.raise_time),
                 after,
                 if alert.told { "yes" } else { "no" }.to_owned(),
                 alert.detail.clone(),
+                alert.summary.clone(),
+                alert.times.to_string(),
+                alert.resolve_time.clone(),
+                alert.acknowledge_time.clone(),
             ]
         };
         let head = [
-            "ALERT",
-            "STATE",
-            "KIND",
-            "ABOUT",
-            "SINCE",
-            "LOOKED AFTER BY",
-            "TOLD",
-            "WHAT",
+            col("ALERT"),
+            col("STATE"),
+            col("KIND"),
+            col("ABOUT"),
+            cut("SINCE"),
+            cut("LOOKED AFTER BY"),
+            col("TOLD"),
+            wrap("WHAT"),
+            wide("SUMMARY"),
+            wide("TIMES"),
+            wide("RESOLVED"),
+            wide("ACKNOWLEDGED"),
         ];
-        table(&head, self.alerts.iter().map(row))
+        table(head, self.alerts.iter().map(row)).or("nothing is wrong that anybody has seen")
     }
 }

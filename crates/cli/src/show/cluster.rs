@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Freshness, Show, ago_ms, bytes, pairs, plain, table};
+use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, pairs, plain, spare, table, wide};
 use crate::cluster::alarms::{Alarm, Level, alarms, healthy};
 use crate::cluster::look::{Picture, votes};
 
@@ -148,7 +148,7 @@ impl Own {
         })
     }
 
-    fn row(&self) -> [String; 6] {
+    fn row(&self) -> [String; 9] {
         [
             self.disk.to_owned(),
             bytes(self.disk_free_bytes),
@@ -158,19 +158,22 @@ impl Own {
             bytes(self.log_bytes),
             if self.archive_whole { "whole" } else { "has a hole" }.to_owned(),
             self.program_version.clone(),
+            bytes(self.disk_total_bytes),
+            bytes(self.snapshots_bytes),
+            bytes(self.archive_bytes),
         ]
     }
 }
 
 impl Show for Cluster {
-    fn table(&self) -> String {
-        let parts = [self.about(), self.group(), self.disks(), told(&self.alarms)];
-        parts.join("\n\n")
+    fn page(&self) -> Page {
+        let tables = self.group().and(self.disks());
+        self.about().and(tables).and(told(&self.alarms))
     }
 }
 
 impl Cluster {
-    fn about(&self) -> String {
+    fn about(&self) -> Page {
         let leader = match self.leader_id {
             0 => format!("nobody, last term {}", self.term),
             id => format!("node {id}, term {}", self.term),
@@ -191,7 +194,7 @@ impl Cluster {
     }
 
     /// Two tables, so that neither is wider than a terminal.
-    fn group(&self) -> String {
+    fn group(&self) -> Page {
         let ms = |ms: Option<u64>| ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
         let row = |node: &Node| {
             let own = node.own.as_ref();
@@ -208,21 +211,46 @@ impl Cluster {
                 ms(node.last_heard_ms),
                 own.map(|own| own.applied_index.to_string()).unwrap_or_default(),
                 stale,
+                node.peer_address.clone(),
+                own.map(|own| own.revision.to_string()).unwrap_or_default(),
+                node.unreachable.clone().unwrap_or_default(),
             ]
         };
         table(
-            &["NODE", "ROLE", "API", "LAG", "HEARD", "APPLIED", "STALE"],
+            [
+                col("NODE"),
+                col("ROLE"),
+                col("API"),
+                col("LAG"),
+                spare("HEARD"),
+                col("APPLIED"),
+                col("STALE"),
+                wide("PEER"),
+                wide("REVISION"),
+                wide("WHY NO ANSWER"),
+            ],
             self.nodes.iter().map(row),
         )
     }
 
-    fn disks(&self) -> String {
+    fn disks(&self) -> Page {
         let row = |node: &Node| {
             let own = node.own.as_ref().map(Own::row).unwrap_or_default();
             [vec![node.id.to_string()], own.to_vec()].concat()
         };
         table(
-            &["NODE", "DISK", "FREE", "FSYNC P99", "LOG", "ARCHIVE", "VERSION"],
+            [
+                col("NODE"),
+                col("DISK"),
+                col("FREE"),
+                col("FSYNC P99"),
+                spare("LOG"),
+                col("ARCHIVE"),
+                col("VERSION"),
+                wide("OF"),
+                wide("SNAPSHOTS"),
+                wide("ARCHIVED"),
+            ],
             self.nodes.iter().map(row),
         )
     }
@@ -280,12 +308,16 @@ impl From<reeve_client::v1::GetClusterResponse> for Members {
 }
 
 impl Show for Members {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |node: &Member| {
             let addresses = [node.api_address.clone(), node.peer_address.clone()];
             [vec![node.id.to_string(), node.role.clone()], addresses.to_vec()].concat()
         };
-        table(&["NODE", "ROLE", "API", "PEER"], self.nodes.iter().map(row))
+        table(["NODE", "ROLE", "API", "PEER"], self.nodes.iter().map(row))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        lines(&self.nodes)
     }
 
     fn names(&self) -> Vec<String> {

@@ -3,7 +3,7 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Show, ago_ms, bytes, plain, table};
+use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, plain, spare, table, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
@@ -84,7 +84,7 @@ impl std::fmt::Display for Endpoint {
 }
 
 impl Group {
-    pub fn members_table(&self) -> String {
+    pub fn members_page(&self) -> Page {
         let row = |member: &Member| {
             let role = if member.name == self.primary {
                 "primary"
@@ -106,7 +106,15 @@ impl Group {
             ]
         };
         table(
-            &["MEMBER", "ROLE", "STATE", "ADDRESS", "POSTGRES", "SEEN", "LAG"],
+            [
+                col("MEMBER"),
+                col("ROLE"),
+                col("STATE"),
+                col("ADDRESS"),
+                spare("POSTGRES"),
+                spare("SEEN"),
+                col("LAG"),
+            ],
             self.members.iter().map(row),
         )
     }
@@ -118,12 +126,21 @@ pub struct Groups {
     pub freshness: Freshness,
 }
 
+fn of_members(group: &Group, what: impl Fn(&Member) -> &String) -> String {
+    let all: Vec<&str> = group.members.iter().map(|member| what(member).as_str()).collect();
+    all.join(",")
+}
+
 impl Show for Groups {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.groups)
+    }
+
     fn names(&self) -> Vec<String> {
         self.groups.iter().map(|one| one.name.clone()).collect()
     }
 
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |group: &Group| {
             let ready = group
                 .members
@@ -143,18 +160,22 @@ impl Show for Groups {
                 format!("{ready}/{}", group.members.len()),
                 format!("{}/{}", group.databases, group.capacity),
                 group.epoch.to_string(),
+                of_members(group, |member| &member.name),
+                of_members(group, |member| &member.postgres_version),
             ]
         };
         table(
-            &[
-                "GROUP",
-                "REGION",
-                "CLASS",
-                "DOOR",
-                "PRIMARY",
-                "READY",
-                "DATABASES",
-                "EPOCH",
+            [
+                col("GROUP"),
+                col("REGION"),
+                spare("CLASS"),
+                col("DOOR"),
+                col("PRIMARY"),
+                col("READY"),
+                col("DATABASES"),
+                spare("EPOCH"),
+                wide("MEMBERS"),
+                wide("POSTGRES"),
             ],
             self.groups.iter().map(row),
         )

@@ -3,7 +3,7 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{ago_ms, plain, table};
+use super::{Page, ago_ms, col, plain, table, wrap};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
@@ -65,7 +65,7 @@ impl From<v1::GetHealthResponse> for Health {
 
 impl Health {
     /// The answer in a line, and what it rests on.
-    pub fn page(&self) -> String {
+    pub fn page(&self) -> Page {
         let of = |grade: &str| -> Vec<&str> {
             let these = self.conditions.iter().filter(|one| one.grade == grade);
             these.map(|one| one.name.as_str()).collect()
@@ -87,7 +87,7 @@ impl Health {
         };
         let rows = self.conditions.iter();
         let rows = rows.map(|one| vec![mark(&one.grade).to_owned(), one.name.clone(), one.told.clone()]);
-        format!("safe? {told}\n{}", table(&["", "WHAT", "WHY"], rows))
+        table([col(""), col("WHAT"), wrap("WHY")], rows).under(format!("safe? {told}"))
     }
 }
 
@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn the_answer_stands_in_the_first_line() {
         use v1::Grade::{Bad, Good, Unknown, Warning};
-        let first = |grades: &[(&str, v1::Grade)]| health(grades).page().lines().next().unwrap().to_owned();
+        let first =
+            |grades: &[(&str, v1::Grade)]| health(grades).page().plain().lines().next().unwrap().to_owned();
         assert_eq!(first(&[("serving", Good)]), "safe? yes");
         assert_eq!(
             first(&[("serving", Good), ("ready", Unknown), ("backup", Unknown)]),
@@ -123,7 +124,7 @@ mod tests {
             "safe? it serves, and somebody should look: load"
         );
         assert_eq!(first(&[("load", Warning), ("serving", Bad)]), "safe? NO: serving");
-        let page = health(&[("serving", Good), ("ready", Bad)]).page();
+        let page = health(&[("serving", Good), ("ready", Bad)]).page().plain();
         assert!(page.contains("✓  serving") && page.contains("✗  ready"), "{page}");
     }
 }

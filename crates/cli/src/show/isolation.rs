@@ -3,7 +3,9 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Show, ago_ms, plain, table, time, took};
+use super::{
+    Freshness, Page, Show, ago_ms, col, cut, lines, plain, table, time, to_the_second, took, wide, wrap,
+};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
@@ -76,7 +78,7 @@ impl Report {
             .count()
     }
 
-    fn findings_table(&self) -> String {
+    fn findings_page(&self) -> Page {
         let row = |finding: &Finding| {
             let whose = match finding.tenant_slug.is_empty() {
                 true => &finding.tenant_id,
@@ -92,15 +94,31 @@ impl Report {
                 state,
                 whose.clone(),
                 finding.agent.clone(),
-                finding.open_time.clone(),
+                to_the_second(&finding.open_time),
                 finding.subject.clone(),
+                finding.group.clone(),
+                finding.close_time.clone(),
+                finding.times.to_string(),
+                finding.detail.clone(),
             ]
         };
-        let head = ["FINDING", "RULE", "STATE", "TENANT", "AGENT", "SINCE", "WHAT"];
-        table(&head, self.findings.iter().map(row))
+        let head = [
+            col("FINDING"),
+            col("RULE"),
+            col("STATE"),
+            col("TENANT"),
+            col("AGENT"),
+            cut("SINCE"),
+            cut("WHAT"),
+            wide("GROUP"),
+            wide("CLOSED"),
+            wide("TIMES"),
+            wide("DETAIL"),
+        ];
+        table(head, self.findings.iter().map(row))
     }
 
-    fn audited_table(&self) -> String {
+    fn audited_page(&self) -> Page {
         let row = |one: &Audited| {
             let ago = match one.last_round_ms {
                 Some(ms) => format!("{:.0} s ago", ms as f64 / 1000.0),
@@ -114,21 +132,25 @@ impl Report {
             ]
         };
         table(
-            &["AGENT", "GROUP", "LOOKED AT", "OPEN"],
+            ["AGENT", "GROUP", "LOOKED AT", "OPEN"],
             self.audited.iter().map(row),
         )
     }
 }
 
 impl Show for Report {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.findings)
+    }
+
     fn names(&self) -> Vec<String> {
         self.findings.iter().map(|finding| finding.id.clone()).collect()
     }
 
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         match self.findings.is_empty() {
-            true => self.audited_table(),
-            false => format!("{}\n\n{}", self.findings_table(), self.audited_table()),
+            true => self.audited_page(),
+            false => self.findings_page().and(self.audited_page()),
         }
     }
 }
@@ -179,7 +201,11 @@ impl Scans {
 }
 
 impl Show for Scans {
-    fn table(&self) -> String {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.scans)
+    }
+
+    fn page(&self) -> Page {
         let row = |scan: &Scan| {
             let walls = if scan.stands { "stand" } else { "BROKEN" };
             let what = match scan.stands {
@@ -192,10 +218,18 @@ impl Show for Scans {
                 scan.took.clone(),
                 scan.operation.clone(),
                 what,
+                scan.reason.clone(),
             ]
         };
         table(
-            &["TENANT", "WALLS", "TOOK", "OPERATION", "WHAT"],
+            [
+                col("TENANT"),
+                col("WALLS"),
+                col("TOOK"),
+                col("OPERATION"),
+                wrap("WHAT"),
+                wide("REASON"),
+            ],
             self.scans.iter().map(row),
         )
     }

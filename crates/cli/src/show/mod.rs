@@ -1,39 +1,67 @@
-//! How results look: tables for people, JSON for programs, both from the same values.
+//! How results look: tables for people, JSON, YAML and shell variables for programs, all from the same values.
 
 pub mod alert;
 pub mod cluster;
+pub mod env;
 pub mod group;
 pub mod health;
 pub mod isolation;
 pub mod operation;
+pub mod page;
 pub mod record;
 pub mod resolution;
 pub mod secret;
 pub mod tenant;
 #[cfg(test)]
 mod tests;
+pub mod ticks;
 mod words;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use reeve_client::v1;
 use serde::Serialize;
 
-pub use words::{ago_ms, bytes, plain, time, took};
+use crate::fail::Failure;
+
+pub use page::{Look, Page, col, cut, pairs, spare, table, wide, wrap};
+pub use words::{ago_ms, bytes, plain, time, to_the_second, took};
 
 /// A result.
-pub trait Show: Serialize {
-    /// Without a line end.
-    fn table(&self) -> String;
+pub trait Show: Serialize + Sized {
+    /// What people read.
+    fn page(&self) -> Page;
+
+    /// The same as a file shows it, without a line end.
+    fn table(&self) -> String {
+        self.page().plain()
+    }
 
     fn json(&self) -> String {
         // Our own structs of text and numbers: there is nothing in them that JSON could refuse.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// One object a line: the elements of a list, and of anything else itself.
+    fn lines(&self) -> Vec<String> {
+        lines(std::slice::from_ref(self))
+    }
+
+    /// The document that `json` is.
+    fn yaml(&self) -> Result<String, Failure> {
+        let text = serde_saphyr::to_string(self);
+        let text = text.map_err(|error| Failure::error("the result is no YAML", error.to_string()))?;
+        Ok(text.trim_end().to_owned())
+    }
+
     /// What a script calls each thing by. Only verbs that list have names, and only they are let in with `-o name`.
     fn names(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Each as JSON in a line of its own.
+pub fn lines<T: Serialize>(all: &[T]) -> Vec<String> {
+    let line = |one: &T| serde_json::to_string(one).unwrap_or_default();
+    all.iter().map(line).collect()
 }
 
 /// How fresh an answer is.
@@ -55,38 +83,4 @@ impl Freshness {
             node_id: freshness.node_id,
         }
     }
-}
-
-/// Columns that line up, without lines between them.
-pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head.to_vec());
-    for row in rows {
-        table.add_row(
-            row.into_iter()
-                .map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }),
-        );
-    }
-    trimmed(&mut table)
-}
-
-/// Names on the left, values on the right; what has no value is left out.
-pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for (name, value) in pairs {
-        if !value.is_empty() {
-            table.add_row([name.to_owned(), value]);
-        }
-    }
-    trimmed(&mut table)
-}
-
-fn trimmed(table: &mut Table) -> String {
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
 }

@@ -3,7 +3,9 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Show, pairs, plain, table, time, took};
+use super::{
+    Freshness, Page, Show, col, cut, lines, pairs, plain, spare, table, time, to_the_second, took, wide, wrap,
+};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Operation {
@@ -83,7 +85,7 @@ impl Operation {
         format!("{done}/{}", self.steps.len())
     }
 
-    fn about(&self) -> String {
+    fn about(&self) -> Page {
         pairs([
             ("operation", self.id.clone()),
             ("kind", self.kind.clone()),
@@ -100,7 +102,7 @@ impl Operation {
         ])
     }
 
-    pub fn steps_table(&self) -> String {
+    pub fn steps_page(&self) -> Page {
         let row = |step: &Step| {
             let attempt = if step.attempt > 1 {
                 step.attempt.to_string()
@@ -114,32 +116,41 @@ impl Operation {
                 attempt,
                 step.took.clone(),
                 step.error.clone(),
+                step.start_time.clone(),
+                step.end_time.clone(),
             ]
         };
         table(
-            &["STEP", "BY", "STATE", "ATTEMPT", "TOOK", "ERROR"],
+            [
+                col("STEP"),
+                col("BY"),
+                col("STATE"),
+                col("ATTEMPT"),
+                col("TOOK"),
+                wrap("ERROR"),
+                wide("STARTED"),
+                wide("ENDED"),
+            ],
             self.steps.iter().map(row),
         )
     }
 
     /// What was checked, done and proved, line by line; each step's name stands once.
-    fn log(&self) -> String {
-        let proofs = self.steps.iter().flat_map(|step| {
-            let lines = step.proof.iter().enumerate();
-            lines.map(|(i, line)| {
-                let name = if i == 0 { step.name.as_str() } else { "" };
-                format!("{name:<18}  {line}")
-            })
-        });
-        proofs.collect::<Vec<String>>().join("\n")
+    fn log(&self) -> Page {
+        let proved = self.steps.iter().filter(|step| !step.proof.is_empty());
+        let rows: Vec<_> = proved
+            .map(|step| vec![step.name.clone(), step.proof.join("\n")])
+            .collect();
+        match rows.is_empty() {
+            true => Page::default(),
+            false => table([col(""), wrap("")], rows),
+        }
     }
 }
 
 impl Show for Operation {
-    fn table(&self) -> String {
-        let parts = [self.about(), self.steps_table(), self.log()];
-        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        parts.join("\n\n")
+    fn page(&self) -> Page {
+        self.about().and(self.steps_page()).and(self.log())
     }
 }
 
@@ -161,7 +172,7 @@ pub struct Limits {
 }
 
 impl Show for Limits {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         pairs([
             ("at work on one server", format!("at most {}", self.per_server)),
             ("at work in one region", format!("at most {}", self.per_region)),
@@ -176,7 +187,7 @@ impl Show for Limits {
 pub struct Ended(pub Operation);
 
 impl Show for Ended {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         self.0.about()
     }
 }
@@ -188,11 +199,15 @@ pub struct Operations {
 }
 
 impl Show for Operations {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.operations)
+    }
+
     fn names(&self) -> Vec<String> {
         self.operations.iter().map(|one| one.id.clone()).collect()
     }
 
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |operation: &Operation| {
             vec![
                 operation.id.clone(),
@@ -200,12 +215,30 @@ impl Show for Operations {
                 operation.tenant_slug.clone(),
                 operation.state.clone(),
                 operation.progress(),
-                operation.create_time.clone(),
+                to_the_second(&operation.create_time),
                 operation.took.clone(),
+                operation.end_time.clone(),
+                operation.priority.clone(),
+                operation.waits_for.clone(),
+                operation.reason.clone(),
+                operation.actor.clone(),
             ]
         };
         table(
-            &["OPERATION", "KIND", "TENANT", "STATE", "STEPS", "CREATED", "TOOK"],
+            [
+                col("OPERATION"),
+                col("KIND"),
+                col("TENANT"),
+                col("STATE"),
+                spare("STEPS"),
+                cut("CREATED"),
+                spare("TOOK"),
+                wide("ENDED"),
+                wide("PRIORITY"),
+                wide("WAITS FOR"),
+                wide("REASON"),
+                wide("BY"),
+            ],
             self.operations.iter().map(row),
         )
     }

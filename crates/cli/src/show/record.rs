@@ -3,7 +3,7 @@
 use reeve_domain::audit::{Record, decode};
 use serde::Serialize;
 
-use super::{Show, table};
+use super::{Page, Show, col, cut, lines, table, to_the_second};
 use crate::fail::Failure;
 
 /// What a record says, without its bytes.
@@ -54,7 +54,7 @@ impl Entry {
     fn cells(&self) -> Vec<String> {
         vec![
             self.sequence.to_string(),
-            self.time.clone(),
+            to_the_second(&self.time),
             self.action.clone(),
             self.resource.clone(),
             self.outcome.clone(),
@@ -79,9 +79,21 @@ pub struct Entries {
 }
 
 impl Show for Entries {
-    fn table(&self) -> String {
-        let head = ["#", "TIME", "ACTION", "RESOURCE", "OUTCOME", "ACTOR", "REASON"];
-        table(&head, self.records.iter().map(Entry::cells))
+    fn lines(&self) -> Vec<String> {
+        lines(&self.records)
+    }
+
+    fn page(&self) -> Page {
+        let head = [
+            col("#"),
+            col("TIME"),
+            col("ACTION"),
+            col("RESOURCE"),
+            col("OUTCOME"),
+            cut("ACTOR"),
+            cut("REASON"),
+        ];
+        table(head, self.records.iter().map(Entry::cells))
     }
 }
 

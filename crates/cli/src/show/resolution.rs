@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::group::Endpoint;
 use super::tenant::Claim;
-use super::{Freshness, Show, pairs, plain};
+use super::{Freshness, Page, Show, pairs, plain};
 
 #[derive(Debug, Serialize)]
 pub struct Resolved {
@@ -54,7 +54,7 @@ impl Resolved {
 }
 
 impl Show for Resolved {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let write = self.write.as_ref().map(ToString::to_string).unwrap_or_default();
         let read: Vec<_> = self.read.iter().map(ToString::to_string).collect();
         let found = pairs([
@@ -80,7 +80,7 @@ impl Show for Resolved {
         ]);
         match self.explanation.is_empty() {
             true => found,
-            false => format!("{}\n\n{found}", self.explanation.join("\n")),
+            false => Page::from(self.explanation.join("\n")).and(found),
         }
     }
 }

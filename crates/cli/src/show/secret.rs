@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Show, table, time};
+use super::{Freshness, Page, Show, col, lines, spare, table, time, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Secret {
@@ -95,7 +95,11 @@ fn age(seconds: u64) -> String {
 }
 
 impl Show for Secrets {
-    fn table(&self) -> String {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.credentials)
+    }
+
+    fn page(&self) -> Page {
         let row = |one: &Secret| {
             vec![
                 one.tenant_slug.clone(),
@@ -105,10 +109,22 @@ impl Show for Secrets {
                 one.client_count.to_string(),
                 one.behind_count.to_string(),
                 one.operation.clone(),
+                one.tenant_id.clone(),
+                one.publish_time.clone(),
             ]
         };
-        let head = ["TENANT", "VERSION", "ROLE", "AGE", "CLIENTS", "BEHIND", "CHANGE"];
-        let secrets = table(&head, self.credentials.iter().map(row));
+        let head = [
+            col("TENANT"),
+            col("VERSION"),
+            col("ROLE"),
+            col("AGE"),
+            spare("CLIENTS"),
+            col("BEHIND"),
+            col("CHANGE"),
+            wide("ID"),
+            wide("PUBLISHED"),
+        ];
+        let secrets = table(head, self.credentials.iter().map(row));
         let clients = self
             .credentials
             .iter()
@@ -118,7 +134,7 @@ impl Show for Secrets {
             true => secrets,
             false => {
                 let head = ["TENANT", "HOLDS", "PRINCIPAL", "PROCESS", "READ"];
-                format!("{secrets}\n\n{}", table(&head, clients))
+                secrets.and(table(head, clients))
             }
         }
     }

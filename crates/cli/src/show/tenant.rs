@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::group::Group;
 use super::health::Health;
 use super::operation::Operation;
-use super::{Freshness, Show, pairs, plain, table, time};
+use super::{Freshness, Page, Show, col, cut, lines, pairs, plain, spare, table, time, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Tenant {
@@ -109,7 +109,7 @@ impl Tenant {
 }
 
 impl Show for Tenant {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let claim = |claim: &Claim| format!("{} {}", claim.kind, claim.key);
         let label = |(name, value): (&String, &String)| format!("{name}={value}");
         pairs([
@@ -150,11 +150,15 @@ pub struct Tenants {
 }
 
 impl Show for Tenants {
+    fn lines(&self) -> Vec<String> {
+        lines(&self.tenants)
+    }
+
     fn names(&self) -> Vec<String> {
         self.tenants.iter().map(|one| one.slug.clone()).collect()
     }
 
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let row = |tenant: &Tenant| {
             vec![
                 tenant.slug.clone(),
@@ -164,10 +168,30 @@ impl Show for Tenants {
                 tenant.group.clone(),
                 tenant.schema_applied.to_string(),
                 tenant.domains(),
+                tenant.display_name.clone(),
+                tenant.class.clone(),
+                tenant.access_mode.clone(),
+                tenant.database.clone(),
+                tenant.current_operation.clone(),
+                tenant.create_time.clone(),
             ]
         };
         table(
-            &["TENANT", "ID", "STATE", "REGION", "GROUP", "SCHEMA", "DOMAINS"],
+            [
+                col("TENANT"),
+                col("ID"),
+                col("STATE"),
+                col("REGION"),
+                spare("GROUP"),
+                spare("SCHEMA"),
+                cut("DOMAINS"),
+                wide("NAME"),
+                wide("CLASS"),
+                wide("ACCESS"),
+                wide("DATABASE"),
+                wide("OPERATION"),
+                wide("CREATED"),
+            ],
             self.tenants.iter().map(row),
         )
     }
@@ -184,37 +208,35 @@ pub struct Status {
 }
 
 impl Show for Status {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let tenant = &self.tenant;
-        let mut text = format!(
+        let mut page = Page::from(format!(
             "{}  {}  region {}  schema {}  revision {}",
             tenant.slug,
             tenant.state.to_uppercase(),
             tenant.home_region,
             tenant.schema(),
             self.freshness.revision
-        );
+        ));
         if !tenant.fenced_because.is_empty() {
-            text.push_str("\n\nFENCED by a restore until it is resumed or deleted:");
-        }
-        for why in &tenant.fenced_because {
-            text.push_str(&format!("\n- {why}"));
+            let why = tenant.fenced_because.join("\n- ");
+            let fenced = "FENCED by a restore until it is resumed or deleted:";
+            page = page.and(format!("{fenced}\n- {why}"));
         }
         if let Some(health) = &self.health {
-            text.push_str(&format!("\n\n{}", health.page()));
+            page = page.and(health.page());
         }
         if let Some(group) = &self.group {
-            text.push_str(&format!("\n\n{}", group.members_table()));
+            page = page.and(group.members_page());
         }
         if let Some(operation) = &self.operation {
             let id = &operation.id;
-            text.push_str(&format!("\n\n{} {id}  {}", operation.kind, operation.state));
+            let mut title = format!("{} {id}  {}", operation.kind, operation.state);
             if !operation.reason.is_empty() {
-                text.push_str(&format!("  {} {}", operation.reason, operation.detail));
-                text.truncate(text.trim_end().len());
+                title.push_str(&format!("  {} {}", operation.reason, operation.detail));
             }
-            text.push_str(&format!("\n{}", operation.steps_table()));
+            page = page.and(operation.steps_page().under(title.trim_end()));
         }
-        text
+        page
     }
 }

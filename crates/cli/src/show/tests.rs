@@ -109,9 +109,9 @@ migrate       agent/vn-1  failed  -        42 ms  V3: no such table";
     proved.steps[0].proof = vec!["roles: five are there".into(), "none has an attribute".into()];
     proved.steps[1].proof = vec!["V1 applied".into()];
     let log = "\n
-create_roles        roles: five are there
-                    none has an attribute
-migrate             V1 applied";
+create_roles  roles: five are there
+              none has an attribute
+migrate       V1 applied";
     assert_eq!(Operation::from(proved).table(), format!("{expected}{log}"));
 }
 
@@ -229,7 +229,7 @@ vn-1   vn      shared  open  vn-1     1/1    4/200      1";
     let expected = "\
 MEMBER  ROLE     STATE  ADDRESS     POSTGRES  SEEN     LAG
 vn-1    primary  ready  [::1]:5432  15.18     1500 ms  0 B";
-    assert_eq!(listed.groups[0].members_table(), expected);
+    assert_eq!(listed.groups[0].members_page().plain(), expected);
 }
 
 #[test]
@@ -272,4 +272,75 @@ role      t_0123456789ab_a, credential 1
 schema    6
 revision  88, changed at 80";
     assert_eq!(resolution::Resolved::of(answer).table(), expected);
+}
+
+/// Words that other readers of YAML take for something else than a text.
+const ODD: [&str; 16] = [
+    "no",
+    "null",
+    "~",
+    "0x1f",
+    "1e3",
+    "007",
+    "1_000",
+    "12:30:45",
+    "2026-11-23",
+    "- a",
+    "a: b # c",
+    "{}",
+    "'\"",
+    "a\n b\n\n",
+    " x ",
+    "\u{7}\u{85}\u{2028}",
+];
+
+#[test]
+fn yaml_is_the_document_that_json_is() {
+    let mut odd = tenant("cho-ray");
+    odd.labels = ODD
+        .iter()
+        .map(|text| ((*text).to_owned(), (*text).to_owned()))
+        .collect();
+    odd.display_name = ODD.concat();
+    odd.fenced_because = ODD.map(str::to_owned).into();
+    let tenants = Tenants {
+        tenants: vec![odd.into(), tenant("hue").into()],
+        freshness: Freshness::of(freshness()),
+    };
+    fn same(shown: &impl Show) {
+        let yaml = shown.yaml().unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&shown.json()).unwrap();
+        assert_eq!(read, json, "{yaml}");
+    }
+    same(&tenants);
+    same(&Operation::from(operation()));
+    let plain = Tenants {
+        tenants: vec![],
+        freshness: Freshness::of(freshness()),
+    };
+    let expected =
+        "tenants: []\nfreshness:\n  revision: 88\n  staleness_ms: 12\n  stale: false\n  node_id: 2";
+    assert_eq!(plain.yaml().unwrap(), expected);
+}
+
+#[test]
+fn a_line_is_an_element_and_not_the_wrapper() {
+    let tenants = Tenants {
+        tenants: vec![tenant("cho-ray").into(), tenant("hue").into()],
+        freshness: Freshness::of(freshness()),
+    };
+    let json: serde_json::Value = serde_json::from_str(&tenants.json()).unwrap();
+    let lines: Vec<serde_json::Value> = tenants
+        .lines()
+        .iter()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(json["tenants"], serde_json::Value::from(lines));
+    assert!(tenants.lines().iter().all(|line| !line.contains('\n')));
+    assert_eq!(
+        Operation::from(operation()).lines().len(),
+        1,
+        "one thing is one line"
+    );
 }

@@ -14,6 +14,14 @@ pub fn time(time: Option<prost_types::Timestamp>) -> String {
         .unwrap_or_default()
 }
 
+/// The same to the second, as tables have it.
+pub fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
+}
+
 /// How long something took; empty unless both ends are known.
 pub fn took(from: Option<prost_types::Timestamp>, to: Option<prost_types::Timestamp>) -> String {
     let (Some(from), Some(to)) = (from.and_then(instant), to.and_then(instant)) else {
@@ -63,6 +71,8 @@ mod tests {
         let at = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
         assert_eq!(time(at(0, 0)), "1970-01-01T00:00:00Z");
         assert_eq!(time(at(1_795_472_100, 250_000_000)), "2026-11-23T22:15:00.25Z");
+        assert_eq!(to_the_second("2026-11-23T22:15:00.25Z"), "2026-11-23T22:15:00Z");
+        assert_eq!(to_the_second(&time(at(0, 0))), "1970-01-01T00:00:00Z");
         assert_eq!(time(None), "");
         assert_eq!(took(at(1, 0), at(1, 42_000_000)), "42 ms");
         assert_eq!(took(at(1, 0), at(4, 100_000_000)), "3.1 s");

@@ -3,21 +3,19 @@
 use serde_json::{Map, Value};
 
 use super::offline::Told;
-use crate::show::{pairs, table};
+use crate::show::{Page, col, cut, pairs, table, wrap};
 
 /// What came back, what is newer, what waits for a person and why, and what was not believed.
-pub(super) fn table_of(heard: &Told) -> String {
+pub(super) fn page_of(heard: &Told) -> Page {
     let count = |key: &str| rows(heard, key).len().to_string();
-    let mut text = format!(
-        "\n\nrecords of agents\n{}",
-        pairs([
-            ("files", heard.text("files")),
-            ("believed", heard.text("records")),
-            ("refused", count("refused")),
-            ("decisions", count("verdicts")),
-            ("tenants without word", heard.text("unsaid")),
-        ])
-    );
+    let mut page = pairs([
+        ("files", heard.text("files")),
+        ("believed", heard.text("records")),
+        ("refused", count("refused")),
+        ("decisions", count("verdicts")),
+        ("tenants without word", heard.text("unsaid")),
+    ])
+    .under("records of agents");
     let verdicts = rows(heard, "verdicts").into_iter().map(|row| {
         let sources = words(row, "sources").join(", ");
         let why = words(row, "why").join("\n");
@@ -31,8 +29,8 @@ pub(super) fn table_of(heard: &Told) -> String {
     });
     let verdicts: Vec<_> = verdicts.collect();
     if !verdicts.is_empty() {
-        let head = ["NAME", "SUBJECT", "FATE", "BY", "WHY"];
-        text.push_str(&format!("\n\n{}", table(&head, verdicts)));
+        let head = [col("NAME"), col("SUBJECT"), col("FATE"), cut("BY"), wrap("WHY")];
+        page = page.and(table(head, verdicts));
     }
     let refused = rows(heard, "refused").into_iter().map(|row| {
         vec![
@@ -44,10 +42,10 @@ pub(super) fn table_of(heard: &Told) -> String {
     });
     let refused: Vec<_> = refused.collect();
     if !refused.is_empty() {
-        let head = ["REFUSED IN", "SUBJECT", "REVISION", "WHY"];
-        text.push_str(&format!("\n\n{}", table(&head, refused)));
+        let head = [col("REFUSED IN"), col("SUBJECT"), col("REVISION"), wrap("WHY")];
+        page = page.and(table(head, refused));
     }
-    text
+    page
 }
 
 fn rows<'a>(heard: &'a Told, key: &str) -> Vec<&'a Map<String, Value>> {

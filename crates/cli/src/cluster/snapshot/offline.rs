@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::fail::Failure;
-use crate::show::{Show, bytes, pairs};
+use crate::show::{Page, Show, bytes, pairs};
 
 /// One object of JSON that the program printed.
 #[derive(Serialize)]
@@ -68,7 +68,7 @@ impl Told {
 }
 
 impl Show for Told {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let inside = self.below("inside");
         let inside = inside.as_ref().unwrap_or(self);
         pairs([

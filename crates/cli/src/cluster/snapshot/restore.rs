@@ -15,7 +15,7 @@ use super::source::Origin;
 use crate::context;
 use crate::fail::Failure;
 use crate::session::Session;
-use crate::show::{Show, pairs};
+use crate::show::{Page, Show, pairs};
 
 /// Make the first node of a new cluster from a snapshot, in a file or in a bucket; nothing is started
 #[derive(Debug, Args)]
@@ -70,9 +70,9 @@ struct Made {
 }
 
 impl Show for Made {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         let told = &self.told;
-        let mut text = pairs([
+        let made = pairs([
             (
                 "cluster",
                 format!("{} ({})", told.text("cluster"), told.text("cluster_id")),
@@ -97,10 +97,10 @@ impl Show for Made {
             ),
             ("admin", self.admin_cert.display().to_string()),
         ]);
-        if let Some(heard) = told.below("heard") {
-            text.push_str(&heard::table_of(&heard));
+        match told.below("heard") {
+            Some(heard) => made.and(heard::page_of(&heard)),
+            None => made,
         }
-        text
     }
 }
 

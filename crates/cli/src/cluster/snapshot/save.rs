@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::restore::must_be_new;
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
-use crate::show::{Show, bytes, pairs};
+use crate::show::{Page, Show, bytes, pairs};
 
 /// A node that dies, or whose archive has a hole, is left for another; the file is begun anew.
 const ATTEMPTS_MAX: u32 = 5;
@@ -47,7 +47,7 @@ struct Saved {
 }
 
 impl Show for Saved {
-    fn table(&self) -> String {
+    fn page(&self) -> Page {
         pairs([
             ("file", self.file.display().to_string()),
             ("cluster", format!("{} ({})", self.cluster, self.cluster_id)),

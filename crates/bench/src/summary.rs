@@ -246,7 +246,7 @@ impl Summary {
 
     pub fn table(&self) -> String {
         let head = ["ROW", "OURS", "PEER", "RATIO", "RANGE", "CPU A CALL", "SETTINGS"];
-        show::table(&head, self.rows.iter().map(|(key, row)| row.cells(key)))
+        show::table(head, self.rows.iter().map(|(key, row)| row.cells(key))).plain()
     }
 
     /// The same for docs/benchmarks.md; the settings of each row stay in the JSON.

@@ -290,10 +290,7 @@ async fn status_is_watched_until_ctrl_c_and_members_are_named_for_scripts() -> R
     let (code, out, err) = Admin::end(admin.command("members").args(["-o", "name"]))?;
     ensure!((code, out.as_str()) == (Some(0), "1\n"), "{code:?}\n{out}\n{err}");
     let (code, _, err) = Admin::end(admin.command("check").args(["-o", "name"]))?;
-    ensure!(
-        code == Some(2) && err.contains("it is for"),
-        "{code:?}\n{err}"
-    );
+    ensure!(code == Some(2) && err.contains("it is for"), "{code:?}\n{err}");
 
     for (form, begins) in [("table", "told by"), ("json", "{\"cluster\":")] {
         let mut watching = admin.command("status --watch --every 50ms");

@@ -60,6 +60,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NodeStopping
         | Reason::Sealed
         | Reason::ArchiveIncomplete => Code::Unavailable,
+        Reason::NotOffered => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
 }

@@ -18,7 +18,8 @@ use crate::host::{self, Host};
 use crate::http;
 use crate::identity::IdentityFiles;
 use crate::journal::Journal;
-use crate::link::{Link, Place};
+use crate::link::Link;
+use crate::names::Names;
 use crate::perform::Performer;
 use crate::records::{Keeper, Store};
 use crate::rounds::{self, Hosted};
@@ -38,7 +39,9 @@ pub async fn join(config: &Config, token_file: &Path) -> anyhow::Result<()> {
             config.data_dir.join("identity").display()
         );
     }
-    let joined = files.join(&config.registry.nodes, &token, &hosts(config)).await?;
+    let joined = files
+        .join(&config.registry.nodes, &token, &Names::of(config).wanted())
+        .await?;
     println!("joined as {joined}");
     Ok(())
 }
@@ -77,11 +80,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Arc::new(api.clone()),
         config.allowed(),
     );
-    let place = Place {
-        network: config.postgres.network.clone(),
-        host: config.postgres.advertise_host.clone(),
-        port: config.advertised_port(),
-    };
+    let names = Names::of(&config);
+    names.read(&files.postgres_pem()?);
     let judge = Judge::new(spiffe.cluster(), &files.root_pem()?).context("root.crt")?;
     let store = Store::open(&config.data_dir, &config.name, judge).context("the records cannot be opened")?;
     let keeper = Keeper::start(store).context("the records' thread cannot be started")?;
@@ -101,7 +101,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let link = Link::new(
         api.clone(),
         performer.clone(),
-        place,
+        names.clone(),
         keeper,
         auditor.clone(),
         checker.clone(),
@@ -119,7 +119,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             warn!(%error, "the door for probes and metrics is closed");
         }
     });
-    tokio::spawn(files.keep_fresh(api, credentials, host.clone(), hosts(&config)));
+    tokio::spawn(files.keep_fresh(api, credentials, host.clone(), names));
     tokio::spawn(watch(host.clone()));
     tokio::spawn(rounds::run(auditor, performer, hosted));
     tokio::spawn(checker.run());
@@ -162,21 +162,6 @@ async fn wait_for_stop() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// Names and addresses that PostgreSQL's certificate must hold.
-fn hosts(config: &Config) -> Vec<String> {
-    let mut hosts = vec![
-        config.postgres.advertise_host.clone(),
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-    ];
-    if !["*", "0.0.0.0", "::"].contains(&config.postgres.listen.as_str()) {
-        hosts.push(config.postgres.listen.clone());
-    }
-    hosts.sort();
-    hosts.dedup();
-    hosts
 }
 
 fn settings(config: &Config, files: &IdentityFiles) -> host::Settings {

@@ -12,6 +12,7 @@ use reeve_domain::words::Cidr;
 use serde::{Deserialize, Serialize};
 
 use crate::mend::MENDABLE;
+use crate::place::{self, Place, Reach};
 use crate::senses::health;
 use crate::senses::isolation::{Allowed, Plan};
 
@@ -58,6 +59,8 @@ pub struct Postgres {
     pub advertise_host: String,
     /// 0: the same as `port`.
     pub advertise_port: u16,
+    /// Where services of further networks reach it, by the network's name.
+    pub networks: BTreeMap<String, Reach>,
     /// Who may connect to a tenant that lists nobody; this machine alone unless told otherwise.
     pub default_cidrs: Vec<Cidr>,
 }
@@ -219,6 +222,7 @@ impl Default for Postgres {
             network: "default".to_owned(),
             advertise_host: "127.0.0.1".to_owned(),
             advertise_port: 0,
+            networks: BTreeMap::new(),
             default_cidrs: ["127.0.0.1/32", "::1/128"]
                 .iter()
                 .filter_map(|c| Cidr::parse(c).ok())
@@ -234,6 +238,8 @@ pub enum Error {
     Read(#[source] Box<figment::Error>),
     #[error("{field}: {why}")]
     Field { field: &'static str, why: String },
+    #[error(transparent)]
+    Place(#[from] place::Error),
 }
 
 /// Settings, and where each came from.
@@ -307,6 +313,7 @@ impl Config {
         if self.postgres.port == 0 {
             return wrong("postgres.port", "must be 1 to 65535");
         }
+        place::read(&self.postgres)?;
         if !(1..=60).contains(&self.isolation.every_s) {
             return wrong(
                 "isolation.every_s",
@@ -384,12 +391,10 @@ impl Config {
         self.postgres.default_cidrs.clone()
     }
 
-    /// The port that services are told.
-    pub fn advertised_port(&self) -> u16 {
-        match self.postgres.advertise_port {
-            0 => self.postgres.port,
-            port => port,
-        }
+    /// Where services reach the instance; the default network comes first.
+    pub fn places(&self) -> Vec<Place> {
+        // Read once already, when the settings were.
+        place::read(&self.postgres).unwrap_or_default()
     }
 }
 
@@ -477,12 +482,40 @@ mod tests {
     fn later_layers_win_and_say_where_a_value_is_from() {
         let read = layered(FILE, &["postgres.port=6000"]).unwrap();
         assert_eq!(read.config.postgres.port, 6000);
-        assert_eq!(read.config.advertised_port(), 6000);
+        assert_eq!(read.config.places()[0].port, 6000);
         let print = read.print(true);
         let line = |key: &str| print.lines().find(|l| l.starts_with(key)).unwrap().to_owned();
         assert!(line("postgres.port").ends_with("# flag --set"), "{print}");
         assert!(line("name").ends_with("agent.toml"), "{print}");
         assert!(line("postgres.listen").ends_with("# default"), "{print}");
+    }
+
+    #[test]
+    fn further_networks_are_tables_of_their_own_and_a_wrong_one_is_named() {
+        let vpn = "[postgres.networks.onprem-vpn]\nhost = \"db-vn-1.vpn.example\"\nport = 15432\n";
+        let read = layered(&format!("{FILE}\n{vpn}"), &[]).unwrap();
+        let told: Vec<String> = read.config.places().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["default=127.0.0.1:5432", "onprem-vpn=db-vn-1.vpn.example:15432"]
+        );
+        let why = |text: &str| {
+            layered(&format!("{FILE}\n{text}"), &[])
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        assert!(why(&vpn.replace("15432", "0")).starts_with("postgres.networks.onprem-vpn.port:"));
+        for unread in ["70000", "\"x\""] {
+            assert!(matches!(
+                layered(&format!("{FILE}\n{}", vpn.replace("15432", unread)), &[]),
+                Err(Error::Read(_))
+            ));
+        }
+        assert!(matches!(
+            layered(&format!("{FILE}\n{vpn}colour = 1"), &[]),
+            Err(Error::Read(_))
+        ));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::disk;
 use crate::host::{Host, TlsFiles};
+use crate::names::Names;
 use crate::steps::{Login, Slot, Wanted};
 
 /// Where an agent keeps who it is.
@@ -20,6 +21,8 @@ pub struct IdentityFiles {
     folder: PathBuf,
 }
 
+/// Between two tries to renew.
+const RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// Says that every file of a swap is on disk.
 const SWAP: &str = "swap";
 
@@ -85,6 +88,11 @@ impl IdentityFiles {
     /// The root that everybody trusts.
     pub fn root_pem(&self) -> Result<String, Error> {
         Ok(self.read("root.crt")?.unwrap_or_default())
+    }
+
+    /// The certificate that PostgreSQL serves TLS with, and those above it.
+    pub fn postgres_pem(&self) -> Result<String, Error> {
+        Ok(self.read("pg.crt")?.unwrap_or_default())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
@@ -172,27 +180,30 @@ impl IdentityFiles {
         ))
     }
 
-    /// Renews at half of the certificate's life, for ever.
-    pub async fn keep_fresh(self, api: Api, credentials: Credentials, host: Host, hosts: Vec<String>) {
+    /// Renews at half of the certificate's life, and at once while PostgreSQL's holds other names than it must; for ever.
+    pub async fn keep_fresh(self, api: Api, credentials: Credentials, host: Host, names: Names) {
         loop {
-            tokio::time::sleep(until_half_life(&credentials, SystemTime::now())).await;
-            match self.renew(&api, &credentials, &host, &hosts).await {
+            if names.are_held() {
+                tokio::time::sleep(until_half_life(&credentials, SystemTime::now())).await;
+            }
+            let renewed = self.renew(&api, &credentials, &host, &names).await;
+            match &renewed {
                 Ok(()) => info!("certificates renewed"),
-                Err(error) => {
-                    warn!(error = %chain(&error), "certificates were not renewed; trying again");
-                    tokio::time::sleep(Duration::from_secs(30)).await;
-                }
+                Err(error) => warn!(error = %chain(error), "certificates were not renewed; trying again"),
+            }
+            if renewed.is_err() || !names.are_held() {
+                tokio::time::sleep(RENEW_PAUSE).await;
             }
         }
     }
 
-    async fn renew(&self, api: &Api, own: &Credentials, host: &Host, hosts: &[String]) -> Result<(), Error> {
+    async fn renew(&self, api: &Api, own: &Credentials, host: &Host, names: &Names) -> Result<(), Error> {
         let request = KeyRequest::generate().map_err(Error::Key)?;
         let postgres = KeyRequest::generate().map_err(Error::Key)?;
         let order = RenewRequest {
             csr_pem: request.csr_pem.clone(),
             postgres_csr_pem: postgres.csr_pem.clone(),
-            postgres_hosts: hosts.to_vec(),
+            postgres_hosts: names.wanted(),
         };
         let renewed = api
             .agents()
@@ -203,16 +214,17 @@ impl IdentityFiles {
         let root = self.read("root.crt")?.unwrap_or_default();
         own.replace_pem(&renewed.certificate_chain_pem, &request.key_pem, &root)
             .map_err(Error::Files)?;
-        let renewed: [(&str, &str); 4] = [
+        let files: [(&str, &str); 4] = [
             ("agent.key", &request.key_pem),
             ("agent.crt", &renewed.certificate_chain_pem),
             ("pg.key", &postgres.key_pem),
             ("pg.crt", &renewed.postgres_certificate_chain_pem),
         ];
-        self.swap(&renewed)?;
+        self.swap(&files)?;
         if let Err(error) = host.reload_tls().await {
             warn!(%error, "PostgreSQL did not take its new certificate");
         }
+        names.read(&renewed.postgres_certificate_chain_pem);
         Ok(())
     }
 }

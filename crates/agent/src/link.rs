@@ -15,8 +15,8 @@ use reeve_proto::convert::time::length;
 use reeve_proto::v1::session_request::{Beat, Findings, Health, Hello, Message as Up};
 use reeve_proto::v1::session_response::Message as Down;
 use reeve_proto::v1::{
-    Endpoint, HeldEpoch, MemberFacts, NotReady, SessionRequest, SessionResponse, StepKey, StepOrder,
-    StepReport, TenantHealth,
+    HeldEpoch, MemberFacts, NotReady, SessionRequest, SessionResponse, StepKey, StepOrder, StepReport,
+    TenantHealth,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,7 +24,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info, warn};
 
 use crate::host::Pulse;
+use crate::names::Names;
 use crate::perform::Performer;
+use crate::place::Place;
 use crate::records::Keeper;
 use crate::senses::health::{Checker, Fares};
 use crate::senses::isolation::Auditor;
@@ -38,20 +40,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 const QUEUE: usize = 256;
 
-/// What this agent says of its instance besides what it sees.
-#[derive(Clone, Debug)]
-pub struct Place {
-    pub network: String,
-    pub host: String,
-    pub port: u16,
-}
-
 /// The link and what hangs on it.
 #[derive(Clone)]
 pub struct Link {
     api: Api,
     performer: Arc<Performer>,
-    place: Place,
+    names: Names,
     records: Keeper,
     auditor: Auditor,
     checker: Checker,
@@ -78,7 +72,7 @@ impl Link {
     pub fn new(
         api: Api,
         performer: Arc<Performer>,
-        place: Place,
+        names: Names,
         records: Keeper,
         auditor: Auditor,
         checker: Checker,
@@ -86,7 +80,7 @@ impl Link {
         Link {
             api,
             performer,
-            place,
+            names,
             records,
             auditor,
             checker,
@@ -304,14 +298,8 @@ impl Link {
 
     async fn facts(&self) -> (MemberFacts, u32) {
         let health = self.performer.host.health().await;
-        let place = &self.place;
-        let endpoint = Endpoint {
-            network: place.network.clone(),
-            host: place.host.clone(),
-            port: u32::from(place.port),
-        };
         let facts = MemberFacts {
-            endpoints: vec![endpoint],
+            endpoints: self.names.verifiable().iter().map(Place::endpoint).collect(),
             postgres_version: health.version,
             postgres_up: self.pulse.lock().feel(health.look),
             system_identifier: health.system_identifier,

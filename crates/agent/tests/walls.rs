@@ -11,7 +11,7 @@ use bench::{Bench, Case, FORBIDDEN, FORWARD, allowed};
 use reeve_agent::host::ident::{Ending, literal};
 use reeve_agent::host::{Host, verifier};
 use reeve_agent::mend::{self, MENDABLE};
-use reeve_agent::senses::isolation::{Auditor, Plan, Tenants, Turn, Whom, look, look_at};
+use reeve_agent::senses::isolation::{Auditor, Plan, Tenants, Turn, Whom, look, look_at, plans};
 use reeve_agent::steps::Outcome;
 use reeve_domain::TenantId;
 use reeve_domain::isolation::{Found, Rule};
@@ -385,6 +385,49 @@ async fn nobody_hides_behind_what_a_neighbour_heaps_up() {
         found.iter().all(|one| again.contains(one)),
         "the next round tells another part of it"
     );
+}
+
+/// A new instance, of whose catalogs the planner knows nothing, is what a busy one looks like to it when its statistics are
+/// old.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_look_goes_through_all_roles_for_each_membership() {
+    let pair = Pair::new().await;
+    let known = pair.known();
+    for whom in [Whom::All(&known), Whom::One(&pair.a.tenant.id)] {
+        let plans = plans(pair.host(), &allowed(), whom).await.unwrap();
+        assert!(plans.iter().any(|(rule, _)| *rule == Rule::Membership));
+        for (rule, plan) in plans {
+            for inner in inner_sides(&plan) {
+                // Beside what a row itself holds there is no other way; beside a table there is.
+                let is_of_a_row = inner.contains("Function Scan") || inner.contains("Values Scan");
+                assert!(is_of_a_row, "{rule:?}: {inner}\n{plan}");
+            }
+        }
+    }
+}
+
+/// What a plan goes through again for each row.
+fn inner_sides(plan: &str) -> Vec<&str> {
+    let lines: Vec<&str> = plan.lines().collect();
+    let depth = |line: &str| line.find("->");
+    let loops = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.contains("Nested Loop"));
+    let sides = loops.filter_map(|(at, line)| {
+        let (own, rest) = (depth(line).map_or(-1, |depth| depth as isize), &lines[at + 1..]);
+        let below = rest
+            .iter()
+            .filter_map(|line| Some((depth(line)? as isize, *line)));
+        let below: Vec<(isize, &str)> = below.take_while(|(depth, _)| *depth > own).collect();
+        let first = below.first()?.0;
+        below
+            .iter()
+            .filter(|(depth, _)| *depth == first)
+            .nth(1)
+            .map(|(_, line)| *line)
+    });
+    sides.collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

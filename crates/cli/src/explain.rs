@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::fail::{Exit, Failure, exit_of, fix_of};
 use crate::form::Form;
 use crate::session::Session;
-use crate::show::{Page, Show, cut, pairs, table, wide, wrap};
+use crate::show::{Page, Show, col, cut, table, wide, wrap};
 
 /// The page itself: a heading for each reason, and under it the gRPC code and what it means.
 const ERRORS: &str = include_str!("../../../docs/errors.md");
@@ -156,12 +156,14 @@ fn without_links(text: &str) -> String {
 impl Show for Explained {
     fn page(&self) -> Page {
         let meaning = table([wrap("")], [vec![self.meaning.clone()]]);
-        meaning.under(self.reason).and(pairs([
-            ("what to do", self.fix.to_owned()),
-            ("ask again", self.retry.words().to_owned()),
-            ("exit code", self.exit.to_string()),
-            ("gRPC code", self.code.clone()),
-        ]))
+        let rows = [
+            ["what to do", self.fix],
+            ["ask again", self.retry.words()],
+            ["exit code", &self.exit.to_string()],
+            ["gRPC code", &self.code],
+        ];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        meaning.under(self.reason).and(table([col(""), wrap("")], rows))
     }
 
     fn names(&self) -> Vec<String> {

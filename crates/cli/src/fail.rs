@@ -126,7 +126,8 @@ impl From<reeve_client::Error> for Failure {
             (Error::Denied(_), _) => Exit::Auth,
             (Error::Refused(status), _) => exit_of_code(status.code()),
             (Error::Invalid { .. }, _) => Exit::Usage,
-            (Error::Exhausted { .. } | Error::Answer(_), _) => Exit::Error,
+            // What only services meet, and what this program does not know yet.
+            _ => Exit::Error,
         };
         let why = match &error {
             Error::Retry(status) | Error::Busy { source: status, .. } => status.message().to_owned(),
@@ -212,6 +213,9 @@ pub fn fix_of(reason: ErrorReason) -> &'static str {
             "`reeve group ls` shows how the groups are; `reeve cluster join-token --role agent` adds one"
         }
         R::GroupNotFound => "`reeve group ls` shows all groups",
+        R::NotOffered => {
+            "compare `reeve version` with the nodes' in `reeve cluster status -o wide`; the newest calls need the newest nodes"
+        }
         R::AlertNotFound => "`reeve alert ls --all` shows those that are known",
         R::OperationNotFound => "`reeve op ls` shows the operations",
         R::OperationInProgress => {
@@ -227,7 +231,9 @@ pub fn fix_of(reason: ErrorReason) -> &'static str {
         R::TokenInvalid | R::TokenExpired | R::TokenUsed => "ask an admin for a new join token",
         R::Unauthenticated => "enrol with `reeve cluster enroll`, or choose another context",
         R::PermissionDenied => "ask an admin for a role that may do this",
-        R::PrincipalRevoked => "ask once more; if it stays, talk to an admin",
+        R::PrincipalRevoked => {
+            "`reeve doctor` says whether you are still let in: then ask again; else talk to an admin"
+        }
         R::PrincipalNotFound | R::NodeNotFound => "look at the spelling",
         R::LastAdmin => "enrol another admin first",
         R::QuorumAtRisk => "look at `reeve cluster check`; bring the others back, or add a node first",

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use reeve_client::{Api, Credentials, IdentityFiles};
@@ -12,7 +12,7 @@ use tonic::Request;
 use crate::context::{self, Contexts};
 use crate::fail::{Exit, Failure};
 use crate::form::Form;
-use crate::show::{Look, Show, env};
+use crate::show::{Look, Show, env, time};
 
 /// Options of every verb.
 #[derive(Clone, Debug, Default, Args)]
@@ -284,10 +284,29 @@ impl Session {
 }
 
 fn load(files: &IdentityFiles) -> Result<Credentials, Failure> {
-    files.credentials().map_err(|error| {
+    let unusable = |why: String| {
         let fix = "enrol with `reeve cluster enroll`, or name others with --cert, --key and --ca";
-        Failure::new(Exit::Auth, "your certificate cannot be used", error.to_string()).fix(fix)
-    })
+        Failure::new(Exit::Auth, "your certificate cannot be used", why).fix(fix)
+    };
+    let credentials = files.credentials().map_err(|error| unusable(error.to_string()))?;
+    // A node would only hang up.
+    let (now, from, to) = (
+        SystemTime::now(),
+        credentials.not_before(),
+        credentials.not_after(),
+    );
+    match now {
+        now if now >= to => Err(unusable(format!("it ended at {}", time(Some(to.into()))))),
+        now if now < from => {
+            let why = format!(
+                "it begins at {}, and this machine's clock says {}",
+                time(Some(from.into())),
+                time(Some(now.into()))
+            );
+            Err(unusable(why).fix("set this machine's clock, or wait"))
+        }
+        _ => Ok(credentials),
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -15,9 +15,14 @@ use crate::fail::{Exit, Failure};
 use crate::form::Form;
 use crate::session::{Colour, Session};
 use crate::show::operation::{Ended, Operation};
+use crate::show::page::folded;
 use crate::show::{Show, plain, took};
 
 const FAILED: &str = "✗";
+/// The mark before each change, and the blanks around it.
+const MARK: usize = 3;
+/// Where the words begin that tell how a step is.
+const LAST_COLUMN: usize = 36;
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 /// A stream that says nothing for so long is opened anew, perhaps at another node.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -130,11 +135,8 @@ async fn stream(
             told.map_err(|failure| reeve_client::Error::Answer(failure.what))?;
         }
         for line in changes {
-            session.say(&format!(
-                " {} {}",
-                session.paint(line.colour, line.mark),
-                line.text
-            ));
+            let text = fitted(&line.text, session.look().width);
+            session.say(&format!(" {} {text}", session.paint(line.colour, line.mark)));
         }
         if has_ended(&operation) {
             return Ok(Some(operation));
@@ -220,6 +222,14 @@ impl Progress {
     }
 }
 
+/// A change's words in lines that fit; what does not goes on below the last column.
+fn fitted(text: &str, width: Option<usize>) -> String {
+    match width {
+        Some(width) => folded(text, width.saturating_sub(MARK), LAST_COLUMN).replace('\n', "\n   "),
+        None => text.to_owned(),
+    }
+}
+
 fn change(step: &v1::Step) -> Change {
     let state = step.state();
     let (mark, colour) = match state {
@@ -278,6 +288,15 @@ mod tests {
         assert_eq!(code(State::Stuck, Goal::Done), Some(9));
         assert_eq!(code(State::Undone, Goal::Undone), None);
         assert_eq!(code(State::Done, Goal::Undone), Some(4));
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_on_below_the_last_column() {
+        let text = "create_roles       agent/vn-1       206 ms  roles: group, owner, two logins";
+        assert_eq!(fitted(text, None), text);
+        assert_eq!(fitted(text, Some(80)), text);
+        let below = "\n                                       owner, two logins";
+        assert_eq!(fitted(text, Some(60)), text.replace(" owner, two logins", below));
     }
 
     #[test]

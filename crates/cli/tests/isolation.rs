@@ -232,3 +232,22 @@ async fn what_may_be_mended_is_mended_by_itself_and_written_down() -> Result<()>
     ensure!(admin.json("isolation scan cho-ray", 0)?["scans"][0]["stands"] == true);
     fleet.shutdown().await
 }
+
+#[test]
+fn a_run_that_fails_leaves_no_pass_of_an_earlier_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("walls.xml");
+    std::fs::write(&file, "<testsuites failures=\"0\"/>")?;
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_reeve"));
+    run.args(["isolation", "test", "--all", "--nodes", "127.0.0.1:1", "--junit"])
+        .arg(&file)
+        .env("REEVE_CONFIG", folder.path().join("config.toml"));
+    let ran = run.output()?;
+    ensure!(ran.status.code() != Some(0), "nobody was asked");
+    let left = std::fs::read_to_string(&file)?;
+    ensure!(
+        left.contains("the run has come to its end") && left.contains("it was cut off"),
+        "{left}"
+    );
+    Ok(())
+}

@@ -155,7 +155,7 @@ fn a_person_brings_a_hospital_in_looks_at_it_and_takes_it_out() {
     );
     let watched = bench(&["watch", "--watchers", "3"]);
     assert!(watched["count"].as_u64() >= Some(3), "{watched}");
-    dev.refused(1, "Unimplemented", &[&["bench", "empty"][..], &span].concat());
+    dev.refused(1, "NOT_OFFERED", &[&["bench", "empty"][..], &span].concat());
 
     let export = dev.folder.path().join("audit.jsonl");
     let file = export.to_str().unwrap();

@@ -184,16 +184,16 @@ async fn password(service: &Service, domain: &str, secrets: &mut Secrets) -> Res
     secrets.add(name, given.password.as_bytes(), &[])?;
 
     // Turned away with the right name and a wrong password, which is near the right one.
-    let write = tenant.write.clone().context("nowhere to write")?;
+    let write = tenant.write().cloned().context("nowhere to write")?;
     let wrong: String = given.password.chars().rev().collect();
     let options = PgConnectOptions::new_without_pgpass()
         .host(&write.host)
         .port(write.port)
-        .database(&tenant.database)
+        .database(tenant.database())
         .username(&given.role)
         .password(&wrong)
         .ssl_mode(PgSslMode::VerifyFull)
-        .ssl_root_cert_from_pem(tenant.server_ca_pem.clone().into_bytes());
+        .ssl_root_cert_from_pem(tenant.server_ca_pem().as_bytes().to_vec());
     ensure!(options.connect().await.is_err(), "a wrong password lets in");
     secrets.add(
         format!("wrong password {domain} v{}", given.version),

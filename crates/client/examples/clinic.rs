@@ -104,7 +104,9 @@ async fn visits(db: TenantDb) -> Result<Response, Failed> {
         .into_iter()
         .map(|(mrn, reason)| json!({ "mrn": mrn, "reason": reason }))
         .collect();
-    Ok(answer(&json!({ "hospital": db.tenant().slug, "visits": visits })))
+    Ok(answer(
+        &json!({ "hospital": db.tenant().slug(), "visits": visits }),
+    ))
 }
 
 async fn add_visit(db: TenantDb, body: Bytes) -> Result<Response, Failed> {
@@ -127,7 +129,7 @@ async fn add_visit(db: TenantDb, body: Bytes) -> Result<Response, Failed> {
     change.commit().await?;
     Ok((
         StatusCode::CREATED,
-        answer(&json!({ "hospital": db.tenant().slug })),
+        answer(&json!({ "hospital": db.tenant().slug() })),
     )
         .into_response())
 }

@@ -6,7 +6,8 @@ use reeve_proto::{error::info, v1::ErrorReason};
 use tonic::{Code, Status};
 
 /// Why a call did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Ask again after a pause; a mutating call with the same request_id.
     #[error("no registry node answered in time")]
@@ -88,13 +89,9 @@ pub fn reason(status: &Status) -> Option<ErrorReason> {
     Some(info(status).reason).filter(|reason| *reason != ErrorReason::Unspecified)
 }
 
-/// The revision that a refusal was decided at; zero when it does not say.
-pub(crate) fn revision(status: &Status) -> u64 {
-    info(status)
-        .metadata
-        .get("revision")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
+/// The revision that a refusal was decided at, if it says so.
+pub(crate) fn revision(status: &Status) -> Option<u64> {
+    info(status).metadata.get("revision")?.parse().ok()
 }
 
 fn pause(status: &Status) -> Duration {

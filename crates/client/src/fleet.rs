@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reeve_domain::TenantId;
 use reeve_proto::{
     identity::Credentials,
     v1::{ErrorReason, GetCredentialRequest, GetCredentialResponse, ResolveRequest},
@@ -26,14 +25,15 @@ use tracing::{
 use crate::mock::Script;
 use crate::{
     Access, Api, Error, IdentityFiles, Limits, Resolution, Selector, acknowledge,
+    answer::{self, serving, unanswered, unknown},
     away::{Away, Leave},
-    cache::{Cache, LEASE, Learnt, Lookup},
+    cache::{Cache, Lookup},
     counts::{Counts, Outcome, Source},
     error,
     flight::Flights,
     identity,
     pools::Pools,
-    watch::{Watch, vouched},
+    watch::Watch,
 };
 
 /// How long a resolve may look for a node that answers.
@@ -69,10 +69,34 @@ pub(crate) struct Rooms {
     /// Answers in the registry's stead.
     #[cfg(feature = "mock")]
     script: Option<Arc<Script>>,
+    /// Of every role, without asking the registry.
+    #[cfg(feature = "stand")]
+    password: Option<String>,
 }
 
-#[cfg(feature = "metrics")]
 impl Rooms {
+    #[cfg(feature = "mock")]
+    fn without_nodes(limits: Limits, ready: watch::Receiver<bool>) -> Rooms {
+        let (said, _) = mpsc::unbounded_channel();
+        let instance = "reeve-mock".to_owned();
+        Rooms {
+            api: Api::nowhere(),
+            network: String::new(),
+            cache: Arc::default(),
+            pools: Arc::new(Pools::new(limits, instance.clone(), said)),
+            flights: Flights::default(),
+            asking: Semaphore::new(ASKING_MAX),
+            away: Away::default(),
+            ready,
+            counts: Arc::default(),
+            instance,
+            tasks: Vec::new(),
+            script: None,
+            #[cfg(feature = "stand")]
+            password: None,
+        }
+    }
+
     pub(crate) fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -81,8 +105,28 @@ impl Rooms {
         &self.cache
     }
 
+    pub(crate) fn network(&self) -> &str {
+        &self.network
+    }
+
+    pub(crate) fn asking(&self) -> &Semaphore {
+        &self.asking
+    }
+
+    #[cfg(feature = "metrics")]
     pub(crate) fn pools(&self) -> &Pools {
         &self.pools
+    }
+
+    /// Calls for which a second node was asked, and those of them that it answered.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn hedges(&self) -> [u64; 2] {
+        self.api.channel().hedges()
+    }
+
+    #[cfg(feature = "mock")]
+    pub(crate) fn script(&self) -> Option<&Script> {
+        self.script.as_deref()
     }
 }
 
@@ -195,6 +239,8 @@ impl Builder {
             tasks: watching.into_iter().chain([acknowledging, renewing]).collect(),
             #[cfg(feature = "mock")]
             script: None,
+            #[cfg(feature = "stand")]
+            password: None,
         };
         Ok(Fleet {
             rooms: Arc::new(rooms),
@@ -217,25 +263,29 @@ impl Fleet {
     /// A fleet of what a test wrote, without a node, a task or a runtime.
     #[cfg(feature = "mock")]
     pub(crate) fn played(script: Arc<Script>) -> Fleet {
-        let (said, _) = mpsc::unbounded_channel();
-        let instance = "reeve-mock".to_owned();
-        let rooms = Rooms {
-            api: Api::nowhere(),
+        let mut rooms = Rooms::without_nodes(Limits::default(), watch::channel(true).1);
+        rooms.script = Some(script);
+        let rooms = Arc::new(rooms);
+        Fleet { rooms }
+    }
+
+    /// A fleet of what its watch is told, without a node, a task or a runtime.
+    #[cfg(feature = "stand")]
+    pub(crate) fn told(limits: Limits, password: String) -> (Fleet, Watch) {
+        let (ready, is_ready) = watch::channel(false);
+        let mut rooms = Rooms::without_nodes(limits, is_ready);
+        rooms.password = Some(password);
+        let pools = rooms.pools.clone();
+        let watch = Watch {
+            channel: rooms.api.channel().clone(),
+            cache: rooms.cache.clone(),
+            counts: rooms.counts.clone(),
             network: String::new(),
-            cache: Arc::default(),
-            pools: Arc::new(Pools::new(Limits::default(), instance.clone(), said)),
-            flights: Flights::default(),
-            asking: Semaphore::new(ASKING_MAX),
-            away: Away::default(),
-            ready: watch::channel(true).1,
-            counts: Arc::default(),
-            instance,
-            tasks: Vec::new(),
-            script: Some(script),
+            ready,
+            on_change: Box::new(move |resolution| pools.supersede(resolution)),
         };
-        Fleet {
-            rooms: Arc::new(rooms),
-        }
+        let rooms = Arc::new(rooms);
+        (Fleet { rooms }, watch)
     }
 
     /// Waits until the watch has listed everything once. Not needed for correctness, only for a warm start.
@@ -251,8 +301,15 @@ impl Fleet {
     /// suspended, fenced or unknown is not.
     pub async fn resolve(&self, selector: &Selector) -> Result<Arc<Resolution>, Error> {
         let span = debug_span!("resolve", tenant = Empty, source = Empty);
-        let (source, found) = self.find(selector).instrument(span.clone()).await;
+        let (source, found) = match span.in_scope(|| self.remembered(selector)) {
+            Some(settled) => (Source::Memory, settled),
+            // On the heap: a future that is large would be moved about by those who never come here.
+            None => Box::pin(self.find(selector)).instrument(span.clone()).await,
+        };
         self.rooms.counts.resolved(source, Outcome::of(&found));
+        if span.is_disabled() {
+            return found;
+        }
         span.record("source", debug(source));
         if let Ok(resolution) = &found {
             span.record("tenant", display(&resolution.tenant));
@@ -264,9 +321,6 @@ impl Fleet {
         #[cfg(feature = "mock")]
         if let Some(script) = &self.rooms.script {
             return (Source::Registry, script.resolve(selector));
-        }
-        if let Some(settled) = self.remembered(selector) {
-            return (Source::Memory, settled);
         }
         let leave = match self.leave(selector) {
             Ok(leave) => leave,
@@ -298,7 +352,10 @@ impl Fleet {
                         None => (Source::Registry, Err(unanswered())),
                     };
                 };
-                match (self.ask(selector).await, fallback) {
+                let asked_at = Instant::now();
+                let answer = self.ask(selector).await;
+                self.rooms.counts.asked.took(asked_at.elapsed());
+                match (answer, fallback) {
                     (Err(error), fallback) if error.is_transient() => {
                         self.rooms.away.silent(Instant::now());
                         match fallback {
@@ -333,6 +390,10 @@ impl Fleet {
 
     /// The pool for a tenant just resolved. What has changed since is asked for anew; `Superseded` means that it changes
     /// faster than that.
+    ///
+    /// When there is no room for a new pool, one that nobody needs is closed: it is idle, and was not lent just now. When
+    /// there is none for a tenth of [`Limits::patience`], the one that was lent longest ago goes: sessions in use come to
+    /// their end, and who waits for one hears `PoolClosed` from sqlx, before anything was sent, and asks for the pool again.
     pub async fn pool(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
         let span = debug_span!("pool", tenant = %tenant.tenant, ?access);
         self.newest(tenant, access).instrument(span).await
@@ -341,10 +402,10 @@ impl Fleet {
     async fn newest(&self, tenant: &Resolution, access: Access) -> Result<PgPool, Error> {
         let mut pool = self.open(tenant, access).await;
         for _ in 0..RENEWALS_MAX {
-            let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) else {
+            let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selector()) else {
                 break;
             };
-            let newer = self.resolve(selector).await?;
+            let newer = self.resolve(&selector).await?;
             if newer.tenant != tenant.tenant {
                 break;
             }
@@ -362,11 +423,11 @@ impl Fleet {
         if let Some(script) = &self.rooms.script {
             return Ok(script.pool(&tenant.tenant));
         }
-        let unseal = || self.credential(&tenant.tenant, tenant.credential_version);
+        let unseal = || self.credential(tenant);
         let pool = self.rooms.pools.get(tenant, access, unseal).await;
-        if let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selectors.first()) {
+        if let (Err(Error::Superseded { .. }), Some(selector)) = (&pool, tenant.selector()) {
             // So that resolving again asks a node, instead of finding the same answer here.
-            self.rooms.cache.forget(selector);
+            self.rooms.cache.forget(&selector, u64::MAX);
         }
         pool
     }
@@ -399,12 +460,11 @@ impl Fleet {
         futures::future::join_all(told).await;
     }
 
-    #[cfg(feature = "metrics")]
     pub(crate) fn rooms(&self) -> &Arc<Rooms> {
         &self.rooms
     }
 
-    fn remembered(&self, selector: &Selector) -> Option<Result<Arc<Resolution>, Error>> {
+    pub(crate) fn remembered(&self, selector: &Selector) -> Option<Result<Arc<Resolution>, Error>> {
         match self.rooms.cache.look_up(selector, Instant::now()) {
             Lookup::Fresh(resolution) => Some(serving(resolution)),
             Lookup::Nobody => Some(Err(unknown(selector))),
@@ -420,63 +480,46 @@ impl Fleet {
         });
         request.set_timeout(RESOLVE_PATIENCE);
         let asked_at = Instant::now();
-        let answer = match self.rooms.api.resolver().resolve(request).await {
+        let response = match self.rooms.api.resolver().resolve(request).await {
             Ok(answer) => answer.into_inner(),
-            Err(status) => return Err(self.refusal(selector, status, asked_at)),
+            Err(status) => return self.refused(selector, status, asked_at),
         };
-        let wire = answer
+        let wire = response
             .resolution
             .ok_or_else(|| Error::Answer("a resolve without a resolution".into()))?;
-        let resolution = Arc::new(Resolution::try_from(wire)?);
-        let freshness = answer.freshness.unwrap_or_default();
-        let (revision, as_of) = match vouched(&freshness, asked_at) {
-            Some(vouched) => vouched,
-            // True once, nobody knows when: good for this caller, and asked again by the next.
-            None => (
-                freshness.revision,
-                asked_at.checked_sub(LEASE).unwrap_or(asked_at),
-            ),
-        };
-        match self
-            .rooms
-            .cache
-            .learn(selector, resolution.clone(), revision, as_of)
-        {
-            Learnt::Taken => Ok(resolution),
-            // A node that is behind answered. What is known here already counts, whatever it says.
-            Learnt::Overtaken(Some(Some(known))) => Ok(known),
-            Learnt::Overtaken(Some(None)) => Err(unknown(selector)),
-            Learnt::Overtaken(None) => Err(Error::Superseded {
-                tenant: resolution.tenant.to_string(),
-            }),
-        }
+        let freshness = response.freshness.unwrap_or_default();
+        answer::found(&self.rooms.cache, selector, wire, &freshness, asked_at)
     }
 
-    fn refusal(&self, selector: &Selector, status: tonic::Status, asked_at: Instant) -> Error {
-        let reason = error::reason(&status);
-        if matches!(
-            reason,
-            Some(ErrorReason::TenantNotFound | ErrorReason::TenantNotServing)
-        ) {
-            // Never again a fallback, whatever fails next.
-            self.rooms.cache.forget(selector);
-        }
-        match reason {
-            Some(ErrorReason::TenantNotFound) => {
-                self.rooms
-                    .cache
-                    .learn_nobody(selector, error::revision(&status), asked_at);
-                unknown(selector)
-            }
+    fn refused(
+        &self,
+        selector: &Selector,
+        status: tonic::Status,
+        asked_at: Instant,
+    ) -> Result<Arc<Resolution>, Error> {
+        let (reason, revision) = (error::reason(&status), error::revision(&status));
+        let told = match reason {
+            Some(ErrorReason::TenantNotFound) => unknown(selector),
             Some(ErrorReason::TenantNotServing) => Error::NotServing {
                 tenant: selector.to_string(),
                 state: status.message().to_owned(),
             },
             _ => status.into(),
-        }
+        };
+        answer::refused(&self.rooms.cache, selector, reason, revision, asked_at, told)
     }
 
-    async fn credential(&self, tenant: &TenantId, version: u64) -> Result<GetCredentialResponse, Error> {
+    async fn credential(&self, tenant: &Resolution) -> Result<GetCredentialResponse, Error> {
+        #[cfg(feature = "stand")]
+        if let Some(password) = &self.rooms.password {
+            return Ok(GetCredentialResponse {
+                role: tenant.role().to_owned(),
+                password: password.clone(),
+                version: tenant.credential_version,
+                server_ca_sha256: Vec::new(),
+            });
+        }
+        let (version, tenant) = (tenant.credential_version, &tenant.tenant);
         let wanted = GetCredentialRequest {
             tenant_id: tenant.to_string(),
             version,
@@ -496,22 +539,4 @@ impl Fleet {
                 _ => status.into(),
             })
     }
-}
-
-fn unanswered() -> Error {
-    Error::Retry(Box::new(tonic::Status::unavailable(
-        "others are waiting for the registry already",
-    )))
-}
-
-fn serving(resolution: Arc<Resolution>) -> Result<Arc<Resolution>, Error> {
-    if resolution.serves() {
-        Ok(resolution)
-    } else {
-        Err(resolution.not_serving())
-    }
-}
-
-fn unknown(selector: &Selector) -> Error {
-    Error::Unknown(selector.to_string())
 }

@@ -21,6 +21,7 @@ use crate::{Api, Error};
 const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A certificate that leads to the pinned root and belongs to the key that asked for it.
+#[non_exhaustive]
 pub struct Joined {
     /// Ready for use; the same chain, key and root as below.
     pub credentials: Credentials,
@@ -30,6 +31,7 @@ pub struct Joined {
 }
 
 /// What an agent gets.
+#[non_exhaustive]
 pub struct JoinedAgent {
     pub identity: Joined,
     /// For PostgreSQL's own server certificate.
@@ -40,6 +42,7 @@ pub struct JoinedAgent {
 }
 
 /// What a service or a person gets.
+#[non_exhaustive]
 pub struct Enrolled {
     pub identity: Joined,
     pub principal_id: String,

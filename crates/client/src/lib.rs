@@ -32,7 +32,7 @@
 //!     let pool = db.read().await?;
 //!     // … a query of this hospital's visits …
 //!     # let _ = pool;
-//!     Ok(format!("visits of {}", db.tenant().slug))
+//!     Ok(format!("visits of {}", db.tenant().slug()))
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -71,6 +71,7 @@
 //! ```
 
 mod acknowledge;
+mod answer;
 mod api;
 mod away;
 mod cache;
@@ -91,9 +92,14 @@ mod refused;
 mod resolution;
 pub mod select;
 mod selector;
+#[cfg(feature = "stand")]
+#[doc(hidden)]
+pub mod stand;
 mod tenant_db;
+mod times;
 #[cfg(feature = "token")]
 pub mod token;
+mod warm;
 mod watch;
 
 pub use api::{Api, request_id};
@@ -106,11 +112,14 @@ pub use layer::{TenantLayer, TenantService};
 #[cfg(feature = "mock")]
 pub use mock::{Failure, FleetMock};
 pub use pools::{Access, Limits};
+/// What signatures of this crate name of the fleet's own words.
+pub use reeve_domain::{Epoch, PlacementNumber, Revision, TenantId, words::Claim};
 pub use reeve_proto::{
-    identity::{Credentials, JoinToken, KeyRequest},
+    identity::{Connector, Credentials, JoinToken, KeyRequest, Tuning},
     v1,
 };
 pub use refused::Refused;
 pub use resolution::{Host, NotReady, Resolution};
 pub use selector::Selector;
 pub use tenant_db::TenantDb;
+pub use warm::WarmUp;

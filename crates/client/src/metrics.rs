@@ -17,6 +17,8 @@ use crate::{
     Fleet,
     counts::{Outcome, Source},
     fleet::Rooms,
+    pools::Tally,
+    times::Times,
 };
 
 const SOURCES: [(Source, &str); 3] = [
@@ -43,6 +45,16 @@ impl Fleet {
     /// | `reeve_client_cache_staleness_seconds` | | how long ago what is remembered was last known to be true; absent before the first time |
     /// | `reeve_client_pools` | | pools kept open |
     /// | `reeve_client_pool_connections` | `state` | their connections, `idle` and `in_use` |
+    /// | `reeve_client_resolve_duration_seconds` | | how long resolves took that went to a node |
+    /// | `reeve_client_hedges_asked_total` | | calls for which a second node was asked as well |
+    /// | `reeve_client_hedges_won_total` | | those of them that the second node answered |
+    /// | `reeve_client_pool_open_duration_seconds` | | how long opening a pool took: its credential, and room in the budget |
+    /// | `reeve_client_pool_waits_total` | `wanted` | pools that waited for `room` in the budget, and pools lent while each `session` of theirs was in use |
+    /// | `reeve_client_sessions_opened_total` | | sessions opened at PostgreSQL |
+    /// | `reeve_client_session_reset_duration_seconds` | | how long a session took to be made as new, after its caller was done |
+    ///
+    /// docs/metrics.md has their types. How long PostgreSQL took to open a session is deliberately absent: sqlx does not
+    /// say when it dials.
     pub fn register_metrics(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Shown(Arc::downgrade(self.rooms()))));
     }
@@ -73,10 +85,7 @@ impl Collector for Shown {
             }
         }
         let help = "requests refused because their names led to two tenants";
-        let mismatches = ConstCounter::new(counts.mismatches());
-        let family =
-            to.encode_descriptor("reeve_client_tenant_mismatches", help, None, MetricType::Counter)?;
-        mismatches.encode(family)?;
+        counter(&mut to, "tenant_mismatches", help, counts.mismatches())?;
 
         let is_watching = i64::from(counts.is_watching());
         gauge(
@@ -108,8 +117,54 @@ impl Collector for Shown {
             let labels = [("state", state)];
             ConstGauge::new(whole(count)).encode(family.encode_family(&labels)?)?;
         }
-        Ok(())
+        calls(&mut to, &rooms)?;
+        sessions(&mut to, rooms.pools().tally())
     }
+}
+
+/// Calls that went to nodes.
+fn calls(to: &mut DescriptorEncoder, rooms: &Rooms) -> Result<(), fmt::Error> {
+    let help = "how long resolves took that went to a node";
+    histogram(to, "resolve_duration_seconds", help, &rooms.counts().asked)?;
+    let [asked, won] = rooms.hedges();
+    let help = "calls for which a second node was asked as well";
+    counter(to, "hedges_asked", help, asked)?;
+    counter(
+        to,
+        "hedges_won",
+        "those of them that the second node answered",
+        won,
+    )
+}
+
+/// What pools do.
+fn sessions(to: &mut DescriptorEncoder, tally: &Tally) -> Result<(), fmt::Error> {
+    let help = "how long opening a pool took: its credential, and room in the budget";
+    histogram(to, "pool_open_duration_seconds", help, &tally.openings)?;
+    let help =
+        "pools that waited for room in the budget, and pools lent while each session of theirs was in use";
+    let name = "reeve_client_pool_waits";
+    let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (wanted, count) in [("room", tally.room_waits()), ("session", tally.session_waits())] {
+        let labels = [("wanted", wanted)];
+        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    let opened = tally.sessions();
+    counter(to, "sessions_opened", "sessions opened at PostgreSQL", opened)?;
+    let help = "how long a session took to be made as new, after its caller was done";
+    histogram(to, "session_reset_duration_seconds", help, &tally.resets)
+}
+
+fn histogram(to: &mut DescriptorEncoder, name: &str, help: &str, times: &Times) -> Result<(), fmt::Error> {
+    let name = format!("reeve_client_{name}");
+    let family = to.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+    times.shown().encode(family)
+}
+
+fn counter(to: &mut DescriptorEncoder, name: &str, help: &str, count: u64) -> Result<(), fmt::Error> {
+    let name = format!("reeve_client_{name}");
+    let family = to.encode_descriptor(&name, help, None, MetricType::Counter)?;
+    ConstCounter::new(count).encode(family)
 }
 
 fn gauge(to: &mut DescriptorEncoder, name: &str, help: &str, value: i64) -> Result<(), fmt::Error> {

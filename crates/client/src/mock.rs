@@ -11,7 +11,10 @@ use sqlx::{
 };
 use tonic::Status;
 
-use crate::{Error, Fleet, Host, Resolution, Selector};
+use crate::{
+    Error, Fleet, Host, Resolution, Selector,
+    resolution::{Home, Words},
+};
 
 /// How long a pool that leads nowhere lets its callers wait.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -45,6 +48,7 @@ pub struct FleetMock {
 
 /// How resolving fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Failure {
     /// No registry node answers.
     Unavailable,
@@ -87,7 +91,7 @@ impl FleetMock {
     pub fn tenant(&self, slug: &str, names: impl IntoIterator<Item = Selector>) -> TenantId {
         let names: Vec<Selector> = names.into_iter().collect();
         let mut told = self.script.told.lock();
-        let known = told.tenants.values().find(|known| known.slug == slug);
+        let known = told.tenants.values().find(|known| known.slug() == slug);
         let tenant = known.map_or_else(
             || TenantId::from_random(rand::random()),
             |known| known.tenant.clone(),
@@ -170,26 +174,27 @@ impl Failure {
 }
 
 fn resolution(tenant: &TenantId, slug: &str, names: &[Selector]) -> Resolution {
+    let database = tenant.to_string();
+    let words = Words::new(slug, &format!("{tenant}_a"), &database, names.iter().cloned());
     Resolution {
         tenant: tenant.clone(),
-        slug: slug.to_owned(),
         state: State::Active,
-        region: "mock".to_owned(),
-        group: "mock".to_owned(),
         placement: PlacementNumber(1),
         epoch: Epoch(1),
-        database: tenant.to_string(),
-        role: format!("{tenant}_a"),
         credential_version: 1,
-        write: Some(Host {
-            host: "127.0.0.1".to_owned(),
-            port: 1,
-        }),
-        read: Vec::new(),
-        server_ca_pem: String::new(),
         schema_version: 1,
         changed: Revision(1),
         not_ready: None,
-        selectors: names.to_vec(),
+        home: Arc::new(Home {
+            region: "mock".to_owned(),
+            group: "mock".to_owned(),
+            write: Some(Host {
+                host: "127.0.0.1".to_owned(),
+                port: 1,
+            }),
+            read: Vec::new(),
+            server_ca_pem: String::new(),
+        }),
+        words: words.expect("a slug has no 65 536 letters"),
     }
 }

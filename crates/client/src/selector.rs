@@ -78,6 +78,19 @@ impl Selector {
             .map(Selector::of)
     }
 
+    /// The selector of a key.
+    pub(crate) fn of_key(key: &str) -> Option<Selector> {
+        let (kind, text) = key.split_once(' ')?;
+        let claim = match kind {
+            "domain" => Claim::Domain(Domain::parse(text).ok()?),
+            "slug" => Claim::Slug(Slug::parse(text).ok()?),
+            "header" => Claim::header(text).ok()?,
+            "subject" => Claim::subject(text).ok()?,
+            _ => return None,
+        };
+        Some(Selector::of(claim))
+    }
+
     pub(crate) fn of(claim: Claim) -> Selector {
         Selector {
             key: claim.to_string(),
@@ -148,6 +161,7 @@ mod tests {
     fn the_wire_brings_back_the_same_selector() {
         for text in ["a.example", "a", "header:x-t: v", "subject:https://id.vn|42"] {
             let selector = Selector::parse(text).unwrap();
+            assert_eq!(Selector::of_key(selector.key()), Some(selector.clone()));
             assert_eq!(Selector::from_wire(&selector.to_wire()), Some(selector));
         }
     }

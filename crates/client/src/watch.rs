@@ -52,7 +52,7 @@ pub(crate) struct Watch {
 }
 
 /// Why a stream ended.
-enum Ended {
+pub(crate) enum Ended {
     /// Go on at once, from where the cache stands.
     Resume,
     /// Go on after a pause.
@@ -126,11 +126,10 @@ impl Watch {
     }
 
     /// Carries one message into the cache; Some ends the stream.
-    fn take(&self, message: WatchResponse, now: Instant) -> Option<Ended> {
+    pub(crate) fn take(&self, message: WatchResponse, now: Instant) -> Option<Ended> {
         match message.event? {
-            Event::Initial(resolution) => match Resolution::try_from(resolution) {
+            Event::Initial(resolution) => match self.cache.read(resolution) {
                 Ok(resolution) => {
-                    let resolution = Arc::new(resolution);
                     self.cache.listed(resolution.clone(), now);
                     (self.on_change)(&resolution);
                 }
@@ -141,10 +140,7 @@ impl Watch {
                 self.ready.send_replace(true);
             }
             Event::Delta(delta) => {
-                let changed = delta
-                    .changed
-                    .into_iter()
-                    .map(|r| Resolution::try_from(r).map(Arc::new));
+                let changed = delta.changed.into_iter().map(|one| self.cache.read(one));
                 let changed: Result<Vec<_>, Error> = changed.collect();
                 let removed = delta.removed_tenant_ids.iter().map(|id| TenantId::parse(id));
                 let removed: Result<Vec<_>, _> = removed.collect();

@@ -169,6 +169,39 @@ async fn an_answer_older_than_what_is_known_is_nobodys_answer() {
 }
 
 #[tokio::test]
+async fn a_refusal_older_than_what_is_known_drops_nothing() {
+    use reeve_proto::error;
+    let cluster = Cluster::new();
+    for reason in [v1::ErrorReason::TenantNotFound, v1::ErrorReason::TenantNotServing] {
+        // The tenant is newer than what the node that refuses has heard of; then that node has caught up.
+        let refused = |revision: &str| Err(error::status(reason, "no", &[("revision", revision)]));
+        let calls = [
+            Ok(one(frame(&answer(State::Active, None)))),
+            refused("8"),
+            Err(Status::unavailable("down")),
+            refused("9"),
+        ];
+        let calls = Mutex::new(calls.into_iter());
+        let silent = || Err(Status::unavailable("down"));
+        let handler: Handler = Arc::new(move |_, _| {
+            let answer = calls.lock().unwrap().next().unwrap_or_else(silent);
+            Box::pin(async move { answer })
+        });
+        let node = cluster.node(1, handler).await;
+        let fleet = fleet(&cluster, &[&node], false);
+        fleet.resolve(&cho_ray()).await.unwrap();
+        let known = fleet.resolve(&cho_ray()).await;
+        assert_eq!(known.unwrap().tenant.as_str(), "t_0123456789ab", "{reason:?}");
+        // The answer that is not there is asked for again, and the next one is of the same revision.
+        let refused = fleet.resolve(&cho_ray()).await.unwrap_err();
+        assert!(!refused.is_transient(), "{refused:?}");
+        let gone = fleet.resolve(&cho_ray()).await;
+        assert!(gone.is_err(), "{reason:?} left a fallback: {gone:?}");
+        assert!(node.calls() >= 4);
+    }
+}
+
+#[tokio::test]
 async fn a_suspended_tenant_fails_closed() {
     let cluster = Cluster::new();
     let node = cluster
@@ -339,6 +372,8 @@ async fn what_a_fleet_does_is_counted_for_as_long_as_it_lives() {
         resolves("registry", "failed", 1),
         resolves("registry", "not_serving", 1),
         resolves("memory", "served", 0),
+        // One for each that is counted as the registry's, and the one that came back empty-handed and fell back.
+        "reeve_client_resolve_duration_seconds_count 5".to_owned(),
         "reeve_client_watch_connected 0".to_owned(),
         "reeve_client_pools 0".to_owned(),
         "reeve_client_tenant_mismatches_total 0".to_owned(),

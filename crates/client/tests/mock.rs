@@ -20,7 +20,7 @@ fn cho_ray() -> Selector {
 fn app(mock: &FleetMock) -> Router {
     let read = async |db: TenantDb| -> Result<String, Refused> {
         db.read().await?;
-        Ok(db.tenant().slug.clone())
+        Ok(db.tenant().slug().to_owned())
     };
     Router::new()
         .route("/", get(read))

@@ -370,11 +370,12 @@ fn record(before: &Before, state: &mut State, at: Stamp, entry: &Entry, change: 
 
 fn personal_bytes(sealed: &crate::secret::Sealed) -> Vec<u8> {
     let mut out = Vec::new();
+    let sealed = sealed.parts();
     for part in [
         sealed.kid.as_bytes(),
-        &sealed.nonce,
+        sealed.nonce,
         sealed.aad.as_bytes(),
-        &sealed.ciphertext,
+        sealed.ciphertext,
     ] {
         out.extend((part.len() as u32).to_be_bytes());
         out.extend(part);
@@ -509,7 +510,7 @@ fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec
     for (id, was) in &before.resolved {
         let is = state.tenants.get(id).map(|tenant| resolve::of(state, tenant));
         match (was, is) {
-            (was, Some(is)) if was.as_ref() != Some(&is) => events.push(Event::Resolves(is)),
+            (was, Some(is)) if was.as_ref() != Some(&is) => events.push(Event::Resolves(Box::new(is))),
             (Some(_), None) => events.push(Event::Gone(id.clone())),
             _ => {}
         }
@@ -520,7 +521,7 @@ fn events(before: &Before, state: &State, entry: &Entry, change: &Change) -> Vec
         // Nobody is sent to it any more, whoever's change that came with.
         let leaves = operation.kind == Kind::Offboard && change.tenant.as_ref() != Some(&operation.tenant);
         let tenant = state.tenants.get(&operation.tenant).filter(|_| leaves);
-        events.extend(tenant.map(|tenant| Event::Resolves(resolve::of(state, tenant))));
+        events.extend(tenant.map(|tenant| Event::Resolves(Box::new(resolve::of(state, tenant)))));
     }
     match &entry.command {
         Command::RedeemToken(_) | Command::RevokePrincipal { .. } => {

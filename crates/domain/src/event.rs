@@ -9,13 +9,9 @@ use crate::words::Name;
 /// One thing that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "resolutions are the common case, and events are shared behind an Arc"
-)]
 pub enum Event {
     /// A tenant resolves like this now.
-    Resolves(Resolution),
+    Resolves(Box<Resolution>),
     /// A tenant does not resolve any more.
     Gone(TenantId),
     Operation(OperationId),

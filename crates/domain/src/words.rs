@@ -95,13 +95,12 @@ impl Name {
 impl Domain {
     /// Reads a domain; upper case, a port and a trailing dot are what a Host header brings, and are taken off.
     pub fn parse(text: &str) -> Result<Domain, WordError> {
-        let host = text.rsplit_once(':').map_or(text, |(host, port)| {
-            if port.bytes().all(|b| b.is_ascii_digit()) {
-                host
-            } else {
-                text
-            }
-        });
+        let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        let host = match text.rsplit_once(':') {
+            None => text,
+            Some((host, port)) if is_port(port) => host,
+            Some(_) => return Err(WordError::Form("has no port behind its ':'")),
+        };
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         length(&host, 1, 253)?;
         for label in host.split('.') {
@@ -140,7 +139,7 @@ fn dashed(text: &str, max: usize) -> Result<(), WordError> {
     Ok(())
 }
 
-/// Something that names one tenant from outside.
+/// Something that names one tenant from outside. Those that most tenants have no use for take no more room than the others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Claim {
@@ -149,9 +148,9 @@ pub enum Claim {
     /// The tenant's own short name.
     Slug(Slug),
     /// A header and its value.
-    Header(HeaderClaim),
+    Header(Box<HeaderClaim>),
     /// A token's issuer and subject, joined by '|'.
-    Subject(SubjectClaim),
+    Subject(Box<SubjectClaim>),
 }
 
 /// `Name: value`, the name in lowercase.
@@ -186,7 +185,7 @@ impl Claim {
             return Err(WordError::Letter(odd, "a header name has a-z, 0-9, '-' and '_'"));
         }
         visible(&value)?;
-        Ok(Claim::Header(HeaderClaim { name, value }))
+        Ok(Claim::Header(Box::new(HeaderClaim { name, value })))
     }
 
     /// Reads `issuer|subject`.
@@ -198,10 +197,10 @@ impl Claim {
             length(part, 1, 255)?;
             visible(part)?;
         }
-        Ok(Claim::Subject(SubjectClaim {
+        Ok(Claim::Subject(Box::new(SubjectClaim {
             issuer: issuer.to_owned(),
             subject: subject.to_owned(),
-        }))
+        })))
     }
 
     /// The key as a caller would write it.
@@ -340,10 +339,14 @@ mod tests {
             "10.0.0.1",
             "a b.vn",
             "bệnh-viện.vn",
-            "a.vn:x",
+            "a.vn:443:443",
             &"a.".repeat(130),
         ] {
             assert!(Domain::parse(odd).is_err(), "{odd}");
+        }
+        for odd in ["a.vn:", "a.vn:x", "a.vn:+1", "a.vn:65536", "a.vn::"] {
+            let refused = Domain::parse(odd).unwrap_err();
+            assert_eq!(refused, WordError::Form("has no port behind its ':'"), "{odd}");
         }
     }
 

@@ -299,11 +299,11 @@ fn every_event_is_read_as_it_was_written() {
         }),
         ..resolution.clone()
     };
-    gold::check("event.v4/Resolves", &Event::Resolves(unready));
+    gold::check("event.v4/Resolves", &Event::Resolves(Box::new(unready)));
     gold::check_all(
         "event.v1",
         &[
-            Event::Resolves(resolution),
+            Event::Resolves(Box::new(resolution)),
             Event::Gone(tenant),
             Event::Operation(operation),
             Event::Group(name("vn-1")),

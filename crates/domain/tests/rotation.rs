@@ -164,7 +164,7 @@ fn a_new_password_is_published_once_it_lets_in_and_the_former_one_retired_when_n
     let tenant = &world.state.tenants[&tenant()];
     assert_eq!((tenant.credential.version, tenant.operation.clone()), (2, None));
     assert_eq!(
-        tenant.credential.sealed(Slot::B).aad,
+        tenant.credential.sealed(Slot::B).parts().aad,
         format!("credential/{}/b/2", tenant.id)
     );
     assert_eq!(

@@ -55,6 +55,8 @@ pub enum Mutant {
     RefuseBlindly,
     /// A call keeps its thread to itself while it runs.
     HeavyCalls,
+    /// A replication stream goes on taking requests when nobody hears its answers any more.
+    UnheardStreams,
 }
 
 impl Mutant {
@@ -86,6 +88,7 @@ impl Mutant {
             Mutant::OwnClock => "own_clock",
             Mutant::RefuseBlindly => "refuse_blindly",
             Mutant::HeavyCalls => "heavy_calls",
+            Mutant::UnheardStreams => "unheard_streams",
         }
     }
 

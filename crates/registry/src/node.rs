@@ -1,6 +1,8 @@
 //! One node as a whole: its rooms are built, its doors open, and both close in order.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -162,6 +164,22 @@ fn disk(config: &Config) -> DiskSettings {
     }
 }
 
+fn settings(config: &Config, node_id: u64, disk: DiskSettings) -> Settings {
+    Settings {
+        node_id,
+        cluster: config.cluster.clone(),
+        data_dir: config.data_dir.clone(),
+        timing: match config.raft.profile {
+            RaftProfile::Lan => Timing::LAN,
+            RaftProfile::Wan => Timing::WAN,
+        },
+        snapshot_entries: config.raft.snapshot_entries,
+        trailing_entries: config.raft.trailing_entries,
+        compare_every: Duration::from_millis(config.raft.compare_ms),
+        disk,
+    }
+}
+
 async fn build(
     config: &Config,
     node_id: u64,
@@ -171,11 +189,20 @@ async fn build(
     let disk = disk(config);
     Consensus::make_room(&config.data_dir, disk).context("data_dir")?;
     let sealer = open_or_make(&config.data_dir, &config.cluster, root.as_ref())?;
-    let archive = Archive::open(
-        config.data_dir.join("archive"),
-        Arc::new(ArchiveCipher::new(sealer.clone())),
-    )
-    .context("the archive cannot be opened")?;
+    let settings = settings(config, node_id, disk);
+    let fatal = Fatal::exit();
+    // Both take seconds when there are many tenants.
+    let (archive, recalled) = thread::scope(|side| {
+        let recalled = side.spawn(|| Consensus::recall(&settings, &sealer, &fatal));
+        let cipher = Arc::new(ArchiveCipher::new(sealer.clone()));
+        let archive = Archive::open(config.data_dir.join("archive"), cipher);
+        (
+            archive,
+            recalled.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    let archive = archive.context("the archive cannot be opened")?;
+    let recalled = recalled.context("consensus cannot be opened")?;
     let metrics = Arc::new(Metrics::new(node_id, &config.cluster));
     let hub = Hub::default();
     let answers = Arc::new(Answers::new(archive.clone()));
@@ -188,26 +215,13 @@ async fn build(
         credentials: credentials.clone(),
         elsewhere: config.dialled()?,
     };
-    let settings = Settings {
-        node_id,
-        cluster: config.cluster.clone(),
-        data_dir: config.data_dir.clone(),
-        timing: match config.raft.profile {
-            RaftProfile::Lan => Timing::LAN,
-            RaftProfile::Wan => Timing::WAN,
-        },
-        snapshot_entries: config.raft.snapshot_entries,
-        trailing_entries: config.raft.trailing_entries,
-        compare_every: Duration::from_millis(config.raft.compare_ms),
-        disk,
-    };
     let consensus = Consensus::open(
         settings,
-        sealer,
+        recalled,
         Arc::new(dialer),
         Arc::new(sink),
         answers.clone(),
-        Fatal::exit(),
+        fatal,
     )
     .await
     .context("consensus cannot be opened")?;

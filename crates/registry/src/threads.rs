@@ -3,6 +3,7 @@
 //! ```text
 //! consensus:  openraft ─ apply ─ peer door ─ lines to peers        votes, heartbeats, appends
 //! calls:      API door ─ watch streams ─ pilot ─ probes            as many as `runtime.worker_threads`
+//! background: snapshots ─ hashes of the whole State                one for each, behind all others
 //! ```
 //! A flood of calls keeps only the calls' threads busy. A read never crosses: State is published to all threads. A
 //! write, and a read that asks the leader, cross once each way.
@@ -12,6 +13,9 @@ use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
+
+/// Of a busy processor a thread in the background has a tenth of what another one has.
+const NICE: i32 = 10;
 
 /// All threads of a node that carry tasks.
 pub struct Threads {
@@ -74,6 +78,29 @@ impl Consensus {
     }
 }
 
+/// Puts this thread behind all others, for good.
+pub fn step_back() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "work in the background takes as much as any other");
+    }
+}
+
+/// Work that may take long and that nobody waits for: a thread of its own, behind all others when the processor is busy.
+pub async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, is_done) = oneshot::channel();
+    let run = move || {
+        step_back();
+        // Whoever asked may have left.
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new()
+        .name("background".to_owned())
+        .spawn(run)?;
+    is_done
+        .await
+        .map_err(|_| io::Error::other("work in the background panicked"))
+}
+
 /// One thread for all calls when one is all there is: then nothing is handed from one to another.
 fn for_calls(threads: usize) -> io::Result<Runtime> {
     match threads {
@@ -103,6 +130,22 @@ mod tests {
         assert_ne!(calls, consensus);
         let (calls, consensus) = names(false);
         assert_eq!(calls, consensus);
+    }
+
+    #[test]
+    fn what_is_in_the_background_stands_behind_and_nobody_else_does() {
+        let threads = Threads::begin(1, true).unwrap();
+        let nice = || rustix::process::nice(0).unwrap();
+        let before = nice();
+        let (there, here) = threads.run(async move { (in_background(nice).await.unwrap(), nice()) });
+        assert_eq!((there, here), (before + NICE, before));
+    }
+
+    #[test]
+    fn a_panic_in_the_background_is_told() {
+        let threads = Threads::begin(1, false).unwrap();
+        let panicked = threads.run(in_background(|| panic!("on purpose")));
+        assert!(panicked.is_err());
     }
 
     #[test]

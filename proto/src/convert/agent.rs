@@ -1,5 +1,6 @@
 //! What agents are told and tell.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reeve_domain::group::{Endpoint, Facts};
@@ -123,7 +124,14 @@ pub fn facts_from_wire(wire: &v1::MemberFacts) -> Result<Facts, BadField> {
     }
     let read = wire.endpoints.iter().enumerate();
     let endpoints = read.map(|(i, from)| endpoint_from_wire(&format!("facts.endpoints[{i}]"), from));
-    let endpoints = endpoints.collect::<Result<_, _>>()?;
+    let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+    let mut networks = BTreeSet::new();
+    if let Some(i) = endpoints.iter().position(|e| !networks.insert(&e.network)) {
+        return Err(BadField::new(
+            format!("facts.endpoints[{i}].network"),
+            "has an endpoint already",
+        ));
+    }
     line("facts.postgres_version", &wire.postgres_version, FACT_BYTES_MAX)?;
     line("facts.system_identifier", &wire.system_identifier, FACT_BYTES_MAX)?;
     Ok(Facts {
@@ -152,4 +160,28 @@ fn endpoint_from_wire(field: &str, wire: &v1::Endpoint) -> Result<Endpoint, BadF
         host: wire.host.clone(),
         port: port.ok_or_else(|| bad("port", "must be 1 to 65535"))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_one_endpoint() {
+        let place = |network: &str| v1::Endpoint {
+            network: network.to_owned(),
+            host: "db.example".to_owned(),
+            port: 5432,
+        };
+        let read = |networks: &[&str]| {
+            let endpoints = networks.iter().map(|network| place(network)).collect();
+            facts_from_wire(&v1::MemberFacts {
+                endpoints,
+                ..Default::default()
+            })
+        };
+        assert_eq!(read(&["default", "vpn"]).unwrap().endpoints[1].network, "vpn");
+        let refused = read(&["default", "vpn", "vpn"]).unwrap_err();
+        assert_eq!(refused.field, "facts.endpoints[2].network");
+    }
 }

@@ -1,8 +1,10 @@
 //! What one certificate claims, read once and strictly.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -124,6 +126,30 @@ pub fn pinned_root<'a>(
         digest == *pin && cert.verify_signature(None).is_ok()
     };
     chain.iter().find(is_root).ok_or(Error::Pin)
+}
+
+/// The names and addresses that a server may be reached by, from the first certificate of a chain.
+pub fn hosts(chain_pem: &str) -> Result<Vec<String>, Error> {
+    let malformed = |why: String| Error::Malformed(why);
+    let der = CertificateDer::from_pem_slice(chain_pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
+    let (_, cert) = X509Certificate::from_der(&der).map_err(|e| malformed(e.to_string()))?;
+    let names = cert
+        .subject_alternative_name()
+        .map_err(|e| malformed(e.to_string()))?;
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|b| IpAddr::from(b).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|b| IpAddr::from(b).to_string()),
+        },
+        _ => None,
+    };
+    let names = names.iter().flat_map(|n| &n.value.general_names);
+    Ok(names.filter_map(host).collect())
 }
 
 fn of_cluster(id: SpiffeId, cluster: &str) -> Result<SpiffeId, Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use reeve_chaos::memory::resident_bytes;
+use reeve_chaos::memory::{has_huge_pages, resident_bytes};
 use reeve_client::v1::resolver_service_client::ResolverServiceClient;
 use reeve_client::v1::watch_response::Event;
 use reeve_client::v1::{
@@ -97,6 +97,7 @@ async fn ten_thousand_watchers_on_one_node_hear_each_change() -> Result<()> {
         .await?
         .into_inner();
     let after = now.freshness.context("no freshness")?.revision;
+    ensure!(!has_huge_pages(node)?, "memory is rounded up to huge pages");
     let before = resident_bytes(node)?;
     let mut opening = Vec::new();
     for _ in 0..CONNECTIONS {

@@ -150,15 +150,15 @@ async fn credential(service: &Fleet) -> Result<GetCredentialResponse> {
 /// Whether a password lets in, over TLS.
 async fn lets_in(held: &Held, service: &Fleet, credential: &GetCredentialResponse) -> Result<bool> {
     let tenant = tenants::heard(service, DOMAIN).await?;
-    let write = tenant.write.clone().context("nowhere to write")?;
+    let write = tenant.write().cloned().context("nowhere to write")?;
     let options = PgConnectOptions::new_without_pgpass()
         .host(&write.host)
         .port(write.port)
-        .database(&tenant.database)
+        .database(tenant.database())
         .username(&credential.role)
         .password(&credential.password)
         .ssl_mode(PgSslMode::VerifyFull)
-        .ssl_root_cert_from_pem(tenant.server_ca_pem.clone().into_bytes());
+        .ssl_root_cert_from_pem(tenant.server_ca_pem().as_bytes().to_vec());
     // An answer of any kind first: a database that is away says nothing of passwords.
     held.ask("postgres", "SELECT 1").await?;
     match options.connect().await {

@@ -18,3 +18,13 @@ pub async fn patients(fleet: &Fleet, host: &str) -> Result<i64> {
     let patients = sqlx::query_scalar("SELECT count(*) FROM patient");
     Ok(patients.fetch_one(&pool).await?)
 }
+
+/// For a service without a watch: many tenants in few calls, before anybody asks for them.
+pub async fn warm_up(fleet: &Fleet, hosts: &[&str]) -> Result<usize> {
+    let selectors: Result<Vec<_>, _> = hosts.iter().map(|host| Selector::domain(host)).collect();
+    let warm = fleet.warm_up(selectors?).await;
+    for (host, why) in &warm.refused {
+        eprintln!("{host} is asked for again when it is needed: {why}");
+    }
+    Ok(warm.known)
+}

@@ -89,7 +89,10 @@ fn tell(session: &Session, record: v1::AuditRecord) -> Result<(), Failure> {
     match session.form() {
         Form::Json | Form::Jsonl => session.out(&serde_json::to_string(&entry).unwrap_or_default()),
         Form::Yaml => session.out(&format!("---\n{}", Entries { records: vec![entry] }.yaml()?)),
-        Form::Table | Form::Wide | Form::Name | Form::Env => session.out(&entry.line()),
+        Form::Table | Form::Wide | Form::Name | Form::Env => {
+            let look = session.look();
+            session.out(&entry.line(look.width.filter(|_| !look.wide)))
+        }
     }
 }
 

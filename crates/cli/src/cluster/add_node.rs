@@ -19,6 +19,7 @@ use crate::show::{Page, Show, time};
 /// Prepare one more node: its configuration and a join token, as a folder to carry to its machine
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "reeve cluster add-node [OPTIONS] --dir <DIR>\n       --api <HOST:PORT> --peer <HOST:PORT>",
     after_help = "Examples:\n  reeve cluster add-node --dir n2 --api n2.example:7400 --peer n2.example:7401\n  reeve cluster add-node --dir n2 --api n2.example:7400 --peer n2.example:7401 --wait"
 )]
 pub struct AddNode {

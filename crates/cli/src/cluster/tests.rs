@@ -257,7 +257,7 @@ fn a_check_ticks_what_is_well_and_says_what_to_do_about_the_rest() {
     let text = ill.table();
     let expected = "✗ every disk has room and keeps up\n    node 3 has a full disk: 9.0 GiB are free\n      fix: free space there;";
     assert!(
-        text.contains(expected) && text.ends_with("\n1 failed, 1 warnings"),
+        text.contains(expected) && text.ends_with("\n1 failed, 1 warning"),
         "{text}"
     );
     let json: serde_json::Value = serde_json::from_str(&ill.json()).unwrap();

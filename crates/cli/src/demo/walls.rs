@@ -81,19 +81,19 @@ struct Key {
 
 impl Key {
     fn new(own: &Resolution, credential: &GetCredentialResponse) -> Result<Key> {
-        let host = own.write.as_ref().context("its own database has no address")?;
+        let host = own.write().context("its own database has no address")?;
         let options = PgConnectOptions::new_without_pgpass()
             .host(&host.host)
             .port(host.port)
             .username(&credential.role)
             .password(&credential.password)
             .ssl_mode(PgSslMode::VerifyFull)
-            .ssl_root_cert_from_pem(own.server_ca_pem.clone().into_bytes());
+            .ssl_root_cert_from_pem(own.server_ca_pem().as_bytes().to_vec());
         Ok(Key {
             options,
             role: credential.role.clone(),
             password: credential.password.clone(),
-            database: own.database.clone(),
+            database: own.database().to_owned(),
             port: host.port,
         })
     }

@@ -491,7 +491,7 @@ identity
 n1:7400
 - is it
 
-0 failed, 1 warnings";
+0 failed, 1 warning";
     assert_eq!(examined.table(), expected);
     assert!(!Examined::of(vec![check("a", Level::Failure)]).passed);
 }

@@ -97,7 +97,11 @@ impl Keeper<'_> {
                 ));
             }
             if serving.is_empty() || serving.len() < self.plan.tenants.len() {
-                let why = "each must be active, and have an address in the network that was asked for";
+                let network = match self.plan.network.as_str() {
+                    "" => "default",
+                    name => name,
+                };
+                let why = format!("each must be active, and have an address in network {network}");
                 return Err(Failure::new(Exit::Conflict, "not all of them serve", why));
             }
             self.write().await?;

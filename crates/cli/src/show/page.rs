@@ -45,6 +45,8 @@ struct Part {
 #[derive(Clone, Debug)]
 enum Body {
     Text(String),
+    /// Lines whose words go over several where there is no room.
+    Sentences(String),
     Pairs(Vec<(String, String)>),
     Table(Table),
 }
@@ -168,6 +170,11 @@ impl Page {
         }])
     }
 
+    /// Lines whose words go over several where there is no room, each behind its own indent.
+    pub fn sentences(text: impl Into<String>) -> Page {
+        Page::of(Body::Sentences(text.into()))
+    }
+
     /// With another part below it.
     pub fn and(mut self, below: impl Into<Page>) -> Page {
         self.0.extend(below.into().0);
@@ -222,7 +229,7 @@ impl Page {
     fn tables(&self) -> impl Iterator<Item = &Table> {
         self.0.iter().filter_map(|part| match &part.body {
             Body::Table(table) => Some(table),
-            Body::Text(_) | Body::Pairs(_) => None,
+            Body::Text(_) | Body::Sentences(_) | Body::Pairs(_) => None,
         })
     }
 
@@ -256,6 +263,14 @@ impl Part {
     fn text(&self, look: &Look) -> String {
         let body = match &self.body {
             Body::Text(text) => text.clone(),
+            Body::Sentences(text) => match look.width.filter(|_| !look.wide) {
+                Some(room) => {
+                    let indent = |line: &str| line.len() - line.trim_start().len();
+                    let lines = text.lines().map(|line| folded(line, room, indent(line) + 2));
+                    lines.collect::<Vec<_>>().join("\n")
+                }
+                None => text.clone(),
+            },
             Body::Pairs(pairs) => lined_up(pairs),
             Body::Table(table) => table.text(look),
         };
@@ -411,8 +426,25 @@ fn finished(grid: &mut Grid, wrapped: Option<(usize, usize)>) -> String {
     lines.join("\n")
 }
 
+/// A line in several, none broader than there is room, as far as its words let it; those below begin so far in.
+pub fn folded(line: &str, room: usize, hang: usize) -> String {
+    let hang = " ".repeat(hang);
+    let mut lines = vec![String::new()];
+    for (at, word) in line.split(' ').enumerate() {
+        let Some(last) = lines.last_mut() else { break };
+        let is_first = at == 0 || last.trim().is_empty();
+        if is_first || last.width() + 1 + word.width() <= room {
+            last.push_str(if at == 0 { "" } else { " " });
+            last.push_str(word);
+        } else {
+            lines.push(format!("{hang}{word}"));
+        }
+    }
+    lines.join("\n")
+}
+
 /// As many letters of each line as there is room for, and `…` for the others.
-fn shortened(text: &str, room: usize) -> String {
+pub fn shortened(text: &str, room: usize) -> String {
     let line = |line: &str| {
         if line.width() <= room {
             return line.to_owned();
@@ -559,6 +591,22 @@ t_1             -";
         };
         assert_eq!(none.shown(&bare).unwrap(), "");
         assert_eq!(table(["A"], []).plain(), "A");
+    }
+
+    #[test]
+    fn a_sentence_goes_on_below_itself_and_its_words_stay_whole() {
+        let text = "✓ one two three\n    four five six\n  averyveryverylongword end";
+        let told = Page::sentences(text);
+        let folded = "\
+✓ one two
+  three
+    four five
+      six
+  averyveryverylongword
+    end";
+        assert_eq!(told.shown(&look(Some(13))).unwrap(), folded);
+        assert_eq!(told.shown(&look(Some(80))).unwrap(), text);
+        assert_eq!(told.plain(), text, "a file gets it whole");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use reeve_domain::audit::{Record, decode};
 use serde::Serialize;
 
+use super::page::shortened;
 use super::{Page, Show, col, cut, lines, table, to_the_second};
 use crate::fail::Failure;
 
@@ -51,25 +52,40 @@ impl Entry {
         })
     }
 
+    /// Whose it is: the cluster of a name is the one that was asked.
+    fn known(name: &str) -> String {
+        match name.split_once("spiffe://") {
+            Some((before, id)) => format!("{before}{}", id.split_once('/').map_or(id, |(_, own)| own)),
+            None => name.to_owned(),
+        }
+    }
+
     fn cells(&self) -> Vec<String> {
         vec![
             self.sequence.to_string(),
             to_the_second(&self.time),
             self.action.clone(),
-            self.resource.clone(),
+            Entry::known(&self.resource),
             self.outcome.clone(),
-            self.actor.clone(),
+            Entry::known(&self.actor),
             self.reason.clone(),
         ]
     }
 
-    /// One line, for a log that is followed.
-    pub fn line(&self) -> String {
+    /// One line, for a log that is followed; no broader than a terminal, when it is one.
+    pub fn line(&self, width: Option<usize>) -> String {
         let line = format!(
-            "{:<6}  {:<24}  {:<18}  {:<28}  {:<7}  {}  {}",
-            self.sequence, self.time, self.action, self.resource, self.outcome, self.actor, self.reason
+            "{:<4}  {:<20}  {:<14}  {:<21}  {:<7}  {}  {}",
+            self.sequence,
+            to_the_second(&self.time),
+            self.action,
+            Entry::known(&self.resource),
+            self.outcome,
+            Entry::known(&self.actor),
+            self.reason
         );
-        line.trim_end().to_owned()
+        let line = line.trim_end();
+        width.map_or(line.to_owned(), |width| shortened(line, width))
     }
 }
 
@@ -88,7 +104,7 @@ impl Show for Entries {
             col("#"),
             col("TIME"),
             col("ACTION"),
-            col("RESOURCE"),
+            cut("RESOURCE"),
             col("OUTCOME"),
             cut("ACTOR"),
             cut("REASON"),
@@ -140,8 +156,25 @@ mod tests {
             .table(),
             expected
         );
-        let line = "1       2026-11-23T22:15:00Z      tenant.create       tenant/t_0123456789ab         done     pilot";
-        assert_eq!(entry.line(), line);
+        let line = "1     2026-11-23T22:15:00Z  tenant.create   tenant/t_0123456789ab  done     pilot";
+        assert_eq!(entry.line(None), line);
+        assert_eq!(entry.line(Some(line.len())), line);
+        assert_eq!(
+            entry.line(Some(60)),
+            "1     2026-11-23T22:15:00Z  tenant.create   tenant/t_012345…"
+        );
+    }
+
+    #[test]
+    fn people_are_named_without_the_cluster_that_was_asked() {
+        for (name, shown) in [
+            ("spiffe://hospital/agent/vn-1", "agent/vn-1"),
+            ("principal/spiffe://hospital/person/ann", "principal/person/ann"),
+            ("tenant/t_0123456789ab", "tenant/t_0123456789ab"),
+            ("pilot", "pilot"),
+        ] {
+            assert_eq!(Entry::known(name), shown);
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Show for Resolved {
         ]);
         match self.explanation.is_empty() {
             true => found,
-            false => Page::from(self.explanation.join("\n")).and(found),
+            false => Page::sentences(self.explanation.join("\n")).and(found),
         }
     }
 }

@@ -39,7 +39,10 @@ pub fn ticks<'a>(ticks: impl IntoIterator<Item = Tick<'a>>) -> Page {
             }
         }
     }
-    Page::from(text.trim_end())
+    match text.trim_end() {
+        "" => Page::default(),
+        text => Page::sentences(text),
+    }
 }
 
 /// How all of it ended.
@@ -47,6 +50,7 @@ pub fn verdict<'a>(results: impl Iterator<Item = &'a str> + Clone) -> String {
     let count = |wanted| results.clone().filter(|result| *result == wanted).count();
     match (count("failure"), count("warning")) {
         (0, 0) => "well".to_owned(),
+        (failures, 1) => format!("{failures} failed, 1 warning"),
         (failures, warnings) => format!("{failures} failed, {warnings} warnings"),
     }
 }

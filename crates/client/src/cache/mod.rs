@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! watch  ─► listed, changed, heard ─┐
-//! answers ─► learn, learn_nobody ───┴─► shards by claim ─► look_up (one read lock, no allocation)
+//! answers ─► learn, learn_nobody ───┴─► maps by claim ─► look_up (a lock of one in 256, no allocation)
 //! ```
+//! Writers take turns. A reader meets one only in the same of many shards, and touches two places in memory: the slot of
+//! the claim, and the tenant with its names. No text is held twice.
+//!
 //! Correctness never rests on it: a fenced PostgreSQL refuses by itself.
 
+mod homes;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -13,27 +17,52 @@ mod tests;
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Instant,
 };
 
+use hashbrown::{HashTable, hash_table};
 use parking_lot::{Mutex, RwLock};
 use reeve_domain::TenantId;
 
-use self::rules::Entry;
 pub use self::rules::{GRACE, LEASE, Lookup};
-use crate::{Resolution, Selector};
+use self::{
+    homes::{ByTenant, Homes},
+    rules::{Moment, Stamp},
+};
+use crate::{Error, Resolution, Selector, v1};
 
-const SHARDS: usize = 16;
 /// Claims of nobody are remembered up to this many: a Host header costs an attacker nothing.
 const NOBODIES_MAX: usize = 10_000;
+/// So many that readers in all threads of a process hardly ever meet in one.
+const SHARDS: usize = 256;
+/// Of a watch that vouches for nothing.
+const UNHEARD: i64 = i64::MIN;
 
 /// Answers by claim, safe to read from any task.
 pub struct Cache {
-    shards: [RwLock<HashMap<Box<str>, Entry>>; SHARDS],
+    shards: Box<[Shard]>,
+    nobodies: RwLock<HashMap<Box<str>, Stamp>>,
     hasher: RandomState,
-    heard: RwLock<Option<Instant>>,
+    began: Instant,
+    /// Up to when the watch vouches. It moves after what was heard is in the maps, and is read before them.
+    heard: AtomicI64,
     writing: Mutex<Writing>,
+}
+
+/// Claims of one part of all hashes, on a line of the processor's cache of their own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(RwLock<HashTable<Entry>>);
+
+/// A claim of a tenant's.
+#[derive(Clone)]
+struct Entry {
+    known: Arc<Resolution>,
+    stamp: Stamp,
 }
 
 /// What became of an answer.
@@ -47,8 +76,9 @@ pub enum Learnt {
 /// What only writers need; holding it orders all changes.
 #[derive(Default)]
 struct Writing {
-    tenants: HashMap<TenantId, HashSet<Box<str>>>,
-    nobodies: usize,
+    /// All that are remembered under any claim.
+    tenants: HashSet<ByTenant>,
+    homes: Homes,
     /// Where the watch stands. Zero: it never finished a listing.
     watched: u64,
     /// Tenants seen in a listing that is under way.
@@ -58,9 +88,11 @@ struct Writing {
 impl Default for Cache {
     fn default() -> Cache {
         Cache {
-            shards: Default::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            nobodies: RwLock::default(),
             hasher: RandomState::new(),
-            heard: RwLock::default(),
+            began: Instant::now(),
+            heard: AtomicI64::new(UNHEARD),
             writing: Mutex::default(),
         }
     }
@@ -69,10 +101,24 @@ impl Default for Cache {
 impl Cache {
     /// What is remembered under a claim.
     pub fn look_up(&self, selector: &Selector, now: Instant) -> Lookup {
-        match self.shard(selector.key()).read().get(selector.key()) {
-            Some(entry) => entry.judge(*self.heard.read(), now),
+        // Before the entry: it vouches for what was there when it was said, and not for what has gone since.
+        let heard = self.vouched();
+        let now = self.moment(now);
+        let (key, hash) = (selector.key(), self.hash(selector.key()));
+        if let Some(entry) = find(&self.shard(hash).read(), hash, key) {
+            return entry.stamp.judge(Some(&entry.known), heard, now);
+        }
+        match self.nobodies.read().get(key) {
+            Some(stamp) => stamp.judge(None, heard, now),
             None => Lookup::Ask { fallback: None },
         }
+    }
+
+    /// Reads an answer, so that it shares what it has in common with others.
+    pub fn read(&self, wire: v1::Resolution) -> Result<Arc<Resolution>, Error> {
+        let mut resolution = Resolution::try_from(wire)?;
+        resolution.home = self.writing.lock().homes.share(resolution.home);
+        Ok(Arc::new(resolution))
     }
 
     /// Takes an answer to a call, true at `revision` and `as_of`; an older one than what is held changes nothing.
@@ -84,56 +130,49 @@ impl Cache {
         as_of: Instant,
     ) -> Learnt {
         let mut writing = self.writing.lock();
-        let guarded = writing.guards(revision);
-        if self.put(&mut writing, Some(asked), resolution, revision, as_of, guarded) {
+        let stamp = Stamp::new(revision, self.moment(as_of), writing.guards(revision));
+        let resolution = named(resolution, asked);
+        if self.put(&mut writing, resolution, stamp) {
             return Learnt::Taken;
         }
-        let shard = self.shard(asked.key()).read();
-        Learnt::Overtaken(shard.get(asked.key()).map(|held| held.known.clone()))
+        let known = self.entry(asked.key()).map(|held| Some(held.known));
+        Learnt::Overtaken(known.or_else(|| self.nobody(asked.key()).map(|_| None)))
     }
 
     /// Takes "nobody", true at `revision`; zero when the answer did not say.
     pub fn learn_nobody(&self, asked: &Selector, revision: u64, as_of: Instant) {
         let mut writing = self.writing.lock();
-        let mut shard = self.shard(asked.key()).write();
-        match shard.get(asked.key()) {
-            Some(held) if writing.known_at(held) > revision => return,
-            Some(Entry {
-                known: Some(resolution),
-                ..
-            }) => {
-                let tenant = resolution.tenant.clone();
-                shard.remove(asked.key());
-                writing.forget_key(&tenant, asked.key());
-            }
-            Some(_) => writing.nobodies -= 1,
-            None => {}
+        let key = asked.key();
+        let held = self.entry(key);
+        let known = held.as_ref().map(|held| held.stamp).or_else(|| self.nobody(key));
+        if known.is_some_and(|stamp| writing.known_at(stamp) > revision) {
+            return;
         }
-        drop(shard);
-        if writing.nobodies >= NOBODIES_MAX {
-            self.drop_nobodies(&mut writing);
+        let stamp = Stamp::new(revision, self.moment(as_of), writing.guards(revision));
+        let mut nobodies = self.nobodies.write();
+        if nobodies.len() >= NOBODIES_MAX {
+            nobodies.clear();
         }
-        writing.nobodies += 1;
-        let entry = Entry {
-            known: None,
-            revision,
-            as_of,
-            guarded: writing.guards(revision),
-        };
-        self.shard(asked.key()).write().insert(asked.key().into(), entry);
+        nobodies.insert(key.into(), stamp);
+        drop(nobodies);
+        if let Some(Entry { known, .. }) = held {
+            self.take_out(key);
+            self.leave(&mut writing, &known);
+        }
     }
 
-    /// Drops the tenant behind a claim: the registry just said that it must not be served.
-    pub fn forget(&self, asked: &Selector) {
+    /// Drops the tenant behind a claim, which must not be served as of `revision`; whether it was dropped: not when
+    /// something newer is known of it.
+    pub fn forget(&self, asked: &Selector, revision: u64) -> bool {
         let mut writing = self.writing.lock();
-        let held = self
-            .shard(asked.key())
-            .read()
-            .get(asked.key())
-            .and_then(|entry| entry.known.clone());
-        if let Some(resolution) = held {
-            self.remove(&mut writing, &resolution.tenant, u64::MAX);
+        let Some(held) = self.entry(asked.key()) else {
+            return true;
+        };
+        if writing.known_at(held.stamp) > revision {
+            return false;
         }
+        self.remove(&mut writing, &held.known.tenant, revision);
+        true
     }
 
     /// The watch sends everything from the start.
@@ -141,8 +180,7 @@ impl Cache {
         let mut writing = self.writing.lock();
         writing.watched = 0;
         writing.listing = Some(HashSet::new());
-        drop(writing);
-        *self.heard.write() = None;
+        self.heard.store(UNHEARD, Ordering::Release);
     }
 
     /// One tenant of a listing.
@@ -152,8 +190,8 @@ impl Cache {
             listing.insert(resolution.tenant.clone());
         }
         // The listing's own revision comes last; until then this is known from its last change on.
-        let revision = resolution.changed.0;
-        self.put(&mut writing, None, resolution, revision, now, true);
+        let stamp = Stamp::new(resolution.changed.0, self.moment(now), true);
+        self.put(&mut writing, resolution, stamp);
     }
 
     /// The listing is whole as of `revision`; who was not in it is gone, unless learnt later than that.
@@ -162,24 +200,25 @@ impl Cache {
         let listed = writing.listing.take().unwrap_or_default();
         let missing: Vec<TenantId> = writing
             .tenants
-            .keys()
+            .iter()
+            .map(|held| &held.0.tenant)
             .filter(|tenant| !listed.contains(*tenant))
             .cloned()
             .collect();
         for tenant in missing {
             self.remove(&mut writing, &tenant, revision);
         }
-        self.drop_nobodies(&mut writing);
+        self.nobodies.write().clear();
         writing.watched = revision;
-        drop(writing);
-        self.heard(revision, now);
+        self.hear(&mut writing, revision, now);
     }
 
     /// All changes of one revision.
     pub fn changed(&self, revision: u64, changed: &[Arc<Resolution>], removed: &[TenantId], now: Instant) {
         let mut writing = self.writing.lock();
+        let stamp = Stamp::new(revision, self.moment(now), true);
         for resolution in changed {
-            self.put(&mut writing, None, resolution.clone(), revision, now, true);
+            self.put(&mut writing, resolution.clone(), stamp);
         }
         for tenant in removed {
             self.remove(&mut writing, tenant, revision);
@@ -189,12 +228,7 @@ impl Cache {
 
     /// The watch vouches for everything that it guards, up to this moment.
     pub fn heard(&self, revision: u64, as_of: Instant) {
-        let mut writing = self.writing.lock();
-        if writing.watched > 0 {
-            writing.watched = writing.watched.max(revision);
-            let mut heard = self.heard.write();
-            *heard = Some(heard.map_or(as_of, |before| before.max(as_of)));
-        }
+        self.hear(&mut self.writing.lock(), revision, as_of);
     }
 
     /// Where a watch may resume; zero to list again.
@@ -205,103 +239,159 @@ impl Cache {
     /// How many claims are remembered, those of nobody among them.
     #[cfg(feature = "metrics")]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().len()).sum()
+        let claims: usize = self.shards.iter().map(|shard| shard.0.read().len()).sum();
+        claims + self.nobodies.read().len()
     }
 
     /// Up to when the watch vouches for what it guards.
     #[cfg(feature = "metrics")]
     pub fn heard_at(&self) -> Option<Instant> {
-        *self.heard.read()
+        let nanos = u64::try_from(self.vouched()?.0).unwrap_or_default();
+        self.began.checked_add(std::time::Duration::from_nanos(nanos))
+    }
+
+    fn hear(&self, writing: &mut Writing, revision: u64, as_of: Instant) {
+        if writing.watched > 0 {
+            writing.watched = writing.watched.max(revision);
+            self.heard.fetch_max(self.moment(as_of).0, Ordering::Release);
+        }
+    }
+
+    fn vouched(&self) -> Option<Moment> {
+        match self.heard.load(Ordering::Acquire) {
+            UNHEARD => None,
+            heard => Some(Moment(heard)),
+        }
+    }
+
+    fn moment(&self, instant: Instant) -> Moment {
+        Moment::of(instant, self.began)
     }
 
     /// Whether it was taken: not when something newer is known of any of its claims.
-    fn put(
-        &self,
-        writing: &mut Writing,
-        asked: Option<&Selector>,
-        resolution: Arc<Resolution>,
-        revision: u64,
-        as_of: Instant,
-        guarded: bool,
-    ) -> bool {
-        let tenant = resolution.tenant.clone();
-        let keys = resolution
-            .selectors
-            .iter()
-            .chain(asked)
-            .map(|selector| Box::<str>::from(selector.key()));
-        let keys: HashSet<Box<str>> = keys.collect();
-        if self.is_overtaken(writing, &resolution, &keys, revision) {
+    fn put(&self, writing: &mut Writing, resolution: Arc<Resolution>, stamp: Stamp) -> bool {
+        if self.is_overtaken(writing, &resolution, stamp.revision()) {
             return false;
         }
-        let before = writing
-            .tenants
-            .insert(tenant.clone(), keys.clone())
-            .unwrap_or_default();
-        for gone in before.difference(&keys) {
-            self.shard(gone).write().remove(gone);
+        let before = writing.tenants.replace(ByTenant(resolution.clone()));
+        for (at, name) in resolution.words.names() {
+            let (known, stamp) = (resolution.clone(), stamp.at(at));
+            let former = self.put_in(name, Entry { known, stamp });
+            if !self.nobodies.read().is_empty() {
+                self.nobodies.write().remove(name);
+            }
+            if let Some(Entry { known: other, .. }) = former
+                && other.tenant != resolution.tenant
+            {
+                self.leave(writing, &other);
+            }
         }
-        for key in keys {
-            let entry = Entry {
-                known: Some(resolution.clone()),
-                revision,
-                as_of,
-                guarded,
-            };
-            match self.shard(&key).write().insert(key.clone(), entry) {
-                Some(Entry { known: None, .. }) => writing.nobodies -= 1,
-                Some(Entry {
-                    known: Some(other), ..
-                }) if other.tenant != tenant => {
-                    writing.forget_key(&other.tenant, &key);
-                }
-                _ => {}
+        if let Some(ByTenant(before)) = before {
+            let names = before.words.names().map(|(_, name)| name);
+            let gone = names.filter(|name| !resolution.words.has_name(name));
+            for name in gone.filter(|name| self.leads(name, &resolution.tenant)) {
+                self.take_out(name);
             }
         }
         true
     }
 
     /// Whether any of the claims already leads to something newer.
-    fn is_overtaken(
-        &self,
-        writing: &Writing,
-        new: &Resolution,
-        keys: &HashSet<Box<str>>,
-        revision: u64,
-    ) -> bool {
-        keys.iter().any(|key| match self.shard(key).read().get(key) {
-            Some(held) => match &held.known {
-                Some(known) if known.tenant == new.tenant => {
-                    known.changed > new.changed || known.changed == new.changed && held.revision > revision
-                }
-                _ => writing.known_at(held) > revision,
-            },
-            None => false,
+    fn is_overtaken(&self, writing: &Writing, new: &Resolution, revision: u64) -> bool {
+        new.words.names().any(|(_, name)| match self.entry(name) {
+            Some(Entry { known, stamp }) if known.tenant == new.tenant => {
+                known.changed > new.changed || known.changed == new.changed && stamp.revision() > revision
+            }
+            Some(held) => writing.known_at(held.stamp) > revision,
+            None => self
+                .nobody(name)
+                .is_some_and(|stamp| writing.known_at(stamp) > revision),
         })
     }
 
     fn remove(&self, writing: &mut Writing, tenant: &TenantId, revision: u64) {
-        let keys = writing.tenants.get(tenant).cloned().unwrap_or_default();
-        for key in keys {
-            let mut shard = self.shard(&key).write();
-            if shard.get(&key).is_some_and(|held| held.revision <= revision) {
-                shard.remove(&key);
-                writing.forget_key(tenant, &key);
+        let Some(ByTenant(known)) = writing.tenants.get(tenant).cloned() else {
+            return;
+        };
+        for (_, name) in known.words.names() {
+            let held = self.entry(name).filter(|held| held.known.tenant == *tenant);
+            if held.is_some_and(|held| held.stamp.revision() <= revision) {
+                self.take_out(name);
+            }
+        }
+        self.leave(writing, &known);
+    }
+
+    /// Forgets a tenant that no claim leads to any more.
+    fn leave(&self, writing: &mut Writing, known: &Resolution) {
+        if let Some(ByTenant(known)) = writing.tenants.get(&known.tenant)
+            && !known
+                .words
+                .names()
+                .any(|(_, name)| self.leads(name, &known.tenant))
+        {
+            let tenant = known.tenant.clone();
+            writing.tenants.remove(&tenant);
+        }
+    }
+
+    fn leads(&self, name: &str, tenant: &TenantId) -> bool {
+        self.entry(name).is_some_and(|held| held.known.tenant == *tenant)
+    }
+
+    fn entry(&self, key: &str) -> Option<Entry> {
+        let hash = self.hash(key);
+        find(&self.shard(hash).read(), hash, key).cloned()
+    }
+
+    fn nobody(&self, key: &str) -> Option<Stamp> {
+        self.nobodies.read().get(key).copied()
+    }
+
+    /// What the key led to before.
+    fn put_in(&self, key: &str, entry: Entry) -> Option<Entry> {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        let slot = shard.entry(hash, |held| held.is_of(key), |held| self.hash(held.key()));
+        match slot {
+            hash_table::Entry::Occupied(mut slot) => Some(std::mem::replace(slot.get_mut(), entry)),
+            hash_table::Entry::Vacant(slot) => {
+                slot.insert(entry);
+                None
             }
         }
     }
 
-    fn drop_nobodies(&self, writing: &mut Writing) {
-        for shard in &self.shards {
-            shard.write().retain(|_, entry| entry.known.is_some());
+    fn take_out(&self, key: &str) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        if let Ok(slot) = shard.find_entry(hash, |held| held.is_of(key)) {
+            slot.remove();
         }
-        writing.nobodies = 0;
     }
 
-    fn shard(&self, key: &str) -> &RwLock<HashMap<Box<str>, Entry>> {
-        let hash = self.hasher.hash_one(key);
-        &self.shards[hash as usize % SHARDS]
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
+        // The table goes by the bits at both ends.
+        &self.shards[(hash >> 32) as usize % SHARDS].0
     }
+
+    fn hash(&self, key: &str) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+impl Entry {
+    fn key(&self) -> &str {
+        self.known.words.name(self.stamp.name_at())
+    }
+
+    fn is_of(&self, key: &str) -> bool {
+        self.known.words.is_name(self.stamp.name_at(), key)
+    }
+}
+
+fn find<'a>(shard: &'a HashTable<Entry>, hash: u64, key: &str) -> Option<&'a Entry> {
+    shard.find(hash, |held| held.is_of(key))
 }
 
 impl Writing {
@@ -310,20 +400,20 @@ impl Writing {
         self.watched > 0 && revision >= self.watched
     }
 
-    fn known_at(&self, entry: &Entry) -> u64 {
-        if entry.guarded {
-            entry.revision.max(self.watched)
-        } else {
-            entry.revision
+    fn known_at(&self, stamp: Stamp) -> u64 {
+        match stamp.is_guarded() {
+            true => stamp.revision().max(self.watched),
+            false => stamp.revision(),
         }
     }
+}
 
-    fn forget_key(&mut self, tenant: &TenantId, key: &str) {
-        if let Some(keys) = self.tenants.get_mut(tenant) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.tenants.remove(tenant);
-            }
-        }
+/// With the claim that led to it among its names: a node may know more of them than it tells.
+fn named(resolution: Arc<Resolution>, asked: &Selector) -> Arc<Resolution> {
+    if resolution.words.has_name(asked.key()) {
+        return resolution;
     }
+    let mut resolution = Arc::unwrap_or_clone(resolution);
+    resolution.words = resolution.words.with(asked);
+    Arc::new(resolution)
 }

@@ -16,6 +16,8 @@ pub(crate) struct Method {
     repeat: Repeat,
     /// How long one node may take before the next is asked; none for calls that wait on purpose.
     pub(crate) patience: Option<Duration>,
+    /// Whether a second node may be asked while the first one thinks.
+    pub(crate) is_hedged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Method {
         shape: Shape::ClientStream,
         repeat: Repeat::Never,
         patience: None,
+        is_hedged: false,
     };
 
     pub(crate) fn of(path: &str) -> Method {
@@ -134,6 +137,7 @@ fn describe(method: &MethodDescriptorProto, request_id: Option<u32>) -> Method {
         shape,
         repeat,
         patience,
+        is_hedged: name == "Resolve",
     }
 }
 
@@ -205,6 +209,16 @@ mod tests {
         );
         assert_eq!(Method::of("/elsewhere.Service/Call"), Method::UNKNOWN);
         assert!(!Method::of("/reeve.v1.ClusterService/TransferLeader").may_repeat(&[0; 5]));
+    }
+
+    #[test]
+    fn the_question_that_a_request_waits_for_is_the_one_that_may_be_asked_of_two() {
+        let hedged: Vec<&String> = METHODS
+            .iter()
+            .filter(|(_, method)| method.is_hedged)
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(hedged, ["/reeve.v1.ResolverService/Resolve"]);
     }
 
     #[test]

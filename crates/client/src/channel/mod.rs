@@ -5,27 +5,33 @@
 //!                               ├─► node 2
 //!                               └─► node 3
 //! ```
+//! While a node takes longer over a resolve than is usual, a second one is asked, and the first good answer counts.
 //! A request that may be repeated is buffered and sent again, byte for byte, until its deadline.
 //! tonic's balanced channel is deliberately absent: it counts dead endpoints as ready.
 
 mod deadline;
 mod health;
+mod hedge;
 mod method;
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use http_body_util::{BodyExt, Full, Limited};
 use parking_lot::Mutex;
-use reeve_proto::identity::{self, Connector, Tuning};
+use reeve_proto::{
+    error::info,
+    identity::{self, Connector, Tuning},
+};
 use tonic::{
     Code, ConnectError, Status,
     body::Body,
@@ -38,6 +44,7 @@ use tracing::debug;
 use self::{
     deadline::Deadline,
     health::Health,
+    hedge::Hedge,
     method::{Method, Shape},
 };
 use crate::Error;
@@ -46,6 +53,8 @@ const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Between two rounds over all nodes; doubled with each, up to the maximum.
 const ROUND_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ROUND_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// For nodes that ask for a pause without saying how long.
+const PEACE: Duration = Duration::from_secs(1);
 
 /// A cloneable `tower::Service` that any generated client can stand on.
 #[derive(Clone)]
@@ -57,6 +66,10 @@ struct Nodes {
     list: Vec<Node>,
     /// The node that answered last; asked first.
     preferred: AtomicUsize,
+    hedge: Mutex<Hedge>,
+    /// Calls for which a second node was asked, and those of them that it answered.
+    hedged: AtomicU64,
+    hedges_won: AtomicU64,
 }
 
 struct Node {
@@ -68,6 +81,18 @@ struct Node {
 /// Which node answered; in the extensions of every response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnsweredBy(usize);
+
+/// What one call asks of whichever node.
+struct Question<'a> {
+    head: &'a Parts,
+    body: &'a Bytes,
+    method: Method,
+    deadline: Deadline,
+}
+
+/// What a node said that did not do what it was asked.
+#[derive(Clone)]
+struct Refusal(Status);
 
 /// How one try ended when it did not succeed.
 struct Failed {
@@ -100,7 +125,13 @@ impl Failover {
         // Clients that start together spread over the nodes.
         let preferred = AtomicUsize::new(rand::random_range(0..list.len()));
         Ok(Failover {
-            nodes: Arc::new(Nodes { list, preferred }),
+            nodes: Arc::new(Nodes {
+                list,
+                preferred,
+                hedge: Mutex::default(),
+                hedged: AtomicU64::default(),
+                hedges_won: AtomicU64::default(),
+            }),
         })
     }
 
@@ -111,6 +142,9 @@ impl Failover {
             nodes: Arc::new(Nodes {
                 list: Vec::new(),
                 preferred: AtomicUsize::default(),
+                hedge: Mutex::default(),
+                hedged: AtomicU64::default(),
+                hedges_won: AtomicU64::default(),
             }),
         }
     }
@@ -118,6 +152,12 @@ impl Failover {
     /// Leaves a node alone for a while, for a reason that only the caller can see: a silent stream.
     pub fn blame(&self, node: AnsweredBy) {
         self.nodes.failed(node.0);
+    }
+
+    /// Calls for which a second node was asked, and those of them that it answered.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn hedges(&self) -> [u64; 2] {
+        [&self.nodes.hedged, &self.nodes.hedges_won].map(|count| count.load(Ordering::Relaxed))
     }
 
     /// The address behind an answer.
@@ -160,16 +200,26 @@ impl Nodes {
             .to_bytes();
         let may_repeat = method.may_repeat(&body);
         let deadline = Deadline::of(&head.headers, Instant::now());
+        let question = Question {
+            head: &head,
+            body: &body,
+            method,
+            deadline,
+        };
+        if method.is_hedged
+            && let [one, two, ..] = self.order()[..]
+            && let Ok(response) = self.first_of(one, two, &question).await
+        {
+            return Ok(response);
+        }
         let mut pause = ROUND_PAUSE_MIN;
         let mut last = Status::deadline_exceeded("the deadline passed before any node was asked");
         loop {
             for node in self.order() {
-                let left = deadline.left(Instant::now());
-                if left.is_zero() {
+                if deadline.left(Instant::now()).is_zero() {
                     return Err(last);
                 }
-                let patience = method.patience.unwrap_or(left).min(left);
-                match self.try_node(node, &head, &body, method.shape, patience).await {
+                match self.try_node(node, &question).await {
                     Ok(response) => return Ok(response),
                     Err(failed) if failed.unsent || may_repeat => last = failed.status,
                     Err(failed) => return Err(failed.status),
@@ -181,15 +231,47 @@ impl Nodes {
         }
     }
 
-    /// One try at one node; an answer of UNAVAILABLE counts as a failure like a dead connection.
-    async fn try_node(
+    /// The answer of one node, or of another one when the first is slow. What both fail at is left to the usual rounds.
+    async fn first_of(
         &self,
-        node: usize,
-        head: &Parts,
-        body: &Bytes,
-        shape: Shape,
-        patience: Duration,
+        one: usize,
+        two: usize,
+        question: &Question<'_>,
     ) -> Result<Response<Body>, Failed> {
+        let begun = Instant::now();
+        let alone = self.hedge.lock().begins();
+        let mut first = pin!(self.try_node(one, question));
+        let answer = match tokio::time::timeout(alone, first.as_mut()).await {
+            Ok(answer) => answer,
+            Err(_) if !self.hedge.lock().may_ask(Instant::now()) => first.await,
+            Err(_) => {
+                debug!(node = %self.list[two].addr, "another node is asked as well");
+                self.hedged.fetch_add(1, Ordering::Relaxed);
+                let answer = match select(first, pin!(self.try_node(two, question))).await {
+                    Either::Left((Err(_), second)) => second.await,
+                    Either::Left((answer, _)) => answer,
+                    Either::Right((Ok(answer), _)) if is_good(&answer) => Ok(answer),
+                    // Who was asked first may know better.
+                    Either::Right((other, first)) => first.await.or(other),
+                };
+                let by = answer.as_ref().ok().and_then(|answer| answer.extensions().get());
+                if by == Some(&AnsweredBy(two)) {
+                    self.hedges_won.fetch_add(1, Ordering::Relaxed);
+                }
+                answer
+            }
+        };
+        if answer.is_ok() {
+            self.hedge.lock().answered(begun.elapsed());
+        }
+        answer
+    }
+
+    /// One try at one node; an answer of UNAVAILABLE counts as a failure like a dead connection.
+    async fn try_node(&self, node: usize, question: &Question<'_>) -> Result<Response<Body>, Failed> {
+        let (head, body, method) = (question.head, question.body, question.method);
+        let (shape, left) = (method.shape, question.deadline.left(Instant::now()));
+        let patience = method.patience.unwrap_or(left).min(left);
         let mut request = Request::new(Body::new(Full::new(body.clone())));
         *request.uri_mut() = head.uri.clone();
         *request.method_mut() = head.method.clone();
@@ -233,14 +315,27 @@ impl Nodes {
         match result {
             Ok(mut response) => {
                 self.succeeded(node);
+                if let Some(Refusal(status)) = response.extensions().get() {
+                    self.listen(status);
+                }
                 response.extensions_mut().insert(AnsweredBy(node));
                 Ok(response)
             }
             Err(failed) => {
                 debug!(node = %self.list[node].addr, error = %failed.status, "a node did not serve");
                 self.failed(node);
+                self.listen(&failed.status);
                 Err(failed)
             }
+        }
+    }
+
+    /// Who asks for a pause is not asked for more than it must.
+    fn listen(&self, status: &Status) {
+        let asked = info(status).retry_after;
+        let full = (status.code() == Code::ResourceExhausted).then_some(PEACE);
+        if let Some(pause) = asked.or(full) {
+            self.hedge.lock().pushed_back(Instant::now(), pause);
         }
     }
 }
@@ -262,7 +357,7 @@ impl Service<Request<Body>> for Failover {
 
 /// Waits for the last byte, so that a node that dies in the middle of its answer is noticed here.
 async fn whole(response: Response<Body>) -> Result<Response<Body>, Failed> {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
     let body = Limited::new(body, RESPONSE_BYTES_MAX)
         .collect()
         .await
@@ -271,7 +366,17 @@ async fn whole(response: Response<Body>) -> Result<Response<Body>, Failed> {
             unsent: false,
         })?;
     let refused = turned_away(&head.headers).or_else(|| body.trailers().and_then(turned_away));
+    let status = Status::from_header_map(&head.headers)
+        .or_else(|| Status::from_header_map(body.trailers()?))
+        .filter(|status| status.code() != Code::Ok);
+    if let Some(status) = status {
+        head.extensions.insert(Refusal(status));
+    }
     refused.map_or(Ok(Response::from_parts(head, Body::new(body))), Err)
+}
+
+fn is_good(answer: &Response<Body>) -> bool {
+    answer.extensions().get::<Refusal>().is_none()
 }
 
 /// The node's own word that another should be asked.
@@ -289,7 +394,11 @@ fn failed_transport(error: &tonic::transport::Error) -> Failed {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         unsent |= cause.is::<ConnectError>();
-        story = format!("{story}: {cause}");
+        let cause_said = cause.to_string();
+        // One error often says no more than the one that it hides.
+        if !story.ends_with(&cause_said) {
+            story = format!("{story}: {cause_said}");
+        }
         source = cause.source();
     }
     Failed {

@@ -2,17 +2,20 @@
 //!
 //! A pool is never changed: another placement, epoch or credential is another pool, and the former one is
 //! closed. One of a former credential leads to the right place still: it closes a moment later, so that nobody who has
-//! just got it is turned away. No session state is set on its connections, so nothing of one caller reaches the next.
+//! just got it is turned away. A session is made as new when it comes back, so nothing of one caller reaches the next,
+//! wherever that one was cancelled.
 
 mod held;
+mod reset;
 mod shelf;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -28,9 +31,13 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroize;
 
 pub(crate) use self::held::Acknowledgement;
+#[cfg(feature = "stand")]
+pub(crate) use self::reset::RESET;
+#[cfg(feature = "metrics")]
+pub(crate) use self::tally::Tally;
 use self::{
     held::{Held, Lease},
-    shelf::{Found, Retired, Shelf},
+    shelf::{Found, LENT, Lent, Retired, Shelf},
 };
 use crate::{Error, Host, Resolution, flight::Flights};
 
@@ -96,6 +103,13 @@ struct Open {
     lease: Arc<Lease>,
 }
 
+impl Lent for Open {
+    fn is_idle(&self) -> bool {
+        // A session that is being opened or made as new counts as in use.
+        self.pool.num_idle() >= self.pool.size() as usize
+    }
+}
+
 /// What all pools together hold.
 #[cfg(feature = "metrics")]
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -122,6 +136,9 @@ pub(crate) struct Pools {
     legacies: Mutex<HashMap<Place, Weak<OwnedSemaphorePermit>>>,
     /// Nothing is opened any more, and nothing stays open out of courtesy.
     closing: CancellationToken,
+    tally: Arc<tally::Tally>,
+    /// Held by whoever looks for a pool that can go.
+    making_room: tokio::sync::Mutex<()>,
 }
 
 impl Pools {
@@ -142,6 +159,8 @@ impl Pools {
             held: Held::new(said),
             legacies: Mutex::default(),
             closing: CancellationToken::new(),
+            tally: Arc::default(),
+            making_room: tokio::sync::Mutex::default(),
         }
     }
 
@@ -159,6 +178,7 @@ impl Pools {
         if let Some(pool) = self.find(&key)? {
             return Ok(pool);
         }
+        let asked_at = Instant::now();
         let _turn = self.flights.enter(key.clone()).await;
         if let Some(pool) = self.find(&key)? {
             return Ok(pool);
@@ -173,12 +193,7 @@ impl Pools {
             Some(share) => share,
             None => Arc::new(self.share().await?),
         };
-        let pool = PgPoolOptions::new()
-            .max_connections(self.share_size())
-            .acquire_timeout(self.limits.patience)
-            .idle_timeout(self.limits.idle_max)
-            .max_lifetime(self.limits.lifetime_max)
-            .connect_lazy_with(options);
+        let pool = self.lazy(options);
         let open = Open {
             pool: pool.clone(),
             share,
@@ -187,14 +202,16 @@ impl Pools {
         let rank = key.rank;
         let put = {
             let mut shelf = self.shelf.lock();
-            let is_late = !open.lease.is_newest() || matches!(shelf.find(&key), Found::Superseded);
+            let is_late =
+                !open.lease.is_newest() || matches!(shelf.find(&key, Instant::now()), Found::Superseded);
             match is_late || self.closing.is_cancelled() {
                 true => Err(superseded()),
-                false => Ok(shelf.put(key.clone(), open)),
+                false => Ok(shelf.put(key.clone(), open, Instant::now())),
             }
         };
         // What changed while it was opened has never been lent: it goes as it came.
         self.retire(put?, rank);
+        self.tally.openings.took(asked_at.elapsed());
         Ok(pool)
     }
 
@@ -254,6 +271,11 @@ impl Pools {
         })
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// The share of the pool that this one takes the place of, with another credential.
     fn inherited(&self, key: &Key) -> Option<Arc<OwnedSemaphorePermit>> {
         let former = self.shelf.lock().former(key).map(|open| open.share);
@@ -261,8 +283,14 @@ impl Pools {
     }
 
     fn find(&self, key: &Key) -> Result<Option<PgPool>, Error> {
-        match self.shelf.lock().find(key) {
-            Found::Open(open) => Ok(Some(open.pool)),
+        let found = self.shelf.lock().find(key, Instant::now());
+        match found {
+            Found::Open(Open { pool, .. }) => {
+                if pool.num_idle() == 0 && pool.size() >= self.share_size() {
+                    self.tally.waits_for_session();
+                }
+                Ok(Some(pool))
+            }
             Found::Missing => Ok(None),
             Found::Superseded => Err(Error::Superseded {
                 tenant: key.place.tenant.clone(),
@@ -276,29 +304,76 @@ impl Pools {
             .min(self.limits.connections_max)
     }
 
-    /// Takes a pool's worth of the budget, closing the least lately used pools until it is there.
+    /// Takes a pool's worth of the budget, closing other pools until it is there.
     async fn share(&self) -> Result<OwnedSemaphorePermit, Error> {
         let wanted = self.share_size();
+        if let Ok(share) = self.budget.clone().try_acquire_many_owned(wanted) {
+            return Ok(share);
+        }
+        self.tally.waits_for_room();
+        // However many wait before this one: where nothing is ever idle, that alone must not use up their patience.
+        let until = Instant::now() + self.limits.patience / 10;
         let taking = async {
             loop {
                 if let Ok(share) = self.budget.clone().try_acquire_many_owned(wanted) {
-                    return Ok(share);
+                    return share;
                 }
-                let oldest = self.shelf.lock().take_oldest();
-                match oldest {
+                if let Some(pool) = self.dispensable(wanted, until).await {
                     // On its own: what a caller gives up must not let go of what is in use.
-                    Some(oldest) => drop(tokio::spawn(shut(oldest.pool)).await),
-                    // All of it belongs to pools that are closing or opening now.
-                    None => return self.budget.clone().acquire_many_owned(wanted).await,
+                    drop(tokio::spawn(shut(pool)).await);
                 }
             }
         };
         match tokio::time::timeout(self.limits.patience, taking).await {
-            Ok(Ok(share)) => Ok(share),
-            _ => Err(Error::Exhausted {
+            Ok(share) => Ok(share),
+            Err(_) => Err(Error::Exhausted {
                 connections_max: self.limits.connections_max,
             }),
         }
+    }
+
+    /// The pool that makes room for another: one that nobody needs; when there is none until then, the one that was lent
+    /// longest ago. None when there is room by now. One caller at a time looks for it.
+    async fn dispensable(&self, wanted: u32, until: Instant) -> Option<Open> {
+        let _turn = self.making_room.lock().await;
+        loop {
+            if self.budget.available_permits() >= wanted as usize {
+                return None;
+            }
+            let going = {
+                let (mut shelf, now) = (self.shelf.lock(), Instant::now());
+                let idle = shelf.take_idle(now);
+                idle.or_else(|| (now >= until).then(|| shelf.take_oldest())?)
+            };
+            if let Some(retired) = going {
+                return Some(retired.pool);
+            }
+            tokio::time::sleep(LENT / 4).await;
+        }
+    }
+
+    /// A pool that dials when somebody wants a session.
+    fn lazy(&self, options: PgConnectOptions) -> PgPool {
+        let (opened, cleaned) = (self.tally.clone(), self.tally.clone());
+        PgPoolOptions::new()
+            .max_connections(self.share_size())
+            .acquire_timeout(self.limits.patience)
+            .idle_timeout(self.limits.idle_max)
+            .max_lifetime(self.limits.lifetime_max)
+            .after_connect(move |_, _| {
+                opened.session_opened();
+                Box::pin(async { Ok(()) })
+            })
+            .after_release(move |session, _| {
+                let tally = cleaned.clone();
+                Box::pin(async move {
+                    let from = Instant::now();
+                    let is_clean = reset::reset(session).await;
+                    tally.resets.took(from.elapsed());
+                    Ok(is_clean)
+                })
+            })
+            .connect_lazy_with(options)
     }
 
     fn options(
@@ -307,12 +382,12 @@ impl Pools {
         key: &Key,
         mut credential: GetCredentialResponse,
     ) -> Result<PgConnectOptions, Error> {
-        if credential.role != resolution.role || credential.version != resolution.credential_version {
+        if credential.role != resolution.role() || credential.version != resolution.credential_version {
             return Err(Error::Superseded {
                 tenant: resolution.tenant.to_string(),
             });
         }
-        if !is_pinned(&resolution.server_ca_pem, &credential.server_ca_sha256) {
+        if !is_pinned(resolution.server_ca_pem(), &credential.server_ca_sha256) {
             return Err(Error::Answer(
                 "the database servers' CA is not the one named with the credential".into(),
             ));
@@ -320,11 +395,11 @@ impl Pools {
         let options = PgConnectOptions::new_without_pgpass()
             .host(&key.host.host)
             .port(key.host.port)
-            .database(&resolution.database)
+            .database(resolution.database())
             .username(&credential.role)
             .password(&credential.password)
             .ssl_mode(PgSslMode::VerifyFull)
-            .ssl_root_cert_from_pem(resolution.server_ca_pem.clone().into_bytes())
+            .ssl_root_cert_from_pem(resolution.server_ca_pem().as_bytes().to_vec())
             .application_name(&self.application_name);
         credential.password.zeroize();
         Ok(options)
@@ -332,21 +407,21 @@ impl Pools {
 }
 
 fn key(resolution: &Resolution, access: Access) -> Result<Key, Error> {
-    let (true, Some(primary)) = (resolution.serves(), &resolution.write) else {
+    let (true, Some(primary)) = (resolution.serves(), resolution.write()) else {
         return Err(resolution.not_serving());
     };
     let host = match access {
-        Access::Read => resolution.read.first().unwrap_or(primary),
+        Access::Read => resolution.read().first().unwrap_or(primary),
         Access::Write => primary,
     };
     let place = Place {
         tenant: resolution.tenant.to_string(),
-        database: resolution.database.clone(),
+        database: resolution.database().to_owned(),
         access,
     };
     Ok(Key {
         place,
-        role: resolution.role.clone(),
+        role: resolution.role().to_owned(),
         host: host.clone(),
         rank: rank(resolution),
     })

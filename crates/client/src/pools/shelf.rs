@@ -1,20 +1,32 @@
 //! Which pools are kept open. Pure: it holds values and numbers, and says what must go.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::{Key, Place};
 
-/// Open pools by place, the least lately used first to go.
+/// Whoever was lent a pool has a session of it by then, or has none to wait for: until then a pool that looks idle is
+/// not.
+pub(super) const LENT: Duration = Duration::from_millis(20);
+
+/// What makes room for others.
+pub(super) trait Lent: Clone {
+    /// Whether no session is in use.
+    fn is_idle(&self) -> bool;
+}
+
+/// Open pools by place; of those that are idle, the one lent longest ago is the first to go.
 pub(super) struct Shelf<P> {
     pools: HashMap<Place, Slot<P>>,
-    uses: u64,
     pools_max: usize,
 }
 
 struct Slot<P> {
     key: Key,
     pool: P,
-    last_use: u64,
+    lent_at: Instant,
 }
 
 /// What was taken off the shelf, to be closed.
@@ -34,20 +46,18 @@ pub(super) enum Found<P> {
     Superseded,
 }
 
-impl<P: Clone> Shelf<P> {
+impl<P: Lent> Shelf<P> {
     pub(super) fn new(pools_max: usize) -> Shelf<P> {
         Shelf {
             pools: HashMap::new(),
-            uses: 0,
             pools_max: pools_max.max(1),
         }
     }
 
-    pub(super) fn find(&mut self, key: &Key) -> Found<P> {
-        self.uses += 1;
+    pub(super) fn find(&mut self, key: &Key, now: Instant) -> Found<P> {
         match self.pools.get_mut(&key.place) {
             Some(slot) if slot.key == *key => {
-                slot.last_use = self.uses;
+                slot.lent_at = now;
                 Found::Open(slot.pool.clone())
             }
             Some(slot) if slot.key.rank > key.rank => Found::Superseded,
@@ -62,11 +72,10 @@ impl<P: Clone> Shelf<P> {
     }
 
     /// Shelves a pool. What comes back must be closed: its predecessor, and what no longer fits.
-    pub(super) fn put(&mut self, key: Key, pool: P) -> Vec<Retired<P>> {
-        self.uses += 1;
+    pub(super) fn put(&mut self, key: Key, pool: P, now: Instant) -> Vec<Retired<P>> {
         let slot = Slot {
             pool,
-            last_use: self.uses,
+            lent_at: now,
             key: key.clone(),
         };
         let mut out: Vec<Retired<P>> = self
@@ -76,14 +85,26 @@ impl<P: Clone> Shelf<P> {
             .into_iter()
             .collect();
         while self.pools.len() > self.pools_max {
-            out.extend(self.take_oldest());
+            out.extend(self.take_idle(now).or_else(|| self.take_oldest()));
         }
         out
     }
 
-    /// Takes off the least lately used pool, to make room in the budget.
+    /// Takes off the pool that was lent longest ago of those that nobody needs now, to make room in the budget.
+    pub(super) fn take_idle(&mut self, now: Instant) -> Option<Retired<P>> {
+        let is_free =
+            |slot: &Slot<P>| now.saturating_duration_since(slot.lent_at) >= LENT && slot.pool.is_idle();
+        self.take_first(is_free)
+    }
+
+    /// Takes off the pool that was lent longest ago, whoever has just got it.
     pub(super) fn take_oldest(&mut self) -> Option<Retired<P>> {
-        let place = self.pools.iter().min_by_key(|(_, slot)| slot.last_use)?.0.clone();
+        self.take_first(|_| true)
+    }
+
+    fn take_first(&mut self, may_go: impl Fn(&Slot<P>) -> bool) -> Option<Retired<P>> {
+        let going = self.pools.iter().filter(|(_, slot)| may_go(slot));
+        let place = going.min_by_key(|(_, slot)| slot.lent_at)?.0.clone();
         self.pools.remove(&place).map(Retired::from)
     }
 
@@ -136,43 +157,74 @@ mod tests {
         }
     }
 
+    /// Idle, unless its name says otherwise.
+    impl Lent for &'static str {
+        fn is_idle(&self) -> bool {
+            !self.starts_with("busy")
+        }
+    }
+
     fn pools(retired: impl IntoIterator<Item = Retired<&'static str>>) -> Vec<&'static str> {
         retired.into_iter().map(|one| one.pool).collect()
     }
 
     #[test]
     fn the_same_wish_finds_the_same_pool() {
-        let mut shelf = Shelf::new(4);
-        assert_eq!(shelf.find(&key("a", 1, 1)), Found::Missing);
-        assert!(shelf.put(key("a", 1, 1), "pool").is_empty());
-        assert_eq!(shelf.find(&key("a", 1, 1)), Found::Open("pool"));
+        let (mut shelf, now) = (Shelf::new(4), Instant::now());
+        assert_eq!(shelf.find(&key("a", 1, 1), now), Found::Missing);
+        assert!(shelf.put(key("a", 1, 1), "pool", now).is_empty());
+        assert_eq!(shelf.find(&key("a", 1, 1), now), Found::Open("pool"));
     }
 
     #[test]
     fn placement_counts_before_epoch() {
-        let mut shelf = Shelf::new(4);
-        shelf.put(key("a", 2, 1), "new");
-        assert_eq!(shelf.find(&key("a", 1, 9)), Found::Superseded);
-        assert_eq!(shelf.find(&key("a", 2, 2)), Found::Missing);
-        assert_eq!(pools(shelf.put(key("a", 2, 2), "newer")), ["new"]);
-        assert_eq!(shelf.find(&key("a", 2, 1)), Found::Superseded);
+        let (mut shelf, now) = (Shelf::new(4), Instant::now());
+        shelf.put(key("a", 2, 1), "new", now);
+        assert_eq!(shelf.find(&key("a", 1, 9), now), Found::Superseded);
+        assert_eq!(shelf.find(&key("a", 2, 2), now), Found::Missing);
+        assert_eq!(pools(shelf.put(key("a", 2, 2), "newer", now)), ["new"]);
+        assert_eq!(shelf.find(&key("a", 2, 1), now), Found::Superseded);
     }
 
     #[test]
-    fn the_least_lately_used_goes_first() {
-        let mut shelf = Shelf::new(2);
-        shelf.put(key("a", 1, 1), "a");
-        shelf.put(key("b", 1, 1), "b");
-        shelf.find(&key("a", 1, 1));
-        assert_eq!(pools(shelf.put(key("c", 1, 1), "c")), ["b"]);
+    fn what_was_lent_longest_ago_goes_first() {
+        let (mut shelf, now) = (Shelf::new(2), Instant::now());
+        let at = |n| now + n * LENT;
+        shelf.put(key("a", 1, 1), "a", at(0));
+        shelf.put(key("b", 1, 1), "b", at(1));
+        shelf.find(&key("a", 1, 1), at(2));
+        assert_eq!(pools(shelf.put(key("c", 1, 1), "c", at(3))), ["b"]);
         assert_eq!(pools(shelf.take_oldest()), ["a"]);
     }
 
     #[test]
+    fn what_is_in_use_or_has_just_been_lent_goes_last() {
+        let (mut shelf, now) = (Shelf::new(3), Instant::now());
+        let at = |n| now + n * LENT;
+        shelf.put(key("a", 1, 1), "busy a", at(0));
+        shelf.put(key("b", 1, 1), "b", at(1));
+        shelf.put(key("c", 1, 1), "c", at(2));
+        assert_eq!(
+            shelf.take_idle(at(2) - Duration::from_nanos(1)),
+            None,
+            "b has just been lent"
+        );
+        let then = at(2) + Duration::from_nanos(1);
+        assert_eq!(pools(shelf.put(key("d", 1, 1), "d", then)), ["b"]);
+        assert_eq!(shelf.take_idle(then), None, "c and d have just been lent");
+        assert_eq!(
+            pools(shelf.put(key("e", 1, 1), "e", then)),
+            ["busy a"],
+            "when all are needed"
+        );
+        assert_eq!(pools(shelf.take_idle(at(3))), ["c"]);
+    }
+
+    #[test]
     fn a_change_of_place_closes_that_tenants_pools_alone() {
-        let mut shelf = Shelf::new(4);
-        shelf.put(key("a", 1, 1), "a");
-        shelf.put(key("b", 1, 1), "b");
+        let (mut shelf, now) = (Shelf::new(4), Instant::now());
+        shelf.put(key("a", 1, 1), "a", now);
+        shelf.put(key("b", 1, 1), "b", now);
         assert_eq!(pools(shelf.take_older("a", &(1, 2, 1))), ["a"]);
         assert!(shelf.take_older("b", &(1, 1, 1)).is_empty());
         assert_eq!(shelf.take_all(), ["b"]);

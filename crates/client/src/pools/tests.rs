@@ -1,33 +1,37 @@
 //! The budget and the order in which pools overtake each other; nothing is dialled.
 
 use super::*;
-use reeve_domain::{Epoch, PlacementNumber, Revision, TenantId};
-use reeve_proto::v1::tenant::State;
+use reeve_proto::v1::{self, tenant::State};
+
+use crate::resolution::Words;
 
 fn resolution(tenant: u8, placement: u64) -> Resolution {
-    let tenant = TenantId::parse(&format!("t_{tenant:012x}")).unwrap();
-    Resolution {
+    placed(tenant.into(), placement)
+}
+
+fn placed(tenant: u64, placement: u64) -> Resolution {
+    let tenant = format!("t_{tenant:012x}");
+    let wire = v1::Resolution {
         slug: "a".into(),
-        state: State::Active,
+        state: State::Active.into(),
         region: "vn".into(),
         group: "g1".into(),
-        placement: PlacementNumber(placement),
-        epoch: Epoch(1),
-        database: tenant.to_string(),
+        placement_number: placement,
+        epoch: 1,
+        database: tenant.clone(),
         role: format!("{tenant}_a"),
         credential_version: 1,
-        write: Some(Host {
+        write: Some(v1::Endpoint {
             host: "127.0.0.1".into(),
             port: 1,
+            ..Default::default()
         }),
-        read: Vec::new(),
-        server_ca_pem: String::new(),
         schema_version: 1,
-        changed: Revision(1),
-        not_ready: None,
-        selectors: Vec::new(),
-        tenant,
-    }
+        mod_revision: 1,
+        tenant_id: tenant,
+        ..Default::default()
+    };
+    Resolution::try_from(wire).unwrap()
 }
 
 fn pools(pools_max: usize, connections_max: u32) -> Pools {
@@ -43,7 +47,7 @@ fn pools(pools_max: usize, connections_max: u32) -> Pools {
 
 async fn get(pools: &Pools, resolution: &Resolution) -> Result<PgPool, Error> {
     let credential = GetCredentialResponse {
-        role: resolution.role.clone(),
+        role: resolution.role().to_owned(),
         password: "secret".into(),
         version: resolution.credential_version,
         server_ca_sha256: Vec::new(),
@@ -66,10 +70,27 @@ async fn the_budget_holds_over_all_pools() {
         ..Sizes::default()
     };
     assert_eq!(pools.sizes(), sizes, "nothing is dialled yet");
+    assert_eq!(pools.tally.room_waits(), 1, "only the last had to make room");
     assert_eq!(pools.budget.available_permits(), 0);
     pools.close().await;
     assert!(b.is_closed() && c.is_closed());
     assert_eq!(pools.budget.available_permits(), 8);
+}
+
+/// Each of them would find an idle pool a moment later, and all of them together far too late.
+#[tokio::test]
+async fn a_crowd_does_not_wait_for_idle_pools_one_after_the_other() {
+    let crowd = 2 * Limits::default().patience.as_millis() / LENT.as_millis();
+    let limits = Limits {
+        connections_max: 8,
+        connections_per_pool_max: 4,
+        ..Limits::default()
+    };
+    let pools = Pools::new(limits, "test".into(), tokio::sync::mpsc::unbounded_channel().0);
+    let tenants: Vec<_> = (0..crowd as u64).map(|tenant| placed(tenant, 1)).collect();
+    let all = futures::future::join_all(tenants.iter().map(|tenant| get(&pools, tenant))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(pools.sizes().pools, 2);
 }
 
 #[tokio::test]
@@ -124,7 +145,7 @@ fn the_pin_is_of_the_certificate() {
 /// The same place, with the next credential.
 fn rotated(from: &Resolution) -> Resolution {
     Resolution {
-        role: format!("{}_b", from.tenant),
+        words: Words::new("a", &format!("{}_b", from.tenant), from.database(), []).unwrap(),
         credential_version: from.credential_version + 1,
         ..from.clone()
     }
@@ -154,7 +175,7 @@ async fn what_changed_while_it_was_opened_is_not_lent() {
     let unseal = || async {
         pools.supersede(&rotated(&tenant));
         Ok(GetCredentialResponse {
-            role: tenant.role.clone(),
+            role: tenant.role().to_owned(),
             version: tenant.credential_version,
             ..Default::default()
         })

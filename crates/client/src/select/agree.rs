@@ -9,6 +9,7 @@ use crate::{Error, Refused, Resolution};
 
 /// Two names of one request that do not lead to the same tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mismatch {
     /// A name that leads to a tenant, and the tenant.
     pub one: (Kind, TenantId),

@@ -72,6 +72,7 @@ pub enum Kind {
 
 /// One name of a tenant that a request brought.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Wish {
     pub kind: Kind,
     pub selector: Selector,

@@ -38,6 +38,8 @@ pub enum InvalidToken {
     Repeated,
     #[error("its header demands what is not understood here")]
     Critical,
+    #[error("it is of a kind that nobody comes in with")]
+    Kind,
     #[error("it comes from another issuer")]
     Issuer,
     #[error("it is for another audience")]

@@ -1,7 +1,7 @@
 //! Signed tokens (JWT): which are believed, and which tenant they speak for.
 //!
 //! ```text
-//! token ─► size ─► issuer it names ─► key it names, with that key's one algorithm ─► signature ─► exp, nbf, iss, aud ─► tenant
+//! token ─► size, kind ─► issuer it names ─► key it names, with that key's one algorithm ─► signature ─► exp, nbf, iss, aud ─► tenant
 //! ```
 //! Who may sign is known beforehand: nothing that a token says fetches a key or chooses an algorithm. Symmetric keys are
 //! refused, because a service that can verify with one can sign with it as well.
@@ -72,6 +72,9 @@ pub struct Issuer {
 }
 
 /// Which of a token's claims names its tenant.
+///
+/// The registry knows an issuer's names as `issuer|value`, whichever claim they come from. So an issuer has one claim that
+/// names tenants, in all programs: a person's `sub` that reads like a `tid` would otherwise be that tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TenantClaim {
@@ -131,6 +134,9 @@ impl Verify for Tokens {
         if header.crit.is_some() {
             return Err(InvalidToken::Critical);
         }
+        if !header.typ.as_deref().is_none_or(is_to_come_in_with) {
+            return Err(InvalidToken::Kind);
+        }
         // Read before it is verified, and only to choose who must have signed it.
         let claimed: Claims = insecure_decode_claims(token).map_err(|e| why(&e))?;
         let known = claimed.text("iss").and_then(|iss| self.issuers.get(iss));
@@ -163,6 +169,18 @@ impl Issuer {
         }
         .ok()
     }
+}
+
+/// Issuers sign other things with the same keys: logouts, events, proofs of possession. Those say so in `typ`.
+fn is_to_come_in_with(typ: &str) -> bool {
+    const PREFIX: &str = "application/";
+    let has_prefix = typ
+        .get(..PREFIX.len())
+        .is_some_and(|own| own.eq_ignore_ascii_case(PREFIX));
+    let kind = if has_prefix { &typ[PREFIX.len()..] } else { typ };
+    ["JWT", "at+jwt"]
+        .iter()
+        .any(|known| kind.eq_ignore_ascii_case(known))
 }
 
 fn why(error: &jsonwebtoken::errors::Error) -> InvalidToken {

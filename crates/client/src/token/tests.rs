@@ -313,6 +313,30 @@ fn what_is_too_long_repeated_or_no_token_is_refused() {
     let critical = r#"{"alg":"ES256","kid":"one","crit":["b64"],"b64":false}"#;
     let token = signer.sign_raw(critical, &good().to_string());
     assert_eq!(refusal(&tokens, &token), InvalidToken::Critical);
+    for (typ, is_believed) in [
+        (None, true),
+        (Some("JWT"), true),
+        (Some("at+JWT"), true),
+        (Some("Application/at+jwt"), true),
+        (Some("logout+jwt"), false),
+        (Some("dpop+jwt"), false),
+        (Some("application/secevent+jwt"), false),
+        (Some("application/"), false),
+        (Some(""), false),
+    ] {
+        let header = Header {
+            typ: typ.map(str::to_owned),
+            ..signer.header()
+        };
+        let verified = tokens.verify(&signer.sign_as(&header, &good()));
+        let told = verified.map(drop);
+        let wanted = if is_believed {
+            Ok(())
+        } else {
+            Err(InvalidToken::Kind)
+        };
+        assert_eq!(told, wanted, "{typ:?}");
+    }
     let two_ids = r#"{"alg":"ES256","kid":"two","kid":"one"}"#;
     let token = signer.sign_raw(two_ids, &good().to_string());
     assert_eq!(refusal(&tokens, &token), InvalidToken::Repeated);

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod crowd;
+pub mod postgres;
+
 use std::{
     collections::BTreeMap,
     convert::Infallible,

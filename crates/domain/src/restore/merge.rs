@@ -276,7 +276,7 @@ fn events(state: &State, subject: &Subject) -> Vec<Event> {
         Subject::Tenant(id) => {
             let tenant = state.tenants.get(id);
             tenant
-                .map(|tenant| Event::Resolves(resolve::of(state, tenant)))
+                .map(|tenant| Event::Resolves(Box::new(resolve::of(state, tenant))))
                 .into_iter()
                 .collect()
         }

@@ -14,7 +14,7 @@ use reeve_domain::operation::{Cancel, Limits, Outcome, Report, SetLimits, Timeou
 use reeve_domain::plan::{Sighting, Sightings};
 use reeve_domain::policy::Role;
 use reeve_domain::request::Key;
-use reeve_domain::secret::Sealed;
+use reeve_domain::secret::{Parts, Sealed};
 use reeve_domain::tenant::{Class, Create, Delete};
 use reeve_domain::words::{Claim, Domain, Name, Slug};
 use reeve_domain::{
@@ -38,13 +38,14 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn sealed(aad: &str) -> Sealed {
-    Sealed {
-        kid: "k1".into(),
+    let parts = Parts {
+        kid: "k1",
         version: 1,
-        nonce: vec![7; 12],
-        aad: aad.into(),
-        ciphertext: vec![1, 2, 3],
-    }
+        nonce: &[7; 12],
+        aad,
+        ciphertext: &[1, 2, 3],
+    };
+    Sealed::new(parts).unwrap()
 }
 
 impl World {

@@ -10,6 +10,9 @@ mod pump;
 
 pub use all::Hops;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -50,7 +53,8 @@ struct Weather {
 /// One link.
 pub struct Hop {
     name: String,
-    port: u16,
+    address: SocketAddr,
+    taken: Arc<AtomicU64>,
     weather: watch::Sender<Weather>,
     task: JoinHandle<()>,
 }
@@ -58,18 +62,25 @@ pub struct Hop {
 impl Hop {
     /// Listens at `port` and leads to `target`, both on the loopback.
     pub async fn open(name: &str, port: u16, target: u16) -> Result<Hop> {
-        let listener = TcpListener::bind(("127.0.0.1", port))
+        Hop::open_at(name, (Ipv4Addr::LOCALHOST, port).into(), target).await
+    }
+
+    /// Listens at an address of its own, as a gateway of another network does.
+    pub async fn open_at(name: &str, address: SocketAddr, target: u16) -> Result<Hop> {
+        let listener = TcpListener::bind(address)
             .await
-            .with_context(|| format!("hop {name} cannot listen at port {port}"))?;
-        let port = listener.local_addr()?.port();
+            .with_context(|| format!("hop {name} cannot listen at {address}"))?;
+        let address = listener.local_addr()?;
+        let taken = Arc::new(AtomicU64::new(0));
         let (weather, watched) = watch::channel(Weather {
             mode: Mode::Pass,
             stranded: 0,
         });
-        let task = tokio::spawn(serve(listener, target, watched));
+        let task = tokio::spawn(serve(listener, target, watched, taken.clone()));
         Ok(Hop {
             name: name.to_owned(),
-            port,
+            address,
+            taken,
             weather,
             task,
         })
@@ -82,7 +93,12 @@ impl Hop {
 
     /// Where to dial instead of the target.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
+    }
+
+    /// Connections that came by so far.
+    pub fn connections(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
     }
 
     /// Changes what happens from now on, on open connections too.
@@ -106,13 +122,14 @@ impl Drop for Hop {
     }
 }
 
-async fn serve(listener: TcpListener, target: u16, weather: watch::Receiver<Weather>) {
+async fn serve(listener: TcpListener, target: u16, weather: watch::Receiver<Weather>, taken: Arc<AtomicU64>) {
     loop {
         // Without a free descriptor there is nothing to do but try again with the next caller.
         let Ok((caller, _)) = listener.accept().await else {
             tokio::task::yield_now().await;
             continue;
         };
+        taken.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(connection(caller, target, weather.clone()));
     }
 }

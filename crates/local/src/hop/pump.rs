@@ -149,7 +149,10 @@ async fn write(
     mut weather: watch::Receiver<Weather>,
 ) -> Result<(), Broken> {
     while let Some(chunk) = queued.recv().await {
-        tokio::time::sleep_until(chunk.due).await;
+        // Timers go by whole milliseconds: one that is due already would keep each chunk for up to another.
+        if chunk.due > Instant::now() {
+            tokio::time::sleep_until(chunk.due).await;
+        }
         while weather.borrow_and_update().mode == Mode::Freeze {
             weather.changed().await.map_err(|_| Broken)?;
         }

@@ -26,7 +26,7 @@ pub trait Cipher: Send + Sync {
 }
 
 pub(super) struct Store {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     db: Db,
     /// Our own descriptor: the store's flush does not reach the disk.
     file: File,

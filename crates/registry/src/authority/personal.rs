@@ -16,7 +16,7 @@ impl Authority {
     pub fn personal(&self, state: &State, tenant: Option<&TenantId>, source: SocketAddr) -> Option<Sealed> {
         let known = tenant.and_then(|id| state.tenants.get(id));
         let (key, place) = match known {
-            Some(tenant) => (&tenant.audit_key, tenant.audit_key.aad.clone()),
+            Some(tenant) => (&tenant.audit_key, tenant.audit_key.parts().aad.to_owned()),
             None => (state.cluster.audit_key.as_ref()?, FLEET_AUDIT_KEY.to_owned()),
         };
         let key = self.open(key, &place).ok()?;

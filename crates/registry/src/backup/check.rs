@@ -48,7 +48,7 @@ pub fn check(
     let first = frames.next()?.filter(|frame| frame.kind == Kind::Key);
     let first = first.ok_or_else(|| BackupError::NoSnapshot("it does not begin with a key".to_owned()))?;
     let key = key_frame(&first)?;
-    let root_key = key.key.kid.clone();
+    let root_key = key.key.parts().kid.to_owned();
     let (inside, state) = match root {
         None => {
             while frames.next()?.is_some() {}
@@ -91,10 +91,10 @@ fn key_frame(frame: &Frame) -> Result<KeyFrame, BackupError> {
 
 fn sealer(root: &dyn KeyProvider, frame: &KeyFrame) -> Result<Sealer, BackupError> {
     let wrong = || BackupError::WrongKey {
-        sealed: frame.key.kid.clone(),
+        sealed: frame.key.parts().kid.to_owned(),
         given: root.kid().to_owned(),
     };
-    if frame.key.kid != root.kid() {
+    if frame.key.parts().kid != root.kid() {
         return Err(wrong());
     }
     let key = root.open(&frame.key, KEY_PLACE).map_err(|_| wrong())?;

@@ -20,6 +20,9 @@ pub struct Alerts {
     pub token_file: PathBuf,
     /// A webhook that sends and takes nothing for so long is given up, and told again later.
     pub patience_ms: u64,
+    /// Where whoever is woken finds the runbooks: `https://host/folder`, with a page `NAME.md` for each kind of alert.
+    /// Empty: the page is named as it lies in the project, `docs/runbooks/NAME.md`.
+    pub runbooks: String,
 }
 
 impl Default for Alerts {
@@ -29,6 +32,7 @@ impl Default for Alerts {
             ca_file: PathBuf::new(),
             token_file: PathBuf::new(),
             patience_ms: 10_000,
+            runbooks: String::new(),
         }
     }
 }
@@ -38,6 +42,7 @@ impl Alerts {
         if !(100..=60_000).contains(&self.patience_ms) {
             return Err(Error::field("alerts.patience_ms", "must be 100 to 60000"));
         }
+        self.validate_runbooks()?;
         if self.webhook.is_empty() {
             return Ok(());
         }
@@ -62,5 +67,33 @@ impl Alerts {
             return wrong("has a #fragment, which is never sent; leave it away");
         }
         Ok(())
+    }
+
+    fn validate_runbooks(&self) -> Result<(), Error> {
+        let wrong = |why: &str| Err(Error::field("alerts.runbooks", why));
+        if self.runbooks.is_empty() {
+            return Ok(());
+        }
+        let Ok(url) = Url::parse(&self.runbooks) else {
+            return wrong("is no URL; write https://host/folder");
+        };
+        if !matches!(url.scheme(), "https" | "http") {
+            return wrong("is neither https://host/folder nor http://host/folder");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return wrong("has a ?query or a #fragment; a page's name is put behind it, so name a folder");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong("holds a name or a password, and is told to whoever reads an alert");
+        }
+        Ok(())
+    }
+
+    /// Where the runbook of a kind of alert is.
+    pub fn runbook(&self, kind: &str) -> String {
+        match self.runbooks.trim_end_matches('/') {
+            "" => format!("docs/runbooks/{kind}.md"),
+            folder => format!("{folder}/{kind}.md"),
+        }
     }
 }

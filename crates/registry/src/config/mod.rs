@@ -238,7 +238,7 @@ impl Default for Logs {
     fn default() -> Logs {
         Logs {
             format: LogFormat::Text,
-            filter: "info,openraft=error".to_owned(),
+            filter: "info,openraft=error,raft_log=warn".to_owned(),
         }
     }
 }

@@ -142,6 +142,36 @@ fn a_store_that_cannot_be_is_told_by_its_field() {
 }
 
 #[test]
+fn a_webhook_or_runbooks_that_cannot_be_are_told_by_their_field() {
+    let wrong = [
+        "alerts.webhook=pager",
+        "alerts.webhook=http://pager.example/x",
+        "alerts.webhook=ftp://pager.example/x",
+        "alerts.webhook=https://a:hush@pager.example/x",
+        "alerts.webhook=https://pager.example/x#hush",
+        "alerts.runbooks=docs/runbooks",
+        "alerts.runbooks=file:///docs/runbooks",
+        "alerts.runbooks=https://a:hush@wiki.example/reeve",
+        "alerts.runbooks=https://wiki.example/reeve?page=hush",
+        "alerts.runbooks=https://wiki.example/reeve#hush",
+        "alerts.patience_ms=1",
+    ];
+    for flag in wrong {
+        let field = flag.split('=').next().unwrap();
+        let told = read(&[], &[flag]).unwrap_err().to_string();
+        assert!(told.contains(field) && !told.contains("hush"), "{flag}: {told}");
+    }
+    for fine in [
+        "alerts.webhook=https://pager.example/x?key=1",
+        "alerts.webhook=http://127.0.0.1:9000/x",
+        "alerts.webhook=http://localhost/x",
+        "alerts.runbooks=https://wiki.example/reeve/",
+    ] {
+        read(&[], &[fine]).unwrap();
+    }
+}
+
+#[test]
 fn the_store_alone_can_be_read_from_a_nodes_file_and_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.toml");

@@ -21,7 +21,7 @@ use reeve_domain::digest::{Hash, hex};
 use super::folder::REJOIN;
 use super::ground::time;
 use super::{Consensus, Fatal};
-use crate::files;
+use crate::{files, threads};
 
 /// How far ahead the index lies: nobody shall have passed it when it hears of it.
 const AHEAD: u64 = 64;
@@ -97,6 +97,7 @@ impl Compare {
         let inner = Arc::downgrade(&compare.0);
         // It ends with the last handle.
         let work = move || {
+            threads::step_back();
             for (index, state) in waiting {
                 let hash = state.hash();
                 let Some(inner) = inner.upgrade() else { return };

@@ -9,6 +9,7 @@ mod real {
 
     use crate::consensus::Dialer;
 
+    pub(in crate::consensus) use crate::threads::in_background;
     pub use openraft_rt_tokio::TokioRuntime as Runtime;
     pub(in crate::consensus) use tokio::spawn;
     pub(in crate::consensus) use tokio::task::spawn_blocking;
@@ -37,9 +38,9 @@ mod real {
 #[cfg(not(test))]
 pub use real::Runtime;
 #[cfg(not(test))]
-pub(super) use real::{Wire, dial, spawn, spawn_blocking, time, wall_ms};
+pub(super) use real::{Wire, dial, in_background, spawn, spawn_blocking, time, wall_ms};
 
 #[cfg(test)]
 pub use super::tests::sim::ground::Runtime;
 #[cfg(test)]
-pub(super) use super::tests::sim::ground::{Wire, dial, spawn, spawn_blocking, time, wall_ms};
+pub(super) use super::tests::sim::ground::{Wire, dial, in_background, spawn, spawn_blocking, time, wall_ms};

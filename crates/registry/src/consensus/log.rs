@@ -27,7 +27,8 @@ use super::{Fatal, Timer};
 use crate::mutant::Mutant;
 use crate::vault::Sealer;
 
-const CHUNK_BYTES_MAX: usize = 64 << 20;
+/// Of a log's file. Until the first flush the library holds the whole of the newest one in memory.
+const CHUNK_BYTES_MAX: usize = 16 << 20;
 const READ_BUFFER_BYTES: usize = 4 << 20;
 /// What the library keeps in memory, still sealed. The newest entries are kept open beside it, and read first.
 const CACHE_BYTES_MAX: usize = 8 << 20;

@@ -16,7 +16,7 @@ use super::decode::decode;
 use super::disk::Disk;
 use super::ground;
 use super::progress::Progress;
-use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::snapshot::{Best, SnapshotFile, SnapshotStore};
 use super::types::{C, Committed, LogId, SnapshotMeta, StoredMembership};
 use super::under_way::UnderWay;
 use super::{AppliedSink, Fatal, Work};
@@ -81,12 +81,12 @@ pub struct Machine {
 
 impl Machine {
     /// Begins at the newest snapshot, or empty.
-    pub(super) fn open(
+    pub(super) fn begin(
+        best: io::Result<Best>,
         store: SnapshotStore,
         board: Board,
         sink: Arc<dyn AppliedSink>,
         fatal: Fatal,
-        purged: Option<u64>,
     ) -> io::Result<Machine> {
         let mut machine = Machine {
             state: State::default(),
@@ -101,7 +101,6 @@ impl Machine {
             under_way: UnderWay::default(),
             settled: Vec::new(),
         };
-        let best = machine.store.best(purged);
         if let Some((meta, state)) = best.map_err(|error| machine.stop_if_unknown(error))? {
             release::check(state.cluster.version).map_err(|why| machine.stop(why))?;
             machine.take_over(meta, state);
@@ -350,7 +349,7 @@ impl RaftSnapshotBuilder<C> for Builder {
             self.sink.clone(),
         );
         let is_behind = Mutant::ArchiveBehind.is_planted();
-        let written = ground::spawn_blocking(move || {
+        let written = ground::in_background(move || {
             let revision = state.revision;
             let make_durable = || match is_behind {
                 true => Ok(()),

@@ -47,6 +47,8 @@ mod wholes;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +88,7 @@ use log_time::LogTime;
 use machine::{Board, Machine};
 use propose::Forwarder;
 use read::ReadQueue;
-use snapshot::SnapshotStore;
+use snapshot::{Best, SnapshotStore};
 use types::Raft;
 use under_way::UnderWay;
 use versions::Programs;
@@ -150,12 +152,16 @@ type FlushingFor = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 struct Opened<L> {
     folder: folder::Folder,
     log: L,
-    /// The last entry that only a snapshot holds.
-    purged: Option<u64>,
     save_mark: SaveMark,
     flushing_for: FlushingFor,
     disk: Disk,
+    snapshots: SnapshotStore,
+    /// The State to begin with.
+    best: io::Result<Best>,
 }
+
+/// A data folder that was taken and read, and that no node runs on yet.
+pub struct Recalled(Opened<log::LogStore>);
 
 /// A log that is older is worth a snapshot however short it is: the next start replays it.
 const SNAPSHOT_PERIOD: Duration = Duration::from_secs(6 * 3600);
@@ -186,38 +192,50 @@ impl Consensus {
         folder::owner(data_dir).map(|(_, id)| id)
     }
 
-    /// Opens the data folder and takes part. A new node waits until somebody makes it a member.
+    /// Takes the data folder and reads what is in it, log and snapshot side by side. It waits for the disk.
+    pub fn recall(settings: &Settings, sealer: &Sealer, fatal: &Fatal) -> io::Result<Recalled> {
+        let dir = &settings.data_dir;
+        compare::check(dir)?;
+        let folder = folder::Folder::take(dir, &settings.cluster, settings.node_id)?;
+        let disk = Disk::open(dir.clone(), settings.disk)?;
+        let snapshots = SnapshotStore::open(dir.join("snapshots"), &settings.cluster, sealer.clone())?;
+        let (whole, log) = std::thread::scope(|side| {
+            let whole = side.spawn(|| snapshots.newest_whole());
+            let log = log::LogStore::open(dir, sealer.clone(), fatal.clone());
+            (whole.join(), log)
+        });
+        let (log, whole) = (log?, whole.unwrap_or_else(|panic| resume_unwind(panic)));
+        let purged = log.purged()?;
+        let best = whole.and_then(|whole| snapshots.must_reach(whole, purged));
+        let (mark, flushing) = (log.clone(), log.clone());
+        Ok(Recalled(Opened {
+            folder,
+            log,
+            save_mark: Arc::new(move || mark.save_mark()),
+            flushing_for: Arc::new(move || flushing.flushing_for()),
+            disk,
+            snapshots,
+            best,
+        }))
+    }
+
+    /// Takes part with what was read. A new node waits until somebody makes it a member.
     pub async fn open(
         settings: Settings,
-        sealer: Sealer,
+        Recalled(opened): Recalled,
         dialer: Arc<dyn Dialer>,
         sink: Arc<dyn AppliedSink>,
         handlers: Arc<dyn Handlers>,
         fatal: Fatal,
-    ) -> std::io::Result<Consensus> {
-        compare::check(&settings.data_dir)?;
-        let folder = folder::Folder::take(&settings.data_dir, &settings.cluster, settings.node_id)?;
-        let disk = Disk::open(settings.data_dir.clone(), settings.disk)?;
-        let log = log::LogStore::open(&settings.data_dir, sealer.clone(), fatal.clone())?;
-        log.tell(timer(disk.clone(), sink.timer()));
-        let purged = log.purged()?;
-        let (mark, flushing) = (log.clone(), log.clone());
-        let opened = Opened {
-            folder,
-            log,
-            purged,
-            save_mark: Arc::new(move || mark.save_mark()),
-            flushing_for: Arc::new(move || flushing.flushing_for()),
-            disk,
-        };
-        Consensus::begin(settings, opened, sealer, dialer, sink, handlers, fatal).await
+    ) -> io::Result<Consensus> {
+        opened.log.tell(timer(opened.disk.clone(), sink.timer()));
+        Consensus::begin(settings, opened, dialer, sink, handlers, fatal).await
     }
 
     /// Takes part with what is on a disk.
     async fn begin<L: RaftLogStorage<types::C>>(
         settings: Settings,
         opened: Opened<L>,
-        sealer: Sealer,
         dialer: Arc<dyn Dialer>,
         sink: Arc<dyn AppliedSink>,
         handlers: Arc<dyn Handlers>,
@@ -226,15 +244,15 @@ impl Consensus {
         let Opened {
             folder,
             log,
-            purged,
             save_mark,
             flushing_for,
             disk,
+            snapshots,
+            best,
         } = opened;
         let board = Board::new();
-        let snapshots = SnapshotStore::open(settings.data_dir.join("snapshots"), &settings.cluster, sealer)?;
         let compare = Compare::start(&settings.data_dir, fatal.clone())?;
-        let mut machine = Machine::open(snapshots.clone(), board.clone(), sink, fatal.clone(), purged)?;
+        let mut machine = Machine::begin(best, snapshots.clone(), board.clone(), sink, fatal.clone())?;
         machine.compare_with(compare.clone());
         machine.stop_snapshots_on(disk.clone());
         let under_way = UnderWay::default();

@@ -1,5 +1,6 @@
 //! openraft's network: what a leader or candidate sends to one other node.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -18,12 +19,14 @@ use openraft::raft::{
 use openraft::{BasicNode, RaftNetworkFactory, RaftNetworkV2};
 use reeve_proto::internal::v1 as wire;
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 use tonic::Code;
 
 use super::ground::{self, Wire, time};
 use super::links::{Line, Links, pack, unpack};
 use super::snapshot::{Reader, SnapshotFile, SnapshotStore};
 use super::types::{C, LogId, Vote};
+use crate::mutant::Mutant;
 
 type RpcResult<T> = Result<T, RPCError<C>>;
 type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<C>;
@@ -301,7 +304,11 @@ async fn stands_still(count: &AtomicU64) {
 }
 
 /// Replication over one bidirectional stream: requests go out as they come, answers come back in order.
-async fn pipeline<'s, S>(
+///
+/// It takes no more requests once its answers are dropped. HTTP/2 goes on with what is sent when nobody reads the answers
+/// any more, and openraft's stream of requests is one for all that come after each other: the old one would take every
+/// other request from the new, whose answers nobody hears, and what was to be committed would stand still.
+pub(super) async fn pipeline<'s, S>(
     links: Links,
     mut client: wire::peer_service_client::PeerServiceClient<Wire>,
     mut input: S,
@@ -314,11 +321,19 @@ where
         return Ok(Box::pin(futures::stream::empty()));
     };
     let input = futures::stream::once(std::future::ready(first)).chain(input);
+    let (listens, nobody_listens) = oneshot::channel::<Infallible>();
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
     let hollow = Arc::new(Hollow::default());
     let noticed = hollow.clone();
-    let outbound = input.filter_map(move |request| {
+    let unheard = async move {
+        // It can only be dropped.
+        let _ = nobody_listens.await;
+        if Mutant::UnheardStreams.is_planted() {
+            std::future::pending().await
+        }
+    };
+    let outbound = input.take_until(unheard).filter_map(move |request| {
         noticed.look_at(&request);
         let body = pack(&request).map(|body| links.envelope_of(body));
         counter.fetch_add(1, Ordering::Relaxed);
@@ -337,10 +352,10 @@ where
             )));
         }
     };
-    let answers = futures::stream::unfold(Some((inbound, sent, 0u64)), move |state| {
+    let answers = futures::stream::unfold(Some((inbound, sent, 0u64, listens)), move |state| {
         let hollow = hollow.clone();
         async move {
-            let (mut inbound, sent, received) = state?;
+            let (mut inbound, sent, received, listens) = state?;
             if hollow.is_for_ever() {
                 let why = "the entries that follow are purged: this stream would never bring them";
                 return Some((Err(RPCError::Network(NetworkError::from_string(why))), None));
@@ -358,7 +373,7 @@ where
                     Ok(Err(status)) => Err(failed(&status)),
                 };
                 let goes_on = matches!(item, Ok(Ok(_)));
-                return Some((item, goes_on.then_some((inbound, sent, received + 1))));
+                return Some((item, goes_on.then_some((inbound, sent, received + 1, listens))));
             }
         }
     });

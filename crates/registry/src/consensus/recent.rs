@@ -8,7 +8,7 @@ use openraft::EntryPayload;
 use super::types::Entry;
 
 /// More than the trailing log of a short absence.
-const BYTES_MAX: usize = 64 << 20;
+const BYTES_MAX: usize = 24 << 20;
 const ENTRIES_MAX: usize = 50_000;
 
 /// A run of entries without a hole, up to the last of the log.

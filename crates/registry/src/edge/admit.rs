@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use reeve_domain::policy::Action;
 use reeve_proto::Rpc;
 use reeve_proto::identity::{Peer, network};
@@ -58,6 +59,9 @@ impl Call {
 
 /// Stands before every handler.
 pub(super) async fn door(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
+    if let Some(status) = no_call(&request) {
+        return status.into_response();
+    }
     if let Some(full) = excess(&request) {
         desk.rooms.metrics.ratelimit_rejections.inc();
         return full.into_http();
@@ -105,7 +109,7 @@ async fn unlisted(desk: &Desk, request: Request, next: Next) -> Response {
         Ok(mut place) => {
             let run = next.run(place.let_in(request));
             let response = leaving::attend(run, &desk.leaving).await;
-            place.hold(response)
+            place.hold(read_or_told(response))
         }
         Err(status) => status.into_http(),
     }
@@ -148,6 +152,23 @@ async fn enter(desk: &Desk, call: Result<Call, Denied>) -> Result<(Call, Place),
     let place = desk.counted(desk.room.enter(kind, call.caller.id()))?;
     desk.recognise(&call).await?;
     Ok((call, place))
+}
+
+/// Only what is sent as gRPC is a call. A page of somebody else's can make a browser send a form or plain text here, with
+/// its user's certificate and without asking first; of this content it has to ask, and nobody answers.
+fn no_call(request: &Request) -> Option<StatusCode> {
+    if request.method() != Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map(|content| content.as_bytes());
+    let rest = content.and_then(|content| content.strip_prefix(b"application/grpc"));
+    match rest {
+        Some([] | [b'+' | b';', ..]) => None,
+        _ => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    }
 }
 
 /// A connection that came when the door was full has its calls refused, whatever they are.

@@ -57,19 +57,18 @@ fn no_room(state: &State, region: &Name, class: Class) -> String {
         );
     }
     let mut each = obstacles(state, region, class).map(|(group, why)| format!("{group} {why}"));
-    let named: Vec<String> = each.by_ref().take(GROUPS_NAMED_MAX).collect();
-    let more = each.count();
-    match (named.as_slice(), more) {
-        ([], _) => format!("region {region} has no group; add an agent there"),
-        (named, 0) => format!(
-            "no group in region {region} takes a {word} tenant: {}; mend that, or add an agent there",
-            named.join(", ")
-        ),
-        (named, more) => format!(
-            "no group in region {region} takes a {word} tenant: {}, and {more} more; mend that, or add an agent there",
-            named.join(", ")
-        ),
+    let mut named: Vec<String> = each.by_ref().take(GROUPS_NAMED_MAX).collect();
+    if named.is_empty() {
+        return format!("region {region} has no group; add an agent there");
     }
+    let more = each.count();
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    format!(
+        "no group in region {region} takes a {word} tenant: {}; mend that, or add an agent there",
+        named.join(", ")
+    )
 }
 
 /// No such tenant, or none that the caller may see: one answer for both.
@@ -118,11 +117,25 @@ pub(super) fn internal(what: &str, cause: &(dyn std::error::Error + 'static)) ->
 pub(super) fn unreadable(status: Status) -> Status {
     let is_bare = error::info(&status).reason == Reason::Unspecified;
     match status.code() {
+        Code::Unimplemented if is_bare => not_offered(&status),
         Code::Internal | Code::OutOfRange if is_bare => {
             error::field("request", format!("cannot be read; {}", status.message()))
         }
         _ => status,
     }
+}
+
+/// The library says nothing of a call that it does not know, and why of a body that it does not unpack. What the
+/// caller could do instead stays beside it.
+fn not_offered(status: &Status) -> Status {
+    let message = match status.message() {
+        "" => "this node has no such call; look at its name, and whether the node is as new as you are"
+            .to_owned(),
+        why => format!("{why}; send it without compression"),
+    };
+    let mut told = error::status(Reason::NotOffered, message, &[]);
+    *told.metadata_mut() = status.metadata().clone();
+    told
 }
 
 /// An answer that does not belong to its command: a defect of ours.

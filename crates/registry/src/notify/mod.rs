@@ -124,7 +124,7 @@ async fn round(rooms: &Rooms, settings: &Alerts, unwanted: &mut Unwanted) -> Res
         if unwanted.is_settled(alert) {
             continue;
         }
-        match post(settings, payload::body(state, alert)).await {
+        match post(settings, payload::body(state, alert, settings)).await {
             Ok(()) => unwanted.was_taken(alert),
             Err(Failure::Refused(status)) if unwanted.was_refused(alert, status) => {
                 rooms.metrics.alert_delivery("left_out");

@@ -9,6 +9,8 @@ use reeve_domain::alert::Alert;
 use reeve_proto::convert::time;
 use serde::Serialize;
 
+use crate::config::Alerts;
+
 /// When what is still the case ends, as Alertmanager writes it.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -45,7 +47,7 @@ struct Told {
 
 /// One message of one alert, as Alertmanager sends those that are grouped by all of their labels: what is over in it is
 /// over, whatever else goes on.
-pub(super) fn body(state: &State, alert: &Alert) -> Bytes {
+pub(super) fn body(state: &State, alert: &Alert, settings: &Alerts) -> Bytes {
     let kind = alert.kind.name();
     let labels = Words::from([
         ("alertname", kind.to_owned()),
@@ -56,7 +58,7 @@ pub(super) fn body(state: &State, alert: &Alert) -> Bytes {
     let annotations = Words::from([
         ("summary", alert.kind.summary().to_owned()),
         ("description", alert.detail.clone()),
-        ("runbook_url", format!("docs/runbooks/{kind}.md")),
+        ("runbook_url", settings.runbook(kind)),
     ]);
     let named: Vec<String> = labels
         .iter()

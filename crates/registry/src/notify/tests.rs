@@ -39,12 +39,23 @@ fn report(state: &mut State, raised: Vec<Raised>, resolved: Vec<reeve_domain::id
 #[test]
 fn a_message_reads_as_one_of_alertmanagers() {
     let mut state = with(1);
-    for (status, ends) in [
-        ("firing", "0001-01-01T00:00:00Z"),
-        ("resolved", "2026-09-21T14:13:20Z"),
+    let named = "docs/runbooks/TenantsNotReady.md";
+    let kept = "https://wiki.example/reeve/TenantsNotReady.md";
+    for (status, ends, runbooks, runbook) in [
+        ("firing", "0001-01-01T00:00:00Z", "", named),
+        (
+            "resolved",
+            "2026-09-21T14:13:20Z",
+            "https://wiki.example/reeve/",
+            kept,
+        ),
     ] {
+        let settings = Alerts {
+            runbooks: runbooks.to_owned(),
+            ..Alerts::default()
+        };
         let alert = state.alerts[&raised(0).id()].clone();
-        let told: Value = serde_json::from_slice(&payload::body(&state, &alert)).unwrap();
+        let told: Value = serde_json::from_slice(&payload::body(&state, &alert, &settings)).unwrap();
         let labels = json!({
             "alertname": "TenantsNotReady",
             "cluster": "hospital",
@@ -54,7 +65,7 @@ fn a_message_reads_as_one_of_alertmanagers() {
         let annotations = json!({
             "summary": "services of active tenants do not come into their databases",
             "description": "t_000000000001 turned away",
-            "runbook_url": "docs/runbooks/TenantsNotReady.md",
+            "runbook_url": runbook,
         });
         let key =
             r#"{}:{alertname="TenantsNotReady", cluster="hospital", severity="critical", subject="vn-0"}"#;

@@ -6,16 +6,22 @@ use std::time::{Duration, Instant};
 use reeve_domain::Revision;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::Rooms;
 use crate::consensus::Published;
+use crate::{Rooms, threads};
 
 /// The hash reads every tenant: a busy state is not hashed for each change.
 const EVERY: Duration = Duration::from_secs(15);
+/// How often a node that starts looks whether it has heard a quorum.
+const QUORUM_EVERY: Duration = Duration::from_millis(250);
 /// Of the time of one core a large state takes no more than this part.
 const PART: u32 = 100;
 
 /// Hashes the state when it has changed since the last time.
 pub(super) async fn run(rooms: Rooms) {
+    // Not at once: who waits for a node that starts comes first.
+    while rooms.consensus.staleness().is_none() {
+        sleep(QUORUM_EVERY).await;
+    }
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Revision> = None;
@@ -27,7 +33,7 @@ pub(super) async fn run(rooms: Rooms) {
         if last == Some(revision) {
             continue;
         }
-        let Ok(checksum) = tokio::task::spawn_blocking(move || of(&published)).await else {
+        let Ok(checksum) = threads::in_background(move || of(&published)).await else {
             continue;
         };
         rooms.metrics.state_checksum.set(checksum);

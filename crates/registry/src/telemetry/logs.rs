@@ -17,3 +17,24 @@ pub fn init(logs: &Logs) -> Result<(), tracing_subscriber::filter::ParseError> {
     };
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// The log's library tells of each flush once its log is longer than one file.
+    #[test]
+    fn what_libraries_do_for_each_change_is_not_told() {
+        let filter = EnvFilter::builder().parse(Logs::default().filter).unwrap();
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).finish();
+        tracing::subscriber::with_default(lines, || {
+            assert!(
+                !tracing::enabled!(target: "raft_log::raft_log::state_machine::payload_cache", Level::INFO)
+            );
+            assert!(tracing::enabled!(target: "raft_log::raft_log", Level::WARN));
+            assert!(tracing::enabled!(target: "reeve_registry::consensus", Level::INFO));
+        });
+    }
+}

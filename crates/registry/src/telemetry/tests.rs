@@ -16,7 +16,7 @@ fn every_metric_is_listed_as_it_is() {
     let page = page();
     let rows: BTreeSet<String> = families(&page).iter().map(|(name, f)| f.row(name)).collect();
     let listed = read("docs/metrics.md");
-    // What follows is the agent's, which has a test of its own.
+    // What follows is the agent's and the client's, which have tests of their own.
     let (own, _) = listed
         .split_once("\n## An agent\n")
         .expect("both programs are on the page");
@@ -135,6 +135,7 @@ fn agents() -> BTreeSet<String> {
     let (_, listed) = listed
         .split_once("\n## An agent\n")
         .expect("both programs are on the page");
+    let (listed, _) = listed.split_once("\n## A service\n").unwrap_or((listed, ""));
     words(listed, "reeve_")
 }
 

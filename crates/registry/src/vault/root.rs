@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use reeve_domain::secret::Sealed;
+use reeve_domain::secret::{Parts, Sealed};
 use zeroize::Zeroizing;
 
 use crate::vault::{Error, Sealer};
@@ -66,20 +66,22 @@ impl KeyProvider for RootKey {
     fn seal(&self, aad: &str, plain: &[u8]) -> Result<Sealed, Error> {
         let mut bytes = self.sealer.seal(aad.as_bytes(), plain)?;
         let ciphertext = bytes.split_off(NONCE_LEN);
-        Ok(Sealed {
-            kid: self.kid.clone(),
+        let parts = Parts {
+            kid: &self.kid,
             version: VERSION,
-            nonce: bytes,
-            aad: aad.to_owned(),
-            ciphertext,
-        })
+            nonce: &bytes,
+            aad,
+            ciphertext: &ciphertext,
+        };
+        Sealed::new(parts).ok_or_else(|| Error::Broken(aad.to_owned()))
     }
 
     fn open(&self, sealed: &Sealed, aad: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-        if sealed.aad != aad || sealed.version != VERSION {
+        let parts = sealed.parts();
+        if parts.aad != aad || parts.version != VERSION {
             return Err(Error::Broken(aad.to_owned()));
         }
-        let bytes = [sealed.nonce.as_slice(), &sealed.ciphertext].concat();
+        let bytes = [parts.nonce, parts.ciphertext].concat();
         self.sealer.open(aad.as_bytes(), &bytes).map(Zeroizing::new)
     }
 }
@@ -97,10 +99,11 @@ mod tests {
             b"secret"
         );
         assert!(root.open(&sealed, "credential/t_2/a/1").is_err());
-        let moved = Sealed {
-            aad: "credential/t_2/a/1".into(),
-            ..sealed.clone()
+        let moved = Parts {
+            aad: "credential/t_2/a/1",
+            ..sealed.parts()
         };
+        let moved = Sealed::new(moved).unwrap();
         assert!(root.open(&moved, "credential/t_2/a/1").is_err());
         assert!(
             RootKey::new(&[4; 32])

@@ -155,3 +155,17 @@ fn hosts_are_names_or_addresses() {
     }
     assert!(issue(&[]).is_err());
 }
+
+#[test]
+fn a_servers_certificate_tells_its_hosts() {
+    let cluster = Cluster::new("hospital");
+    let hosts = ["127.0.0.1", "::8", "db.example"].map(str::to_owned).to_vec();
+    let usage = Usage::Postgres { hosts: hosts.clone() };
+    let leaf = cluster.leaf_at("agent/vn-1", &usage, HOUR, now());
+    assert_eq!(certificate::hosts(&leaf.chain).unwrap(), hosts);
+    assert_eq!(
+        certificate::hosts(&cluster.client("svc/ehr").chain).unwrap(),
+        [""; 0]
+    );
+    assert!(certificate::hosts("nonsense").is_err());
+}

@@ -19,15 +19,15 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use crate::{Tally, Watch};
+use crate::{Tally, Watch, note};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A chain and its key, PEM.
-struct Leaf {
-    chain: String,
-    key: String,
+pub struct Leaf {
+    pub chain: String,
+    pub key: String,
 }
 
 /// The cluster's own authority, from the folder that should be offline.
@@ -104,18 +104,6 @@ pub async fn play(world: &World, watch: &mut Watch, tally: &mut Tally) -> Result
     note(watch, tally, "no certificate", unauthenticated(&told), &told).await
 }
 
-async fn note(
-    watch: &mut Watch,
-    tally: &mut Tally,
-    name: &str,
-    mut faults: Vec<String>,
-    seen: &str,
-) -> Result<()> {
-    faults.extend(watch.changes().await?);
-    tally.note(name, faults, seen);
-    Ok(())
-}
-
 fn unauthenticated(reason: &str) -> Vec<String> {
     match reason == format!("{:?}", Reason::Unauthenticated) {
         true => Vec::new(),
@@ -132,6 +120,30 @@ async fn who_am_i(world: &World, forge: &Forge, leaf: &Leaf) -> Result<String> {
         .err()
         .map(|status| format!("{:?}", error::info(&status).reason));
     Ok(reason.unwrap_or_default())
+}
+
+/// Those that people show by mistake: which, the certificate, and what its holder must be told.
+pub fn mistaken(world: &World) -> Result<Vec<(&'static str, Leaf, &'static str)>> {
+    let now = SystemTime::now();
+    let ours = Forge::of(world)?;
+    let other = Forge::below(ca::root(CLUSTER, now)?)?;
+    let admin = "person/admin";
+    let for_servers = ours.forged(&[&format!("spiffe://{CLUSTER}/{admin}")], &[Eku::ServerAuth])?;
+    Ok(vec![
+        ("expired", ours.issued(admin, now - DAY)?, "it ended at"),
+        ("of-tomorrow", ours.issued(admin, now + DAY)?, "it begins at"),
+        (
+            "of-another-authority",
+            other.issued(admin, now)?,
+            "does not lead to the given roots",
+        ),
+        ("for-servers", for_servers, "does not allow"),
+        (
+            "of-a-stranger",
+            ours.issued("person/stranger", now)?,
+            "UNAUTHENTICATED",
+        ),
+    ])
 }
 
 /// Shows a certificate, and waits for the first byte; what came instead, if it did not come.

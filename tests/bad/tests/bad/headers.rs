@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use http::Method;
+use http_body_util::{BodyExt, Full};
 use reeve_bad::world::{Who, World};
 use reeve_client::v1::claim::Kind;
 use reeve_client::v1::resolver_service_client::ResolverServiceClient;
 use reeve_client::v1::{Claim, ResolveRequest};
+use reeve_proto::error;
 use reeve_proto::identity::{Expect, connector};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::Request;
+use tonic::codegen::Bytes;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::{Request, Status};
+use tower::ServiceExt;
 
-use crate::{Tally, Watch};
+use crate::{Tally, Watch, note};
 
 /// Somebody who is asked something odd answers, or hangs up, within this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +28,10 @@ const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const RESOLVE: &str = "/reeve.v1.ResolverService/Resolve";
+
+const ANSWERED: &str = "answered";
+const RESET: &str = "reset";
+const SENT_AWAY: &str = "told to go away";
 
 type Header<'a> = (&'a [u8], &'a [u8]);
 
@@ -59,18 +68,33 @@ pub async fn play(world: &World, watch: &mut Watch, tally: &mut Tally) -> Result
     let twice = resolve(world, &[("grpc-timeout", "5S"), ("grpc-timeout", "-1S")]).await;
     let faults = twice.as_ref().err().cloned().into_iter().collect();
     note(watch, tally, "grpc-timeout twice", faults, &format!("{twice:?}")).await?;
-    for (name, headers) in odd_headers() {
+    for (name, wanted, headers) in odd_headers() {
         let seen = raw(world, &headers).await;
-        let faults = seen
-            .as_ref()
-            .err()
-            .map(|error| format!("{error:#}"))
-            .into_iter()
-            .collect();
+        let faults = match &seen {
+            Ok(seen) if *seen == wanted => Vec::new(),
+            Ok(seen) => vec![format!("{seen}, and {wanted} was expected")],
+            Err(error) => vec![format!("{error:#}")],
+        };
         note(
             watch,
             tally,
             &format!("raw: {name}"),
+            faults,
+            &format!("{seen:?}"),
+        )
+        .await?;
+    }
+    for call in spoken() {
+        let seen = speak(world, &call).await;
+        let faults = match &seen {
+            Ok(seen) if seen == call.told => Vec::new(),
+            Ok(seen) => vec![format!("{seen:?}, and {:?} was expected", call.told)],
+            Err(error) => vec![format!("{error:#}")],
+        };
+        note(
+            watch,
+            tally,
+            &format!("spoken: {}", call.name),
             faults,
             &format!("{seen:?}"),
         )
@@ -86,18 +110,6 @@ pub async fn play(world: &World, watch: &mut Watch, tally: &mut Tally) -> Result
         &format!("{after:?}"),
     )
     .await
-}
-
-async fn note(
-    watch: &mut Watch,
-    tally: &mut Tally,
-    name: &str,
-    mut faults: Vec<String>,
-    seen: &str,
-) -> Result<()> {
-    faults.extend(watch.changes().await?);
-    tally.note(name, faults, seen);
-    Ok(())
 }
 
 async fn resolve(world: &World, headers: &[(&str, &str)]) -> Result<(), String> {
@@ -120,7 +132,7 @@ async fn resolve(world: &World, headers: &[(&str, &str)]) -> Result<(), String> 
 }
 
 /// What goes before the wire's own headers, or in their place.
-fn odd_headers() -> Vec<(&'static str, Vec<Header<'static>>)> {
+fn odd_headers() -> Vec<(&'static str, &'static str, Vec<Header<'static>>)> {
     let good: Vec<Header<'static>> = vec![
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -141,38 +153,157 @@ fn odd_headers() -> Vec<(&'static str, Vec<Header<'static>>)> {
     };
     static LONG: [u8; 100_000] = [b'x'; 100_000];
     vec![
-        ("as it should be", good.clone()),
-        ("an authority with spaces", with(3, (b":authority", b"a b c"))),
+        ("as it should be", ANSWERED, good.clone()),
+        (
+            "an authority with spaces",
+            RESET,
+            with(3, (b":authority", b"a b c")),
+        ),
         (
             "an authority with a line end",
+            RESET,
             with(3, (b":authority", b"a\r\nX-Tenant: b")),
         ),
-        ("an authority with a NUL", with(3, (b":authority", b"a\0b"))),
-        ("no method", good[1..].to_vec()),
-        ("no path", with(2, (b"x-path", b"/"))),
+        (
+            "an authority with a NUL",
+            RESET,
+            with(3, (b":authority", b"a\0b")),
+        ),
+        ("no method", RESET, good[1..].to_vec()),
+        ("no path", RESET, with(2, (b"x-path", b"/"))),
         (
             "a path out of the folder",
+            ANSWERED,
             with(2, (b":path", b"/../../etc/passwd")),
         ),
-        ("a path with a line end", with(2, (b":path", b"/a\r\nb"))),
-        ("a path that is no path", with(2, (b":path", b"a b"))),
-        ("a GET", with(0, (b":method", b"GET"))),
-        ("a method that is none", with(0, (b":method", b"P OST"))),
-        ("another content", with(4, (b"content-type", b"text/html"))),
-        ("a name in capitals", and((b"X-Tenant", b"bach-mai"))),
-        ("a name with a space", and((b"x tenant", b"bach-mai"))),
-        ("a value with a line end", and((b"x-tenant", b"a\r\nx-admin: b"))),
-        ("a value with a NUL", and((b"x-tenant", b"a\0b"))),
-        ("a value that is not ASCII", and((b"x-tenant", b"\xff\xfe"))),
-        ("two paths", and((b":path", RESOLVE.as_bytes()))),
-        ("a pseudo header that is none", and((b":tenant", b"bach-mai"))),
-        ("a header of HTTP/1", and((b"connection", b"upgrade"))),
-        ("another length than what comes", and((b"content-length", b"1"))),
-        ("a length that is none", and((b"content-length", b"-1"))),
-        ("binary that is not base64", and((b"x-tenant-bin", b"!!!"))),
-        ("an encoding that is none", and((b"grpc-encoding", b"nonsense"))),
-        ("a hundred thousand letters", and((b"x-tenant", &LONG))),
+        ("a path with a line end", RESET, with(2, (b":path", b"/a\r\nb"))),
+        ("a path that is no path", RESET, with(2, (b":path", b"a b"))),
+        ("a GET", ANSWERED, with(0, (b":method", b"GET"))),
+        (
+            "a method that is none",
+            SENT_AWAY,
+            with(0, (b":method", b"P OST")),
+        ),
+        (
+            "another content",
+            ANSWERED,
+            with(4, (b"content-type", b"text/html")),
+        ),
+        ("a name in capitals", SENT_AWAY, and((b"X-Tenant", b"bach-mai"))),
+        ("a name with a space", SENT_AWAY, and((b"x tenant", b"bach-mai"))),
+        (
+            "a value with a line end",
+            SENT_AWAY,
+            and((b"x-tenant", b"a\r\nx-admin: b")),
+        ),
+        ("a value with a NUL", SENT_AWAY, and((b"x-tenant", b"a\0b"))),
+        (
+            "a value that is not ASCII",
+            ANSWERED,
+            and((b"x-tenant", b"\xff\xfe")),
+        ),
+        ("two paths", RESET, and((b":path", RESOLVE.as_bytes()))),
+        (
+            "a pseudo header that is none",
+            SENT_AWAY,
+            and((b":tenant", b"bach-mai")),
+        ),
+        ("a header of HTTP/1", RESET, and((b"connection", b"upgrade"))),
+        (
+            "another length than what comes",
+            RESET,
+            and((b"content-length", b"1")),
+        ),
+        ("a length that is none", RESET, and((b"content-length", b"-1"))),
+        (
+            "binary that is not base64",
+            ANSWERED,
+            and((b"x-tenant-bin", b"!!!")),
+        ),
+        (
+            "an encoding that is none",
+            ANSWERED,
+            and((b"grpc-encoding", b"nonsense")),
+        ),
+        ("a hundred thousand letters", SENT_AWAY, and((b"x-tenant", &LONG))),
     ]
+}
+
+/// A call with one thing odd about it, and what it is answered: the status of HTTP, that of gRPC and the reason.
+struct Spoken {
+    name: &'static str,
+    told: &'static str,
+    method: Method,
+    path: &'static str,
+    header: (&'static str, &'static [u8]),
+}
+
+fn spoken() -> Vec<Spoken> {
+    let with = |name, told, header| Spoken {
+        name,
+        told,
+        method: Method::POST,
+        path: RESOLVE,
+        header,
+    };
+    let content = |name, told, content| with(name, told, ("content-type", content));
+    let plain = |name, told| with(name, told, ("te", b"trailers"));
+    let bad = "200 3 BAD_FIELD";
+    let not_offered = "200 12 NOT_OFFERED";
+    vec![
+        plain("no claim", bad),
+        Spoken {
+            path: "/../../etc/passwd",
+            ..plain("a path out of the folder", not_offered)
+        },
+        Spoken {
+            method: Method::GET,
+            ..plain("a GET", "405")
+        },
+        content("another content", "415", b"text/html"),
+        content(
+            "a form, as a browser sends it anywhere",
+            "415",
+            b"application/x-www-form-urlencoded",
+        ),
+        content("almost its content", "415", b"application/grpcx"),
+        content("its content, named in full", bad, b"application/grpc+proto"),
+        with("a value that is not ASCII", bad, ("x-tenant", b"\xff\xfe")),
+        with("binary that is not base64", bad, ("x-tenant-bin", b"!!!")),
+        with(
+            "an encoding that is none",
+            not_offered,
+            ("grpc-encoding", b"nonsense"),
+        ),
+    ]
+}
+
+/// Sends a call that has no claim, as no client of ours would.
+async fn speak(world: &World, call: &Spoken) -> Result<String> {
+    let channel = world.channel(Who::Service)?;
+    let mut request = http::Request::new(tonic::body::Body::new(Full::new(Bytes::from_static(&[0; 5]))));
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = call.path.parse()?;
+    let (name, value) = call.header;
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/grpc".parse()?);
+    headers.insert(
+        name.parse::<http::HeaderName>()?,
+        http::HeaderValue::from_bytes(value)?,
+    );
+    let answer = channel
+        .oneshot(request)
+        .await
+        .map_err(|error| anyhow!("{error}"))?;
+    let (parts, body) = answer.into_parts();
+    let ended = body.collect().await.map_err(|error| anyhow!("{error}"))?;
+    let status = Status::from_header_map(&parts.headers)
+        .or_else(|| ended.trailers().and_then(Status::from_header_map));
+    let told = status.map(|status| {
+        let reason = error::word(error::info(&status).reason);
+        format!(" {} {reason}", status.code() as i32)
+    });
+    Ok(format!("{}{}", parts.status.as_u16(), told.unwrap_or_default()))
 }
 
 /// Sends one call as bytes, and waits until it is answered, reset or hung up on.
@@ -199,9 +330,9 @@ async fn raw(world: &World, headers: &[Header<'_>]) -> Result<&'static str> {
                 return "hung up";
             }
             match head[3] {
-                HEADERS => return "answered",
-                3 => return "reset",
-                7 => return "told to go away",
+                HEADERS => return ANSWERED,
+                3 => return RESET,
+                7 => return SENT_AWAY,
                 _ => {}
             }
         }

@@ -32,6 +32,19 @@ impl Tally {
     }
 }
 
+/// Notes one row, and whatever it changed.
+pub async fn note(
+    watch: &mut Watch,
+    tally: &mut Tally,
+    name: &str,
+    mut faults: Vec<String>,
+    seen: &str,
+) -> Result<()> {
+    faults.extend(watch.changes().await?);
+    tally.note(name, faults, seen);
+    Ok(())
+}
+
 /// Looks at the fleet after each row.
 pub struct Watch {
     api: reeve_client::Api,

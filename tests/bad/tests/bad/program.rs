@@ -8,6 +8,7 @@ use reeve_bad::world::{World, spoilt};
 use reeve_client::v1::Role;
 use reeve_client::{KeyRequest, join};
 
+use crate::certificates::{Leaf, mistaken};
 use crate::{Tally, Watch};
 
 /// As docs/cli.md has them.
@@ -49,6 +50,12 @@ pub async fn play(world: &World, watch: &mut Watch, tally: &mut Tally) -> Result
         tally.note(&format!("reeve {}", row.words.join(" ")), faults, &shown(&ran));
     }
     for row in program.doors() {
+        let ran = program.bare(&row.words)?;
+        let mut faults = row.faults(&ran);
+        faults.extend(watch.changes().await?);
+        tally.note(&format!("reeve {}", row.words.join(" ")), faults, &shown(&ran));
+    }
+    for row in program.mistaken()? {
         let ran = program.bare(&row.words)?;
         let mut faults = row.faults(&ran);
         faults.extend(watch.changes().await?);
@@ -362,6 +369,21 @@ impl Program<'_> {
         let file = self.world.folder().join("spent.token");
         std::fs::write(&file, token.to_string())?;
         Ok(file)
+    }
+
+    /// Certificates that are shown by mistake.
+    fn mistaken(&self) -> Result<Vec<Row>> {
+        let ca = self.world.fleet.admin_files().ca;
+        let written = |(name, leaf, told): (&str, Leaf, &'static str)| {
+            let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+            let (cert, key) = (self.world.folder().join(cert), self.world.folder().join(key));
+            std::fs::write(&cert, leaf.chain)?;
+            std::fs::write(&key, leaf.key)?;
+            let words = ["tenant", "ls", "--timeout", "5s", "--nodes", &self.world.asked];
+            let files = ["--ca", text(&ca), "--cert", text(&cert), "--key", text(&key)];
+            Ok(row(&[words.as_slice(), &files].concat(), NOT_ALLOWED, &[told]))
+        };
+        mistaken(self.world)?.into_iter().map(written).collect()
     }
 
     /// Who is asked, and as whom.

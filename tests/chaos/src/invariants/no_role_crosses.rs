@@ -136,18 +136,15 @@ const RIGHTS: &str = "
 
 /// Dials another's database at its own address with one's own role and password.
 async fn knock(own: &Resolution, credential: &GetCredentialResponse, other: &Resolution) -> Result<String> {
-    let host = other
-        .write
-        .as_ref()
-        .context("an active tenant without an address")?;
+    let host = other.write().context("an active tenant without an address")?;
     let options = PgConnectOptions::new_without_pgpass()
         .host(&host.host)
         .port(host.port)
-        .database(&other.database)
+        .database(other.database())
         .username(&credential.role)
         .password(&credential.password)
         .ssl_mode(PgSslMode::VerifyFull)
-        .ssl_root_cert_from_pem(own.server_ca_pem.clone().into_bytes());
+        .ssl_root_cert_from_pem(own.server_ca_pem().as_bytes().to_vec());
     let opened = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await?;
     match opened {
         Ok(connection) => {

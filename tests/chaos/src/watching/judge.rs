@@ -157,7 +157,8 @@ fn known(streams: &[Stream], truth: &BTreeMap<u64, Change>, acked: &BTreeSet<u64
     }
 }
 
-/// Each listing is what an earlier one became by the changes in between.
+/// Each listing is what an earlier one became by the changes in between. Where nobody listened, a change may have been
+/// told to nobody.
 fn listings(streams: &[Stream], truth: &BTreeMap<u64, Change>) -> Result<()> {
     let mut all: Vec<(u64, Change, &Stream)> = streams.iter().filter_map(listing).collect();
     all.sort_by_key(|(revision, ..)| *revision);
@@ -165,6 +166,9 @@ fn listings(streams: &[Stream], truth: &BTreeMap<u64, Change>) -> Result<()> {
         let [(from, before, _), (to, after, stream)] = pair else {
             continue;
         };
+        if !are_covered(streams, *from, *to) {
+            continue;
+        }
         let mut expected = before.clone();
         // Two listings may be of one revision.
         for (_, change) in truth.range(*from..=*to).filter(|(revision, _)| *revision > from) {
@@ -185,6 +189,19 @@ fn listings(streams: &[Stream], truth: &BTreeMap<u64, Change>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether every revision after the one and up to the other was listened to by somebody.
+fn are_covered(streams: &[Stream], from: u64, to: u64) -> bool {
+    let mut covers: Vec<_> = streams.iter().map(Stream::covers).collect();
+    covers.sort_unstable();
+    let upto = covers.into_iter().fold(
+        from,
+        |upto, (after, last)| {
+            if after <= upto { upto.max(last) } else { upto }
+        },
+    );
+    upto >= to
 }
 
 fn listing(stream: &Stream) -> Option<(u64, Change, &Stream)> {
@@ -293,13 +310,21 @@ mod tests {
             stream(0, vec![initial, Heard::InitialDone(revision)])
         };
         let moved = Heard::Delta(7, Change::from([("t".to_owned(), Some(tenant("b")))]));
-        let follows = stream(4, vec![moved]);
+        let follows = stream(4, vec![moved, Heard::Bookmark(8)]);
         assert_eq!(
             said(&[lists("a", 5), lists("b", 8), follows.clone()], &[]),
             "whole"
         );
         assert!(said(&[lists("a", 5), lists("a", 8), follows.clone()], &[]).contains("reliable"));
+        let both = [lists("a", 5), lists("b", 8)];
+        assert_eq!(said(&both, &[]), "whole", "nobody listened in between");
+        let late = stream(6, vec![Heard::Bookmark(8)]);
+        assert_eq!(said(&[both[0].clone(), both[1].clone(), late], &[]), "whole");
+        let early = stream(4, vec![Heard::Bookmark(6)]);
+        let late = stream(6, vec![Heard::Bookmark(8)]);
+        assert!(said(&[both[0].clone(), both[1].clone(), early, late], &[]).contains("reliable"));
         let gone = Heard::Delta(7, Change::from([("t".to_owned(), None)]));
-        assert!(said(&[lists("a", 5), lists("a", 8), stream(4, vec![gone])], &[]).contains("nobody's"));
+        let follows = stream(4, vec![gone, Heard::Bookmark(8)]);
+        assert!(said(&[lists("a", 5), lists("a", 8), follows], &[]).contains("nobody's"));
     }
 }

@@ -38,6 +38,7 @@ async fn rust_python_and_node_are_served_alike_also_while_the_leader_dies() -> R
 /// Rust, as docs/clients.md has it.
 async fn runs_as_shown(world: &World) -> Result<()> {
     let fleet = example::fleet(world.fleet.addresses(), &world.identity("ehr"))?;
+    ensure!(example::warm_up(&fleet, &[DOMAIN, "nobody.example"]).await? == 1);
     for host in ["Cho-Ray.example:443", DOMAIN] {
         ensure!(example::patients(&fleet, host).await? == 0);
     }

@@ -161,7 +161,7 @@ impl Auditor {
                 .is_none_or(|of| !scope.half_done.contains(of))
         };
         found.retain(is_whole);
-        turn.dark.retain(|tenant, _| known.contains(tenant));
+        turn.settle(&known, &scope.half_done);
         turn.number += 1;
         Ok(Round {
             number: turn.number,
@@ -259,6 +259,12 @@ impl Turn {
         let subject = reeve_domain::isolation::inside(tenant, "could not be looked into");
         (*times >= TIMES).then(|| found(Rule::Object, Some(tenant.clone()), subject, error.to_string()))
     }
+
+    /// A round is over. A database that is being made or taken away is dark for a reason: it is counted from then on anew.
+    fn settle(&mut self, known: &BTreeSet<TenantId>, half_done: &BTreeSet<TenantId>) {
+        self.dark
+            .retain(|tenant, _| known.contains(tenant) && !half_done.contains(tenant));
+    }
 }
 
 #[cfg(test)]
@@ -297,5 +303,14 @@ mod tests {
         assert_eq!(turn.unproved(&tenant, &error), None);
         let told = turn.unproved(&tenant, &error).unwrap();
         assert_eq!(told.subject, "t_000000000001: could not be looked into");
+        let (known, nobody) = (BTreeSet::from([tenant.clone()]), BTreeSet::new());
+        turn.settle(&known, &nobody);
+        assert!(turn.unproved(&tenant, &error).is_some());
+        for (known, half_done) in [(&known, &known), (&nobody, &nobody)] {
+            turn.settle(known, half_done);
+            assert_eq!(turn.unproved(&tenant, &error), None, "counted anew");
+            assert_eq!(turn.unproved(&tenant, &error), None);
+            assert!(turn.unproved(&tenant, &error).is_some());
+        }
     }
 }

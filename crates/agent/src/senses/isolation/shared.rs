@@ -48,12 +48,14 @@ const LOOKS: [(Rule, &str); 10] = [
     (
         Rule::Grant,
         look!(
-            "SELECT b.tenant, format('database %s: %s to %s', b.name, a.privilege_type,
+            // Rights are told apart first: else the roles may be gone through for each database.
+            "WITH a AS MATERIALIZED (
+                SELECT d.oid, d.datdba, g.grantee, g.privilege_type, g.is_grantable FROM pg_database d
+                CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) g)
+             SELECT b.tenant, format('database %s: %s to %s', b.name, a.privilege_type,
                        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE coalesce(r.name::text, 'a role that is gone') END)
-             FROM dbs b JOIN pg_database d ON d.oid = b.oid
-             CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
-             LEFT JOIN roles r ON r.oid = a.grantee
-             WHERE b.name <> 'template0' AND a.grantee <> d.datdba
+             FROM a JOIN dbs b ON b.oid = a.oid LEFT JOIN roles r ON r.oid = a.grantee
+             WHERE b.name <> 'template0' AND a.grantee <> a.datdba
                AND (a.grantee = 0 OR a.is_grantable OR r.tenant IS DISTINCT FROM b.name::text)
                AND (r.name IS NULL OR r.name <> ALL ($1))
              UNION ALL
@@ -158,18 +160,15 @@ const LOOKS: [(Rule, &str); 10] = [
     (
         Rule::Object,
         look!(
-            "SELECT ", tenant_of!("r.rolname"), ", format('tablespace %s: %s to %s', t.spcname, a.privilege_type,
-                coalesce(r.rolname::text, 'PUBLIC'))
-             FROM pg_tablespace t
-             CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
-             LEFT JOIN pg_authid r ON r.oid = a.grantee
-             WHERE a.grantee <> t.spcowner AND (r.rolname IS NULL OR r.rolname <> ALL ($1))
-             UNION ALL
-             SELECT ", tenant_of!("r.rolname"), ", format('parameter %s: %s to %s', p.parname, a.privilege_type,
-                coalesce(r.rolname::text, 'PUBLIC'))
-             FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
-             LEFT JOIN pg_authid r ON r.oid = a.grantee
-             WHERE a.grantee <> 10 AND (r.rolname IS NULL OR r.rolname <> ALL ($1))"
+            "WITH a AS MATERIALIZED (
+                SELECT 'tablespace ' || t.spcname AS what, t.spcowner AS owner, g.grantee, g.privilege_type
+                FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) g
+                UNION ALL
+                SELECT 'parameter ' || p.parname, 10, g.grantee, g.privilege_type
+                FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) g)
+             SELECT r.tenant, format('%s: %s to %s', a.what, a.privilege_type, coalesce(r.name::text, 'PUBLIC'))
+             FROM a LEFT JOIN roles r ON r.oid = a.grantee
+             WHERE a.grantee <> a.owner AND (r.name IS NULL OR r.name <> ALL ($1))"
         ),
     ),
     (
@@ -200,6 +199,25 @@ const STRANGERS: &str = concat!(
      ) AS told (tenant, kind, name)
      WHERE (tenant IS NULL OR tenant <> ALL ($3)) AND ($4::text IS NULL OR tenant IS NULL OR tenant = $4)"
 );
+
+#[cfg(feature = "mutants")]
+pub(super) async fn plans(
+    session: &mut PgConnection,
+    allowed: &Allowed,
+    whom: Whom<'_>,
+) -> Result<Vec<(Rule, String)>, Error> {
+    let mut plans = Vec::new();
+    for (rule, sql) in LOOKS {
+        let lines: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("EXPLAIN {sql}")))
+            .bind(allowed.all_roles())
+            .bind(&allowed.databases)
+            .bind(whom.only())
+            .fetch_all(&mut *session)
+            .await?;
+        plans.push((rule, lines.join("\n")));
+    }
+    Ok(plans)
+}
 
 pub(super) async fn look(
     session: &mut PgConnection,

@@ -14,6 +14,7 @@ use crate::session::Session;
 /// Make a new cluster from the data folder of the one node that is left; nothing is started
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "reeve cluster recover [OPTIONS] --data-dir <DIR>\n       --root-key <FILE> --dir <DIR>",
     after_help = "Examples:\n  reeve cluster recover --data-dir n2/data --root-key root.key --dir reeve-hospital-2 --admin ann \\\n    --api n2.example:7400 --peer n2.example:7401 --http 127.0.0.1:7403\n\nFirst make sure that no node of the old cluster runs, or ever runs again. Everything in the survivor's log counts,\nalso what it does not know to be committed: it may have been acknowledged. The folder is only read."
 )]
 pub struct Recover {

@@ -20,6 +20,7 @@ use crate::show::{Page, Show, pairs};
 /// Make the first node of a new cluster from a snapshot, in a file or in a bucket; nothing is started
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "reeve cluster snapshot restore [OPTIONS] --root-key <FILE>\n       --dir <DIR> <SOURCE>",
     after_help = "Examples:\n  reeve cluster snapshot restore hospital.snapshot --root-key root.key --dir reeve-hospital-2 --admin ann \\\n    --api n1.example:7400 --peer n1.example:7401 --http 127.0.0.1:7403\n  reeve cluster snapshot restore s3://backups/reeve --settings n1/registry.toml --root-key root.key --dir reeve-hospital-2\n\nFirst make sure that no node of the old cluster runs, or ever runs again."
 )]
 pub struct Restore {

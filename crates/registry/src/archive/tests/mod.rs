@@ -109,6 +109,13 @@ fn close(archive: Archive) {
     while Arc::strong_count(&shared) > 1 {
         std::thread::yield_now();
     }
+    let locked = shared.store.load().dir.join("sled/db");
+    drop(shared);
+    // Threads of the store's own, and children that others begin just now, may hold its lock for a moment longer.
+    let locked = std::fs::File::open(locked).unwrap();
+    while locked.try_lock().is_err() {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -35,7 +35,14 @@ fn open(folder: &Path) -> (Archive, Board, Machine) {
     };
     let snapshots = SnapshotStore::open(folder.join("snapshots"), "test", sealer()).unwrap();
     let board = Board::new();
-    let machine = Machine::open(snapshots, board.clone(), Arc::new(sink), panicking(), None).unwrap();
+    let machine = Machine::begin(
+        snapshots.best(None),
+        snapshots,
+        board.clone(),
+        Arc::new(sink),
+        panicking(),
+    )
+    .unwrap();
     let published = board.clone();
     archive
         .follow(move || Arc::new(published.published.load().state.clone()))

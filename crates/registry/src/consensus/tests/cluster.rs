@@ -12,7 +12,7 @@ use reeve_domain::command::Found;
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::Region;
 use reeve_domain::request::Key;
-use reeve_domain::secret::Sealed;
+use reeve_domain::secret::{Parts, Sealed};
 use reeve_domain::words::Name;
 use reeve_domain::{
     Actor, Answer, Applied, Command, Entry, NodeId, Refusal, RequestId, Revision, Stamp, State,
@@ -150,13 +150,14 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 fn sealed() -> Sealed {
-    Sealed {
-        kid: "k".into(),
+    let parts = Parts {
+        kid: "k",
         version: 1,
-        nonce: vec![],
-        aad: String::new(),
-        ciphertext: vec![],
-    }
+        nonce: &[],
+        aad: "",
+        ciphertext: &[],
+    };
+    Sealed::new(parts).unwrap()
 }
 
 pub(super) fn entry(actor: Actor, request: Option<&str>, command: Command) -> Forwarded {
@@ -322,16 +323,10 @@ impl Cluster {
         let listener = listener.into_std().unwrap();
         let gate = self.gate.clone();
         let opened = runtime.spawn(async move {
-            let consensus = Consensus::open(
-                settings,
-                Sealer::new(&[id as u8; 32]),
-                Arc::new(Plain),
-                gate,
-                Arc::new(Open),
-                Fatal::new(|why| eprintln!("fatal: {why}")),
-            )
-            .await
-            .unwrap();
+            let fatal = Fatal::new(|why| eprintln!("fatal: {why}"));
+            let recalled = Consensus::recall(&settings, &Sealer::new(&[id as u8; 32]), &fatal).unwrap();
+            let consensus = Consensus::open(settings, recalled, Arc::new(Plain), gate, Arc::new(Open), fatal);
+            let consensus = consensus.await.unwrap();
             let incoming =
                 tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
             let serve = Server::builder().add_service(consensus.peer_service(false));

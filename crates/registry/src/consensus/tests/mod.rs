@@ -11,5 +11,6 @@ mod release;
 mod scrubbing;
 pub(super) mod sim;
 mod store;
+mod streams;
 mod survivor;
 mod transfer;

@@ -29,8 +29,10 @@ fn open(folder: &TempDir) -> (std::io::Result<Machine>, Said) {
     let said = Said::default();
     let heard = said.clone();
     let fatal = Fatal::new(move |why| *heard.lock() = why.to_owned());
+    let store = store(folder);
+    let best = store.best(None);
     (
-        Machine::open(store(folder), Board::new(), Arc::new(Deaf), fatal, None),
+        Machine::begin(best, store, Board::new(), Arc::new(Deaf), fatal),
         said,
     )
 }

@@ -1,5 +1,6 @@
 //! The log and the snapshots by themselves.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -36,7 +37,14 @@ fn open(folder: &TempDir) -> (LogStore, Machine) {
     let sealer = Sealer::new(&[1; 32]);
     let log = LogStore::open(&folder.path().join("log"), sealer.clone(), panicking()).unwrap();
     let snapshots = SnapshotStore::open(folder.path().join("snapshots"), "test", sealer).unwrap();
-    let machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), panicking(), None).unwrap();
+    let machine = Machine::begin(
+        snapshots.best(None),
+        snapshots,
+        Board::new(),
+        Arc::new(Deaf),
+        panicking(),
+    )
+    .unwrap();
     (log, machine)
 }
 
@@ -209,7 +217,14 @@ async fn a_command_of_a_later_format_stops_the_node() {
     let told = Arc::new(parking_lot::Mutex::new(String::new()));
     let heard = told.clone();
     let fatal = Fatal::new(move |why| *heard.lock() = why.to_owned());
-    let mut machine = Machine::open(snapshots, Board::new(), Arc::new(Deaf), fatal, None).unwrap();
+    let mut machine = Machine::begin(
+        snapshots.best(None),
+        snapshots,
+        Board::new(),
+        Arc::new(Deaf),
+        fatal,
+    )
+    .unwrap();
     let mut later = reeve_domain::Entry {
         format: reeve_domain::entry::FORMAT,
         stamp: Stamp(1),
@@ -357,6 +372,27 @@ async fn another_key_opens_no_entry() {
     let mut log = LogStore::open(&folder.path().join("log"), Sealer::new(&[2; 32]), panicking()).unwrap();
     let error = log.try_get_log_entries(1..3).await.unwrap_err();
     assert!(error.to_string().contains("log entry 1 is damaged"), "{error}");
+}
+
+#[test]
+fn a_snapshot_holds_a_state_and_not_a_byte_more_or_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(folder.path().to_owned(), "test", Sealer::new(&[1; 32])).unwrap();
+    let state = rmp_serde::to_vec_named(&State::default()).unwrap();
+    // Another whole value, a byte that begins none, one that begins a text which is not there.
+    for more in [&[0xc0][..], &[0xc1], &[0xd9], &[0xd9, 9, b'x']] {
+        let mut writer = store.writer(&SnapshotMeta::default()).unwrap();
+        writer.write_all(&[&state, more].concat()).unwrap();
+        let error = store.load(&writer.finish().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("bytes are left over"), "{more:?}: {error}");
+    }
+    let mut writer = store.writer(&SnapshotMeta::default()).unwrap();
+    writer.write_all(&state[..state.len() - 1]).unwrap();
+    let error = store.load(&writer.finish().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("is damaged"), "{error}");
+    let mut writer = store.writer(&SnapshotMeta::default()).unwrap();
+    writer.write_all(&state).unwrap();
+    assert_eq!(store.load(&writer.finish().unwrap()).unwrap().1, State::default());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use reeve_domain::audit::Seed;
 use reeve_domain::command::Found;
 use reeve_domain::entry::FORMAT;
 use reeve_domain::group::Region;
-use reeve_domain::secret::Sealed;
+use reeve_domain::secret::{Parts, Sealed};
 use reeve_domain::words::Name;
 use reeve_domain::{Actor, Command, Entry, NodeId, Stamp};
 
@@ -19,13 +19,14 @@ use crate::vault::Sealer;
 const ADMIN: &str = "spiffe://test/person/ann";
 
 fn sealed() -> Sealed {
-    Sealed {
-        kid: "k".into(),
+    let parts = Parts {
+        kid: "k",
         version: 1,
-        nonce: vec![0; 12],
-        aad: "a".into(),
-        ciphertext: vec![],
-    }
+        nonce: &[0; 12],
+        aad: "a",
+        ciphertext: &[],
+    };
+    Sealed::new(parts).unwrap()
 }
 
 fn region(name: &str) -> Region {

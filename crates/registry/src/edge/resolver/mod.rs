@@ -90,9 +90,12 @@ impl ResolverService for Resolver {
             if reading.freshness.stale && tenant.status != tenant::Status::Active {
                 return Err(Reason::TenantNotServing);
             }
-            match &tenant.unready {
-                Some(_) if wire.require_ready => Err(Reason::TenantNotReady),
-                _ => Ok(shown(state, &resolve::of(state, tenant), &network)),
+            let resolution = resolve::of(state, tenant);
+            match wire.require_ready {
+                // As Resolve says it: who does not serve is not asked whether services would come in.
+                true if !resolution.serves() => Err(Reason::TenantNotServing),
+                true if resolution.unready.is_some() => Err(Reason::TenantNotReady),
+                _ => Ok(shown(state, &resolution, &network)),
             }
         };
         let item = |claim: &Claim| {

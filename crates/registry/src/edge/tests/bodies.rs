@@ -8,7 +8,7 @@ use axum::http;
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body::Body as _;
-use reeve_proto::error::info;
+use reeve_proto::error::{Reason, info};
 use reeve_proto::v1::resolver_service_client::ResolverServiceClient;
 use reeve_proto::v1::session_request::{Hello, Message as Up};
 use tokio::sync::mpsc;
@@ -218,4 +218,31 @@ async fn one_without_a_name_may_send_little() {
     let short = [0, 0, 0, 0, 2, 10, 0];
     many.body.send(Bytes::from(short.repeat(10_000))).await.unwrap();
     told(&many.status().await);
+}
+
+#[tokio::test]
+async fn a_body_that_is_packed_is_refused_and_told_what_to_do() {
+    let world = World::founded().await;
+    let mut channel = world.channel_as(ADMIN);
+    let request = http::Request::post(RESOLVE)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-encoding", "gzip")
+        .body(tonic::body::Body::empty())
+        .unwrap();
+    std::future::poll_fn(|cx| GrpcService::<tonic::body::Body>::poll_ready(&mut channel, cx))
+        .await
+        .unwrap();
+    let answer = GrpcService::call(&mut channel, request).await.unwrap();
+    let refused = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(
+        (refused.code(), info(&refused).reason),
+        (Code::Unimplemented, Reason::NotOffered)
+    );
+    assert!(
+        refused.message().ends_with("send it without compression"),
+        "{refused:?}"
+    );
+    // What the node does read stands beside it, as gRPC asks for.
+    assert_eq!(answer.headers()["grpc-accept-encoding"], "identity");
 }

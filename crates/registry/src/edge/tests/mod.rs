@@ -11,6 +11,7 @@ mod limits;
 mod listing;
 mod metrics;
 mod pages;
+mod ready;
 mod refusals;
 mod reserve;
 mod roll;

@@ -210,13 +210,15 @@ async fn rooms(folder: &TempDir, key: Arc<dyn KeyProvider>, signer: Credentials)
         metrics: metrics.clone(),
     };
     Consensus::make_folder(&settings.data_dir, "hospital", 1).unwrap();
+    let fatal = Fatal::new(|why| panic!("{why}"));
+    let recalled = Consensus::recall(&settings, &Sealer::new(&[1; 32]), &fatal).unwrap();
     let consensus = Consensus::open(
         settings,
-        Sealer::new(&[1; 32]),
+        recalled,
         Arc::new(Alone),
         Arc::new(sink),
         Arc::new(Gated),
-        Fatal::new(|why| panic!("{why}")),
+        fatal,
     );
     let consensus = consensus.await.unwrap();
     Rooms {

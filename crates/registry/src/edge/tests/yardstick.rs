@@ -27,4 +27,6 @@ async fn elsewhere_there_is_no_such_call() {
     let mut admin = BenchServiceClient::new(world.channel_as(ADMIN));
     let refused = admin.empty(v1::EmptyRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
+    assert_eq!(reason(&refused), "NOT_OFFERED");
+    assert!(refused.message().contains("no such call"), "{refused:?}");
 }

@@ -167,6 +167,13 @@ pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     })
 }
 
+/// On a thread that yields to others; in a simulation there are none.
+pub async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
 pub fn dial(dialer: &dyn Dialer, node: u64, address: &str) -> Wire {
     match dialer.line(node) {
         Some(line) => Wire::Memory(line),

@@ -182,3 +182,8 @@ fn a_state_that_strays_is_found() {
 fn a_leader_that_goes_by_its_own_clock_alone_is_found() {
     is_found(Mutant::OwnClock, None, &[ClockFarAhead]);
 }
+
+#[test]
+fn a_stream_that_goes_on_when_nobody_hears_its_answers_is_found() {
+    is_found(Mutant::UnheardStreams, None, &[LossyLinks, Pause]);
+}

@@ -276,6 +276,8 @@ struct There {
     net: Net,
     from: u64,
     to: u64,
+    /// Back to the caller.
+    is_back: bool,
     last: u64,
     queue: mpsc::UnboundedSender<(u64, Item)>,
     life: Life,
@@ -292,7 +294,8 @@ struct Life {
 
 /// One way of a stream; the way back holds a guard, with which its caller gives up.
 fn pipe(line: &Line, life: &Life, back: Option<DropGuard>) -> (There, Body) {
-    let (from, to) = match back.is_some() {
+    let is_back = back.is_some();
+    let (from, to) = match is_back {
         true => (line.to, line.from),
         false => (line.from, line.to),
     };
@@ -313,6 +316,7 @@ fn pipe(line: &Line, life: &Life, back: Option<DropGuard>) -> (There, Body) {
         net: line.net.clone(),
         from,
         to,
+        is_back,
         last: 0,
         queue,
         life: life.clone(),
@@ -320,12 +324,13 @@ fn pipe(line: &Line, life: &Life, back: Option<DropGuard>) -> (There, Body) {
     (there, Body::new(here))
 }
 
-/// Sends a body's frames as they come. It ends with its node, or when the other side has hung up.
+/// Sends a body's frames as they come. It ends with its node, or when the other side has hung up; but what a caller
+/// sends goes on when it has given the answers up, as it does over HTTP/2 until the caller ends it.
 async fn pump(mut body: Body, mut there: There) {
     loop {
         let item = tokio::select! {
             biased;
-            () = there.life.given_up.cancelled() => return,
+            () = there.life.given_up.cancelled(), if there.is_back => return,
             () = there.queue.closed(), if !there.life.ends_in_silence => return,
             frame = next(&mut body) => match frame {
                 Some(Ok(frame)) => Item::Frame(frame),

@@ -24,6 +24,7 @@ use super::net::{Door, Net};
 use super::oracle::Oracle;
 use super::shelf::{Shelf, keep_whole};
 use super::wire::{Line, spawn_as};
+use crate::consensus::snapshot::SnapshotStore;
 use crate::consensus::{
     AppliedSink, Consensus, Dialer, Fatal, Forwarded, Handlers, Settings, Timing, folder,
 };
@@ -239,25 +240,19 @@ impl World {
             net: self.0.net.clone(),
             node,
         });
+        let folder = folder::Folder::take(&data_dir, CLUSTER, owner.node)?;
+        let sealer = Sealer::new(&[node as u8; 32]);
+        let snapshots = SnapshotStore::open(data_dir.join("snapshots"), CLUSTER, sealer)?;
         let opened = crate::consensus::Opened {
-            folder: folder::Folder::take(&data_dir, CLUSTER, owner.node)?,
-            purged: disk.purged(),
+            folder,
+            best: snapshots.best(disk.purged()),
+            snapshots,
             log: disk.open(owner),
             save_mark: Arc::new(|| Ok(())),
             flushing_for: Arc::new(|| None),
             disk: keeper,
         };
-        let sealer = Sealer::new(&[node as u8; 32]);
-        Consensus::begin(
-            settings,
-            opened,
-            sealer,
-            dialer,
-            ear,
-            Arc::new(Open(shelf)),
-            fatal,
-        )
-        .await
+        Consensus::begin(settings, opened, dialer, ear, Arc::new(Open(shelf)), fatal).await
     }
 
     /// Takes a node away as a crash does: in the middle of everything, and its disk forgets what was not flushed.

@@ -57,6 +57,8 @@ pub enum Mutant {
     HeavyCalls,
     /// A replication stream goes on taking requests when nobody hears its answers any more.
     UnheardStreams,
+    /// A node that was struck off the roll cannot be elected, although its vote is still needed.
+    DenyByRoll,
 }
 
 impl Mutant {
@@ -89,6 +91,7 @@ impl Mutant {
             Mutant::RefuseBlindly => "refuse_blindly",
             Mutant::HeavyCalls => "heavy_calls",
             Mutant::UnheardStreams => "unheard_streams",
+            Mutant::DenyByRoll => "deny_by_roll",
         }
     }
 

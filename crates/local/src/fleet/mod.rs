@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::join_all;
 use reeve_client::v1::read_level::Level;
-use reeve_client::v1::{CreateJoinTokenRequest, GetClusterRequest, ReadLevel, Role};
+use reeve_client::v1::{CreateJoinTokenRequest, GetClusterRequest, GetClusterResponse, ReadLevel, Role};
 use reeve_client::{Api, Credentials, JoinToken, KeyRequest, join};
 use tokio::task::JoinHandle;
 use tonic::Request;
@@ -119,8 +119,32 @@ impl Fleet {
 
     /// The node that leads, once a majority of those that run agrees on one that runs.
     pub async fn leader(&self) -> Result<&Node> {
-        let id = until("a leader", LEADER_PATIENCE, async || self.leader_now().await).await?;
-        self.node(id)
+        match until("a leader", LEADER_PATIENCE, async || self.leader_now().await).await {
+            Ok(id) => self.node(id),
+            Err(error) => Err(error.context(self.standing().await)),
+        }
+    }
+
+    /// How each node sees the group, for whoever waited in vain.
+    async fn standing(&self) -> String {
+        let lines = self.nodes.iter().map(async |node| match node.is_running() {
+            false => format!("node {} does not run", node.id()),
+            true => match cluster(node).await {
+                None => format!("node {} does not answer", node.id()),
+                Some(seen) => {
+                    let nodes = seen.nodes.iter().map(|one| (one.id, one.role()));
+                    format!(
+                        "node {}: term {}, leader {}, applied {}, nodes and roles {:?}",
+                        node.id(),
+                        seen.term,
+                        seen.leader_id,
+                        seen.applied_index,
+                        nodes.collect::<Vec<_>>()
+                    )
+                }
+            },
+        });
+        join_all(lines).await.join("; ")
     }
 
     async fn leader_now(&self) -> Result<Option<u64>> {
@@ -217,6 +241,12 @@ impl Drop for Fleet {
 
 /// A node's own opinion: its term and who leads in it.
 async fn view(node: &Node) -> Option<(u64, u64)> {
+    let cluster = cluster(node).await?;
+    (cluster.leader_id != 0).then_some((cluster.term, cluster.leader_id))
+}
+
+/// The group as a node sees it by itself.
+async fn cluster(node: &Node) -> Option<GetClusterResponse> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let level = ReadLevel {
         level: Some(Level::Stale(Default::default())),
@@ -226,6 +256,5 @@ async fn view(node: &Node) -> Option<(u64, u64)> {
         ..Default::default()
     };
     let answer = tokio::time::timeout(PATIENCE, node.api().cluster().get_cluster(asked)).await;
-    let cluster = answer.ok()?.ok()?.into_inner();
-    (cluster.leader_id != 0).then_some((cluster.term, cluster.leader_id))
+    Some(answer.ok()?.ok()?.into_inner())
 }

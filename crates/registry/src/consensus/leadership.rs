@@ -38,7 +38,7 @@ impl Leadership {
         });
         let mut voters = metrics.membership_config.voter_ids();
         Leadership {
-            leader: metrics.current_leader,
+            leader: leader_of(metrics),
             term: metrics.current_term,
             quorum_acked: metrics.last_quorum_acked.map(|at| time::now() - at.elapsed()),
             settled: settled.map(|id| id.index),
@@ -58,10 +58,32 @@ impl Leadership {
     }
 }
 
+/// Who leads. A node that led, was let go by the group and starts again still has the vote that it led with: openraft
+/// takes that for a leader, and nobody leads there.
+pub(super) fn leader_of(metrics: &Metrics) -> Option<u64> {
+    let leads = metrics.state == openraft::ServerState::Leader;
+    metrics
+        .current_leader
+        .filter(|leader| *leader != metrics.id || leads)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::consensus::types;
+
+    #[test]
+    fn a_node_that_led_once_and_was_let_go_does_not_lead() {
+        let mut metrics = Metrics::new_initial(1);
+        (metrics.current_leader, metrics.current_term) = (Some(1), 3);
+        metrics.state = openraft::ServerState::Learner;
+        assert_eq!(Leadership::of(&metrics).leader, None);
+        metrics.state = openraft::ServerState::Leader;
+        assert_eq!(Leadership::of(&metrics).leader, Some(1));
+        metrics.state = openraft::ServerState::Learner;
+        metrics.current_leader = Some(2);
+        assert_eq!(Leadership::of(&metrics).leader, Some(2));
+    }
 
     #[test]
     fn a_new_leader_does_not_speak_before_an_entry_of_its_own_term_is_committed() {

@@ -13,6 +13,8 @@ use tokio::runtime::Handle;
 use super::Dialer;
 use super::ground::{self, Wire};
 
+pub(super) type Client = PeerServiceClient<Wire>;
+
 /// The largest message between nodes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
@@ -51,7 +53,7 @@ impl Links {
         }
     }
 
-    pub(super) fn client(&self, to: u64, address: &str, line: Line) -> PeerServiceClient<Wire> {
+    pub(super) fn client(&self, to: u64, address: &str, line: Line) -> Client {
         let mut channels = self.channels.lock();
         let known = channels.get(&(to, line)).filter(|(dialed, _)| dialed == address);
         let channel = match known {

@@ -13,6 +13,7 @@ use openraft::{BasicNode, ChangeMembers, Instant as _, ServerState};
 use reeve_domain::{NodeId, State};
 
 use super::ground::time;
+use super::leadership::leader_of;
 use super::wholes::{Nobody, Whole};
 use super::{Consensus, Unavailable};
 use crate::mutant::Mutant;
@@ -203,6 +204,15 @@ impl Consensus {
         metrics.membership_config.voter_ids().collect()
     }
 
+    /// Whether a node is in the group, as this node's log has it or what of it is committed: the last word about who is
+    /// in it may be taken back.
+    pub(super) fn is_member(&self, node: u64) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let of = [&metrics.membership_config, &metrics.committed_membership_config];
+        of.iter().any(|config| config.get_node(&node).is_some())
+    }
+
     /// The group, as this node knows it.
     pub fn status(&self) -> Status {
         let metrics = self.raft().metrics().borrow_watched().clone();
@@ -210,11 +220,15 @@ impl Consensus {
         let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
         let halves = metrics.membership_config.membership().get_joint_config();
         let group = self.group();
+        let roll = &published.state.nodes;
+        let leader = leader_of(&metrics);
         let role = |id: u64| match () {
-            () if metrics.current_leader == Some(id) => NodeRole::Leader,
+            () if leader == Some(id) => NodeRole::Leader,
             // Half-way through a change a voter of one half alone is none yet that the group can do with.
             () if voters.contains(&id) && halves.iter().all(|half| half.contains(&id)) => NodeRole::Follower,
             () if voters.contains(&id) || group.learners.contains(&id) => NodeRole::Learner,
+            // Let go, and that is not committed yet.
+            () if !roll.contains_key(&NodeId(id)) => NodeRole::Learner,
             () => NodeRole::Joining,
         };
         let status = |id: u64, api: &str, peer: &str| NodeStatus {
@@ -225,14 +239,18 @@ impl Consensus {
             matched_index: group.matched.get(&id).copied(),
             heard: self.heard(id),
         };
-        let roll = &published.state.nodes;
         let nodes = roll.values().map(|node| status(node.id.0, &node.api, &node.peer));
-        // Whoever was struck off the roll is shown until the group has let it go.
-        let members = metrics.membership_config.membership().nodes();
-        let leaving = members.filter(|(id, _)| !roll.contains_key(&NodeId(**id)));
-        let nodes = nodes.chain(leaving.map(|(id, node)| status(*id, "", &node.addr)));
+        // Whoever was struck off the roll is shown until the group has let it go, and nothing can take that back: until
+        // then its vote may be needed.
+        let of = [&metrics.membership_config, &metrics.committed_membership_config];
+        let members = of.iter().flat_map(|config| config.nodes());
+        let leaving: BTreeMap<u64, &str> = members
+            .filter(|(id, _)| !roll.contains_key(&NodeId(**id)))
+            .map(|(id, node)| (*id, node.addr.as_str()))
+            .collect();
+        let nodes = nodes.chain(leaving.into_iter().map(|(id, peer)| status(id, "", peer)));
         Status {
-            leader: metrics.current_leader,
+            leader,
             term: metrics.current_term,
             last_index: metrics.last_log_index.unwrap_or_default(),
             commit_index: metrics.local_committed.map_or(0, |id| id.index),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -22,8 +23,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tonic::Code;
 
-use super::ground::{self, Wire, time};
-use super::links::{Line, Links, pack, unpack};
+use super::ground::{self, time};
+use super::links::{Client, Line, Links, pack, unpack};
 use super::snapshot::{Reader, SnapshotFile, SnapshotStore};
 use super::types::{C, LogId, Vote};
 use crate::mutant::Mutant;
@@ -33,6 +34,8 @@ type TransferLeaderResponse = openraft::raft::TransferLeaderResponse<C>;
 
 /// A stream that has sent more than it was answered for, and hears nothing for so long, is cut.
 const IDLE_MAX: Duration = Duration::from_millis(500);
+/// A call for a vote goes on for so long, whoever has given up: time enough to dial.
+const BALLOT_MAX: Duration = Duration::from_secs(2);
 const SNAPSHOT_QUEUE: usize = 4;
 /// How long another node may take to say how much of a snapshot it has.
 const OFFSET_MAX: Duration = Duration::from_secs(5);
@@ -87,7 +90,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn client(&self) -> wire::peer_service_client::PeerServiceClient<Wire> {
+    fn client(&self) -> Client {
         self.links.client(self.target, &self.address, self.line)
     }
 
@@ -152,22 +155,26 @@ impl RaftNetworkV2<C> for Peer {
     }
 
     async fn vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> RpcResult<VoteResponse<C>> {
-        self.call(RPCTypes::Vote, option.hard_ttl(), async {
-            let request = wire::VoteRequest {
-                envelope: self.links.envelope(&rpc)?,
-            };
-            unpack(&self.client().vote(request).await?.into_inner().body)
-        })
+        self.ballot(
+            option,
+            move |envelope, mut client| async move {
+                let request = wire::VoteRequest { envelope };
+                Ok(client.vote(request).await?.into_inner().body)
+            },
+            &rpc,
+        )
         .await
     }
 
     async fn pre_vote(&mut self, rpc: VoteRequest<C>, option: RPCOption) -> RpcResult<VoteResponse<C>> {
-        self.call(RPCTypes::Vote, option.hard_ttl(), async {
-            let request = wire::PreVoteRequest {
-                envelope: self.links.envelope(&rpc)?,
-            };
-            unpack(&self.client().pre_vote(request).await?.into_inner().body)
-        })
+        self.ballot(
+            option,
+            move |envelope, mut client| async move {
+                let request = wire::PreVoteRequest { envelope };
+                Ok(client.pre_vote(request).await?.into_inner().body)
+            },
+            &rpc,
+        )
         .await
     }
 
@@ -228,6 +235,32 @@ impl RaftNetworkV2<C> for Peer {
 }
 
 impl Peer {
+    /// Asks for a vote, behind no data. Whoever gives up waits no longer, and the call goes on for a while: its dialling
+    /// would stand still with it, and the next call find it where it stood, and too old.
+    async fn ballot<F>(
+        &self,
+        option: RPCOption,
+        ask: impl FnOnce(Option<wire::Envelope>, Client) -> F,
+        rpc: &VoteRequest<C>,
+    ) -> RpcResult<VoteResponse<C>>
+    where
+        F: Future<Output = Result<Bytes, tonic::Status>> + Send + 'static,
+    {
+        let envelope = self.links.envelope(rpc).map_err(|status| failed(&status))?;
+        let client = self.links.client(self.target, &self.address, Line::Beat);
+        let asked = ground::spawn(time::timeout(BALLOT_MAX, ask(envelope, client)));
+        self.call(RPCTypes::Vote, option.hard_ttl(), async {
+            let gone = |_| tonic::Status::deadline_exceeded("no answer to a call for a vote");
+            unpack(
+                &asked
+                    .await
+                    .map_err(|error| tonic::Status::unavailable(error.to_string()))?
+                    .map_err(gone)??,
+            )
+        })
+        .await
+    }
+
     /// How much of this file the other node has already.
     async fn offset_of(&self, reader: &Reader, envelope: Option<wire::Envelope>) -> Result<u64, String> {
         let request = wire::SnapshotOffsetRequest {
@@ -310,7 +343,7 @@ async fn stands_still(count: &AtomicU64) {
 /// other request from the new, whose answers nobody hears, and what was to be committed would stand still.
 pub(super) async fn pipeline<'s, S>(
     links: Links,
-    mut client: wire::peer_service_client::PeerServiceClient<Wire>,
+    mut client: Client,
     mut input: S,
 ) -> RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<C>>>>
 where

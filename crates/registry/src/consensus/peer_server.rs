@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use reeve_domain::NodeId;
 use reeve_proto::identity::{Kind, Peer};
 use reeve_proto::internal::v1 as wire;
 use reeve_proto::internal::v1::peer_service_server::PeerService;
@@ -15,8 +16,19 @@ use super::links::{pack, unpack};
 use super::propose::{Forwarded, Verdict};
 use super::types::{C, Vote};
 use super::{Consensus, ground, types};
+use crate::mutant::Mutant;
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Whose word it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A node's on the roll: it says who its callers are, and is believed.
+    Roll,
+    /// Any member's of the group. A node that was struck off the roll keeps its vote until the group has let it go, and
+    /// may hold what none of the others does: if it could not be elected, and its leader died, nobody could.
+    Member,
+}
 
 /// The peer door of one node.
 #[derive(Clone)]
@@ -36,9 +48,10 @@ impl PeerServer {
         &self,
         request: &Request<T>,
         envelope: Option<&wire::Envelope>,
+        by: By,
     ) -> Result<bytes::Bytes, Status> {
         let envelope = envelope.ok_or_else(|| Status::invalid_argument("no envelope"))?;
-        self.check(envelope, request.extensions().get::<Peer>())?;
+        self.check(envelope, request.extensions().get::<Peer>(), by)?;
         Ok(envelope.body.clone())
     }
 
@@ -69,29 +82,28 @@ impl PeerServer {
         leads.then(|| self.consensus.freshness().said_at(told.clock_ms))?
     }
 
-    fn check(&self, envelope: &wire::Envelope, peer: Option<&Peer>) -> Result<(), Status> {
+    fn check(&self, envelope: &wire::Envelope, peer: Option<&Peer>, by: By) -> Result<(), Status> {
         if envelope.cluster != self.consensus.cluster() {
             return Err(Status::permission_denied("this node belongs to another cluster"));
         }
-        if !self.check_identity {
-            return Ok(());
-        }
         let spiffe = peer.and_then(|p| p.spiffe.as_ref());
-        match spiffe.map(|id| id.kind()) {
-            Some(Kind::Node(id)) if *id == envelope.from => {
-                let state = self.consensus.published();
-                let known = state.state.nodes.contains_key(&reeve_domain::NodeId(*id));
-                // A node that has no state yet cannot know the roll; its first entries come from the leader.
-                if known || state.state.nodes.is_empty() || state.state.next_node.0 <= *id {
-                    Ok(())
-                } else {
-                    Err(Status::permission_denied("this node was removed"))
-                }
-            }
-            _ => Err(Status::permission_denied(
+        let is_shown = matches!(spiffe.map(|id| id.kind()), Some(Kind::Node(id)) if *id == envelope.from);
+        if self.check_identity && !is_shown {
+            return Err(Status::permission_denied(
                 "the certificate is not of the node that sends",
-            )),
+            ));
         }
+        let by_vote = by == By::Member && !Mutant::DenyByRoll.is_planted();
+        match self.is_on_roll(envelope.from) || by_vote && self.consensus.is_member(envelope.from) {
+            true => Ok(()),
+            false => Err(Status::permission_denied("this node was removed")),
+        }
+    }
+
+    /// A node that has no State yet cannot know the roll; its first entries come from the leader.
+    fn is_on_roll(&self, node: u64) -> bool {
+        let state = &self.consensus.published().state;
+        state.nodes.contains_key(&NodeId(node)) || state.nodes.is_empty() || state.next_node.0 <= node
     }
 }
 
@@ -101,7 +113,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
-        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let body = self.open(&request, request.get_ref().envelope.as_ref(), By::Member)?;
         let entries = unpack(&body)?;
         self.check_room(&entries)?;
         let answer = self
@@ -129,7 +141,7 @@ impl PeerService for PeerServer {
                 // A leader that has nothing to send would keep a node that stops for as long.
                 let next = server.consensus.unless_stopped(inbound.message()).await?;
                 let envelope = next.ok()??.envelope?;
-                let checked = server.check(&envelope, peer.as_ref());
+                let checked = server.check(&envelope, peer.as_ref(), By::Member);
                 let entries = checked
                     .and_then(|()| unpack::<openraft::raft::AppendEntriesRequest<C>>(&envelope.body))
                     .and_then(|entries| server.check_room(&entries).map(|()| entries));
@@ -151,7 +163,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::VoteRequest>,
     ) -> Result<Response<wire::VoteResponse>, Status> {
-        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let body = self.open(&request, request.get_ref().envelope.as_ref(), By::Member)?;
         let answer = self.consensus.raft().vote(unpack(&body)?).await.map_err(fatal)?;
         Ok(Response::new(wire::VoteResponse { body: pack(&answer)? }))
     }
@@ -160,7 +172,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::PreVoteRequest>,
     ) -> Result<Response<wire::PreVoteResponse>, Status> {
-        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let body = self.open(&request, request.get_ref().envelope.as_ref(), By::Member)?;
         let answer = self
             .consensus
             .raft()
@@ -174,7 +186,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::TransferLeaderRequest>,
     ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
-        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let body = self.open(&request, request.get_ref().envelope.as_ref(), By::Member)?;
         let answer = self
             .consensus
             .raft()
@@ -199,7 +211,7 @@ impl PeerService for PeerServer {
         let envelope = first
             .envelope
             .ok_or_else(|| Status::invalid_argument("no envelope"))?;
-        self.check(&envelope, peer.as_ref())?;
+        self.check(&envelope, peer.as_ref(), By::Member)?;
         let (vote, which) = self.which(&envelope, first.snapshot_id)?;
         let (answer, answered) = tokio::sync::oneshot::channel();
         let (incoming, store) = (
@@ -230,7 +242,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::SnapshotOffsetRequest>,
     ) -> Result<Response<wire::SnapshotOffsetResponse>, Status> {
-        self.open(&request, request.get_ref().envelope.as_ref())?;
+        self.open(&request, request.get_ref().envelope.as_ref(), By::Member)?;
         let asked = request.into_inner();
         let envelope = asked.envelope.unwrap_or_default();
         let (_, which) = self.which(&envelope, asked.snapshot_id)?;
@@ -242,7 +254,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::ReadIndexRequest>,
     ) -> Result<Response<wire::ReadIndexResponse>, Status> {
-        self.open(&request, request.get_ref().envelope.as_ref())?;
+        self.open(&request, request.get_ref().envelope.as_ref(), By::Roll)?;
         let index = self.consensus.leader_read_index().await.map_err(fatal)?;
         Ok(Response::new(wire::ReadIndexResponse { index }))
     }
@@ -251,7 +263,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::ProposeRequest>,
     ) -> Result<Response<wire::ProposeResponse>, Status> {
-        self.open(&request, request.get_ref().envelope.as_ref())?;
+        self.open(&request, request.get_ref().envelope.as_ref(), By::Roll)?;
         let proposals = request.into_inner().entries.into_iter().map(|bytes| async move {
             // One that cannot be read is tried again alone; the others have nothing to do with it.
             let verdict = match unpack::<Forwarded>(&bytes) {
@@ -268,7 +280,7 @@ impl PeerService for PeerServer {
     }
 
     async fn ask(&self, request: Request<wire::AskRequest>) -> Result<Response<wire::AskResponse>, Status> {
-        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let body = self.open(&request, request.get_ref().envelope.as_ref(), By::Roll)?;
         if !self.consensus.is_leader() {
             return Err(Status::unavailable("this node does not lead"));
         }
@@ -281,7 +293,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::LeadRequest>,
     ) -> Result<Response<wire::LeadResponse>, Status> {
-        self.open(&request, request.get_ref().envelope.as_ref())?;
+        self.open(&request, request.get_ref().envelope.as_ref(), By::Member)?;
         let mut told = request.into_inner();
         self.consensus
             .freshness()
@@ -317,7 +329,7 @@ impl PeerService for PeerServer {
         &self,
         request: Request<wire::FetchArchiveRequest>,
     ) -> Result<Response<Self::FetchArchiveStream>, Status> {
-        let body = self.open(&request, request.get_ref().envelope.as_ref())?;
+        let body = self.open(&request, request.get_ref().envelope.as_ref(), By::Roll)?;
         let handler: Arc<dyn super::Handlers> = self.consensus.handlers();
         let found = handler.fetch_archive(body).await.map_err(fatal)?;
         let answers = found

@@ -253,7 +253,7 @@ impl Cluster {
         cluster
     }
 
-    async fn put_on_the_roll(&mut self, id: u64) {
+    pub(super) async fn put_on_the_roll(&mut self, id: u64) {
         use reeve_domain::access::{Expect, MintToken, NodeAddresses, RedeemToken};
         let token = reeve_domain::ids::TokenId::parse(&format!("{id:012x}")).unwrap();
         let mint = Command::MintToken(MintToken {

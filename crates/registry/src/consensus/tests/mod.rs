@@ -8,6 +8,7 @@ mod golden;
 mod nodes;
 mod reads;
 mod release;
+mod removed;
 mod scrubbing;
 pub(super) mod sim;
 mod store;

@@ -18,6 +18,7 @@ pub enum Fault {
     CrashMajority,
     CrashAll,
     CrashInChange,
+    CrashInRemoval,
     StopInPeace,
     Pause,
     PauseLeader,
@@ -48,12 +49,13 @@ use Fault::*;
 /// The jump of a clock that forgot what day it is.
 pub const YEAR_MS: i64 = 365 * 24 * 3_600_000;
 
-pub const ALL: [Fault; 28] = [
+pub const ALL: [Fault; 29] = [
     CrashOne,
     CrashLeader,
     CrashMajority,
     CrashAll,
     CrashInChange,
+    CrashInRemoval,
     StopInPeace,
     Pause,
     PauseLeader,
@@ -136,6 +138,7 @@ async fn play(world: World, kind: Fault) {
                 crash(&world, world.leader().into_iter().collect(), long).await;
             }
         }
+        CrashInRemoval => crash_in_removal(&world).await,
         StopInPeace => {
             let Some(node) = pick(&world.running()) else {
                 return;
@@ -302,6 +305,39 @@ async fn crash(world: &World, nodes: Vec<u64>, long: Duration) {
         sleep(long.mul_f64(0.5)).await;
         world.start(node).await;
     }
+}
+
+/// A node has been struck off the roll and has its vote still, the leader dies for good, and what it wrote last came to
+/// that node alone.
+async fn crash_in_removal(world: &World) {
+    if world.nodes().len() == roll::NODES_MIN {
+        roll::join(world).await;
+    }
+    let all = world.nodes();
+    let is_whole = || roll::is_settled(world, all.len()) && world.leader().is_some();
+    if !world.until(Duration::from_secs(4), is_whole).await {
+        return;
+    }
+    let Some(leader) = world.leader() else { return };
+    let others: Vec<u64> = all.into_iter().filter(|node| *node != leader).collect();
+    let Some(gone) = pick(&others) else { return };
+    if !world.lock_roll() {
+        return;
+    }
+    if roll::strike(world, gone).await {
+        let slow = others.iter().filter(|node| **node != gone);
+        slow.clone().for_each(|node| world.net().slow(leader, *node, 400));
+        sleep(Duration::from_millis(drawn(0..400))).await;
+        tell(format!("node {leader} dies; the others must do without it"));
+        world.keep_away(leader, true);
+        world.crash(leader);
+        slow.for_each(|node| world.net().slow(leader, *node, 0));
+        roll::must_let_go(world, gone, leader).await;
+        world.bury(gone);
+        world.keep_away(leader, false);
+        world.start(leader).await;
+    }
+    world.unlock_roll();
 }
 
 async fn pause(node: Option<u64>, long: Duration) {

@@ -15,8 +15,10 @@ use crate::consensus::Committed;
 
 /// Members at the most and, of those that are wanted, at the least.
 const NODES_MAX: usize = 6;
-const NODES_MIN: usize = 3;
+pub const NODES_MIN: usize = 3;
 const FOUNDING: Duration = Duration::from_secs(60);
+/// Whoever is left takes over within this, other faults included; they end sooner.
+const TAKING_OVER: Duration = Duration::from_secs(200);
 
 /// The first node and those that begin with it. False when that did not come about.
 pub async fn found(world: &World) -> bool {
@@ -101,22 +103,45 @@ pub async fn join(world: &World) {
 
 /// Takes a node off the roll; a while later somebody switches it off.
 pub async fn remove(world: &World, node: Option<u64>) {
-    let Some(node) = node else { return };
-    if !world.may_remove(node, NODES_MIN) {
+    let Some(node) = node.filter(|_| !world.is_roll_locked()) else {
         return;
+    };
+    if strike(world, node).await {
+        sleep(Duration::from_millis(drawn(0..6_000))).await;
+        world.bury(node);
+    }
+}
+
+/// Takes a node off the roll. False when it must stay, or nobody knows.
+pub async fn strike(world: &World, node: u64) -> bool {
+    if !world.may_remove(node, NODES_MIN) {
+        return false;
     }
     let command = Command::RemoveNode { node: NodeId(node) };
     let serial = world.serial();
     tell(format!("node {node} is to leave the roll"));
-    if surely(world, command, &format!("remove-{serial}"))
-        .await
-        .is_none()
-    {
-        return;
+    let committed = surely(world, command, &format!("remove-{serial}")).await;
+    if committed.is_some() {
+        tell(format!("node {node} is off the roll"));
     }
-    tell(format!("node {node} is off the roll"));
-    sleep(Duration::from_millis(drawn(0..6_000))).await;
-    world.bury(node);
+    committed.is_some()
+}
+
+/// Waits until the others have let a node go, while the one that led before is dead.
+pub async fn must_let_go(world: &World, gone: u64, dead: u64) {
+    let has_let_go = || {
+        let leader = world.leader().filter(|leader| ![gone, dead].contains(leader));
+        let leader = leader.and_then(|leader| world.consensus(leader));
+        leader.is_some_and(|leader| {
+            let group = leader.group();
+            group.configs.len() == 1 && !group.configs[0].contains(&gone)
+        })
+    };
+    if !world.until(TAKING_OVER, has_let_go).await && world.oracle().wrong().is_none() {
+        world.oracle().fail(format!(
+            "node {gone} was removed, and without node {dead} nobody lets it go"
+        ));
+    }
 }
 
 /// Asks until it is known how the command ended; none when the world ends before.

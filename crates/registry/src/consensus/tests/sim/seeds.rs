@@ -187,3 +187,8 @@ fn a_leader_that_goes_by_its_own_clock_alone_is_found() {
 fn a_stream_that_goes_on_when_nobody_hears_its_answers_is_found() {
     is_found(Mutant::UnheardStreams, None, &[LossyLinks, Pause]);
 }
+
+#[test]
+fn a_removed_node_that_cannot_be_elected_while_its_vote_is_needed_is_found() {
+    is_found(Mutant::DenyByRoll, None, &[CrashInRemoval]);
+}

@@ -56,6 +56,8 @@ struct Inner {
     over: AtomicBool,
     /// Nodes on their way to the roll.
     coming: AtomicU64,
+    /// Nobody else is taken off the roll.
+    locked: AtomicBool,
     pub net: Net,
     pub oracle: Oracle,
 }
@@ -70,6 +72,8 @@ struct Node {
     is_gone: bool,
     is_starting: bool,
     is_leaving: bool,
+    /// It is not started again for now.
+    is_away: bool,
 }
 
 impl World {
@@ -81,6 +85,7 @@ impl World {
             serial: AtomicU64::new(0),
             over: AtomicBool::new(false),
             coming: AtomicU64::new(0),
+            locked: AtomicBool::new(false),
             net: Net::default(),
             oracle,
         }))
@@ -171,7 +176,7 @@ impl World {
         let (owner, disk, shelf) = {
             let mut nodes = self.0.nodes.lock();
             let node = nodes.entry(id).or_default();
-            if node.consensus.is_some() || node.is_starting || node.is_gone {
+            if node.consensus.is_some() || node.is_starting || node.is_gone || node.is_away {
                 return;
             }
             node.life += 1;
@@ -286,6 +291,28 @@ impl World {
             node.is_gone = true;
         }
         self.crash(id);
+    }
+
+    /// Whether a node that has crashed stays away, whoever wants to start it.
+    pub fn keep_away(&self, id: u64, is_away: bool) {
+        if let Some(node) = self.0.nodes.lock().get_mut(&id) {
+            node.is_away = is_away;
+        }
+    }
+
+    /// From here on one node is taken off the roll, and no other. False when somebody is leaving already.
+    pub fn lock_roll(&self) -> bool {
+        let nodes = self.0.nodes.lock();
+        let is_free = nodes.values().all(|node| node.is_gone || !node.is_leaving);
+        is_free && !self.0.locked.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn is_roll_locked(&self) -> bool {
+        self.0.locked.load(Ordering::Relaxed)
+    }
+
+    pub fn unlock_roll(&self) {
+        self.0.locked.store(false, Ordering::Relaxed);
     }
 
     /// Whether a node may go and enough are left; it is not counted any more from then on.

@@ -10,7 +10,7 @@ use crate::fail::{Exit, Failure};
 use crate::session::{Colour, Globals, Link, Session};
 use crate::{
     alert, audit, bench, cluster, completion, contexts, debug, demo, dev, doctor, explain, form, group,
-    isolation, mirror, op, resolve, secret, tenant, version,
+    isolation, mirror, op, principal, region, resolve, secret, tenant, version,
 };
 
 const AFTER_HELP: &str = "Examples:
@@ -48,12 +48,18 @@ enum Noun {
     Op(op::Op),
     /// Groups of PostgreSQL instances
     Group(group::Group),
+    /// Jurisdictions, in which data lives
+    Region(region::Region),
     /// Whether each tenant's walls stand
     Isolation(isolation::Isolation),
     /// What is wrong, and who looks after it
     Alert(alert::Alerting),
     /// Tenants' credentials: how old they are, and changing them
     Secret(secret::Secret),
+    /// Who has an identity of the cluster
+    Principal(principal::Principal),
+    #[command(name = "whoami")]
+    WhoAmI(principal::WhoAmI),
     /// The registry's own nodes, and who may join
     Cluster(cluster::Cluster),
     /// The record of every change
@@ -83,16 +89,19 @@ enum Noun {
 }
 
 /// `dev` has a `--nodes` of its own (how many), so this one is given to the nouns that ask a registry.
-const ASKING: [&str; 14] = [
+const ASKING: [&str; 17] = [
     "tenant",
     "resolve",
     "service-file",
     "pgbouncer-ini",
     "op",
     "group",
+    "region",
     "isolation",
     "alert",
     "secret",
+    "principal",
+    "whoami",
     "cluster",
     "audit",
     "debug",
@@ -178,6 +187,9 @@ async fn lead(noun: Noun, session: &Session) -> Result<(), Failure> {
         Noun::PgbouncerIni(file) => mirror::pgbouncer_ini(file, session).await,
         Noun::Op(op) => op::run(op, session).await,
         Noun::Group(group) => group::run(group, session).await,
+        Noun::Region(region) => region::run(region, session).await,
+        Noun::Principal(principal) => principal::run(principal, session).await,
+        Noun::WhoAmI(_) => principal::whoami(session).await,
         Noun::Isolation(isolation) => isolation::run(isolation, session).await,
         Noun::Alert(alert) => alert::run(alert, session).await,
         Noun::Secret(secret) => secret::run(secret, session).await,
@@ -227,7 +239,10 @@ mod tests {
             "tenant ls",
             "tenant get",
             "tenant status",
+            "tenant set",
             "tenant allowlist",
+            "tenant suspend",
+            "tenant resume",
             "tenant delete",
             "resolve",
             "service-file",
@@ -240,6 +255,11 @@ mod tests {
             "op retry",
             "op limits",
             "group ls",
+            "group get",
+            "group fence",
+            "group unfence",
+            "region ls",
+            "region create",
             "isolation report",
             "isolation scan",
             "isolation test",
@@ -248,6 +268,9 @@ mod tests {
             "alert test",
             "secret rotate",
             "secret age",
+            "principal ls",
+            "principal revoke",
+            "whoami",
             "cluster init",
             "cluster status",
             "cluster members",

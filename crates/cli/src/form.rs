@@ -21,10 +21,12 @@ pub enum Form {
 }
 
 /// What lists things that have names.
-const NAMING: [&str; 8] = [
+const NAMING: [&str; 10] = [
     "tenant ls",
     "op ls",
     "group ls",
+    "region ls",
+    "principal ls",
     "isolation report",
     "alert ls",
     "cluster members",
@@ -42,12 +44,21 @@ const LISTING: [&str; 5] = [
 ];
 
 /// What shows one thing.
-const SHOWING: [&str; 29] = [
+const SHOWING: [&str; 38] = [
     "tenant create",
     "tenant get",
     "tenant status",
     "tenant allowlist",
+    "tenant set",
+    "tenant suspend",
+    "tenant resume",
     "tenant delete",
+    "group get",
+    "group fence",
+    "group unfence",
+    "region create",
+    "principal revoke",
+    "whoami",
     "resolve",
     "op get",
     "op watch",

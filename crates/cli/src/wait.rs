@@ -30,8 +30,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Whether a changing verb waits.
 #[derive(Clone, Debug, Args)]
 pub struct Wait {
+    /// Wait for the operation's end, and show each step: as it is unless told
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
     /// Do not wait for the operation; print its id
-    #[arg(long)]
+    #[arg(long, overrides_with = "wait")]
     pub no_wait: bool,
 }
 

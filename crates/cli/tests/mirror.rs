@@ -1,5 +1,5 @@
-//! Programs without a client of Reeve's: psql by a service file and through a real pgbouncer, while the leader dies and
-//! the password changes.
+//! Programs without a client of Reeve's: psql and psycopg, by a service file and through a real pgbouncer, while the leader
+//! dies and the password changes.
 
 mod admin;
 
@@ -33,9 +33,29 @@ impl Drop for Running {
     }
 }
 
+/// What asks without a client of Reeve's.
+#[derive(Clone, Copy, Debug)]
+enum Program {
+    Psql,
+    Psycopg,
+}
+
+/// Connects, asks one question, and goes.
+const PSYCOPG: &str = "import sys, psycopg\n\
+    with psycopg.connect(sys.argv[1]) as session: print(session.execute(sys.argv[2]).fetchone()[0])";
+
+/// The interpreter that psycopg is installed for.
+fn python() -> Result<PathBuf> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/foreign.sh");
+    let ran = Command::new(script).stdin(Stdio::null()).output()?;
+    ensure!(ran.status.success(), "{}", text(&ran));
+    Ok(Path::new(String::from_utf8(ran.stdout)?.trim()).join("python/bin/python"))
+}
+
 /// The folder of programs that have no client, and who they are to the fleet.
 struct House<'a> {
     fleet: &'a Fleet,
+    python: PathBuf,
     folder: tempfile::TempDir,
     bouncer_port: u16,
 }
@@ -46,6 +66,7 @@ impl House<'_> {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let house = House {
             fleet,
+            python: python()?,
             folder,
             bouncer_port: free_ports(1)?[0],
         };
@@ -78,10 +99,21 @@ impl House<'_> {
         command
     }
 
-    /// What psql says to one question; an error when it cannot come in.
     fn psql(&self, to: &str) -> Result<String> {
-        let ran = Command::new("psql")
-            .args(["--no-psqlrc", "--no-password", "-Atc", WHO, to])
+        self.asked(Program::Psql, to)
+    }
+
+    /// What a program is answered to one question; an error when it cannot come in.
+    fn asked(&self, by: Program, to: &str) -> Result<String> {
+        let mut command = match by {
+            Program::Psql => Command::new("psql"),
+            Program::Psycopg => Command::new(&self.python),
+        };
+        match by {
+            Program::Psql => command.args(["--no-psqlrc", "--no-password", "-Atc", WHO, to]),
+            Program::Psycopg => command.args(["-c", PSYCOPG, to, WHO]),
+        };
+        let ran = command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
@@ -89,7 +121,7 @@ impl House<'_> {
             .env("PGSERVICEFILE", self.path("pg_service.conf"))
             .stdin(Stdio::null())
             .output()?;
-        ensure!(ran.status.success(), "{to}: {}", text(&ran));
+        ensure!(ran.status.success(), "{by:?}, {to}: {}", text(&ran));
         Ok(String::from_utf8(ran.stdout)?.trim().to_owned())
     }
 
@@ -264,8 +296,12 @@ async fn programs_without_a_client_follow_a_change_of_password_and_miss_nothing(
     })
     .await?;
     let ways = ["service=cho-ray".to_owned(), house.through_pgbouncer("cho-ray")];
-    for way in &ways {
-        ensure!(house.psql(way)? == first, "{way}");
+    let all = || {
+        ways.iter()
+            .flat_map(|way| [(Program::Psql, way), (Program::Psycopg, way)])
+    };
+    for (by, way) in all() {
+        ensure!(house.asked(by, way)? == first, "{by:?}, {way}");
     }
     ensure!(house.psql("service=bach-mai")?.contains(" by TLS"));
 
@@ -274,16 +310,18 @@ async fn programs_without_a_client_follow_a_change_of_password_and_miss_nothing(
     leader.kill9()?;
     let is_over = AtomicBool::new(false);
     let came = std::thread::scope(|threads| -> Result<Vec<String>> {
-        let comers = ways.each_ref().map(|way| {
-            let (house, is_over) = (&house, &is_over);
-            threads.spawn(move || -> Result<Vec<String>> {
-                let mut came = Vec::new();
-                while !is_over.load(Ordering::Relaxed) {
-                    came.push(house.psql(way)?);
-                }
-                Ok(came)
+        let comers: Vec<_> = all()
+            .map(|(by, way)| {
+                let (house, is_over) = (&house, &is_over);
+                threads.spawn(move || -> Result<Vec<String>> {
+                    let mut came = Vec::new();
+                    while !is_over.load(Ordering::Relaxed) {
+                        came.push(house.asked(by, way)?);
+                    }
+                    Ok(came)
+                })
             })
-        });
+            .collect();
         let rotated = admin.json("secret rotate cho-ray --grace 60s", 0);
         is_over.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
@@ -291,7 +329,9 @@ async fn programs_without_a_client_follow_a_change_of_password_and_miss_nothing(
             let Ok(came) = comer.join() else {
                 bail!("a thread broke")
             };
-            all.extend(came?);
+            let came = came?;
+            ensure!(!came.is_empty(), "somebody never came");
+            all.extend(came);
         }
         let rotated = rotated?;
         ensure!(rotated["state"] == "done", "{rotated}");
@@ -307,8 +347,8 @@ async fn programs_without_a_client_follow_a_change_of_password_and_miss_nothing(
     for who in [&first, &second] {
         ensure!(came.contains(who), "nobody came as {who}: {came:?}");
     }
-    for way in &ways {
-        ensure!(house.psql(way)? == second, "{way}");
+    for (by, way) in all() {
+        ensure!(house.asked(by, way)? == second, "{by:?}, {way}");
     }
     // Nobody was waited for in vain: each file said that nothing older is in use.
     let held = holders(&admin, "cho-ray")?;

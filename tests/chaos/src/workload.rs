@@ -295,6 +295,7 @@ pub async fn fence_for_a_while(fleet: &Fleet, recorder: &Recorder, group: &str) 
         request_id: new_id(),
         group: group.to_owned(),
         reason: "a test".into(),
+        confirm: group.to_owned(),
     };
     let fenced = fleet
         .api()

@@ -154,6 +154,7 @@ impl World {
             request_id: request_id(),
             group: "eu-1".to_owned(),
             reason: "a test".to_owned(),
+            confirm: "eu-1".to_owned(),
         };
         self.fleet.api().groups().fence_group(patiently(fence)).await?;
         let shut = format!("ALTER ROLE {}_a NOLOGIN", self.id("da-nang")?);

@@ -1,13 +1,12 @@
 //! `reeve cluster remove-node`: a node leaves for ever, when those that stay can decide without it.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use clap::Args;
 use reeve_client::v1;
 use serde::Serialize;
 
 use super::change;
 use super::look::{Picture, votes};
+use crate::confirm::{Stake, confirmed};
 use crate::fail::{Exit, Failure};
 use crate::session::Session;
 use crate::show::{Page, Show};
@@ -52,10 +51,12 @@ pub async fn run(args: RemoveNode, session: &Session) -> Result<(), Failure> {
     let voters_before = picture.voters().count();
     session.say(&meaning(&picture, id)?);
     let whole = format!("{}/{id}", picture.best.cluster);
-    let confirm = match args.confirm {
-        Some(confirm) => confirm,
-        None => ask(&whole)?,
+    let stake = Stake {
+        word: &whole,
+        stays: format!("{whole} was not removed"),
+        warning: format!("node {id} would be gone for ever"),
     };
+    let confirm = confirmed(args.confirm, &stake)?;
     let asked = v1::RemoveNodeRequest {
         request_id: session.request_id(),
         node_id: id,
@@ -95,24 +96,4 @@ fn meaning(picture: &Picture, id: u64) -> Result<String, Failure> {
             bears(now)
         ),
     })
-}
-
-/// Has a person type which node of which cluster.
-fn ask(whole: &str) -> Result<String, Failure> {
-    let stays = format!("{whole} was not removed");
-    if !io::stdin().is_terminal() {
-        let failure = Failure::usage(
-            stays,
-            "it would be gone for ever, and nobody is there to confirm it",
-        );
-        return Err(failure.fix(format!("add --confirm {whole}")));
-    }
-    let unheard = |error: io::Error| Failure::error(stays.clone(), error.to_string());
-    let mut err = io::stderr().lock();
-    write!(err, "Type {whole} to go on: ").map_err(unheard)?;
-    err.flush().map_err(unheard)?;
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(unheard)?;
-    // The registry compares it.
-    Ok(line.trim().to_owned())
 }

@@ -3,7 +3,7 @@
 use reeve_client::v1;
 use serde::Serialize;
 
-use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, plain, spare, table, wide};
+use super::{Freshness, Page, Show, ago_ms, bytes, col, lines, pairs, plain, spare, table, wide};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
@@ -84,6 +84,13 @@ impl std::fmt::Display for Endpoint {
 }
 
 impl Group {
+    fn door(&self) -> &'static str {
+        match self.fenced {
+            true => "fenced",
+            false => "open",
+        }
+    }
+
     pub fn members_page(&self) -> Page {
         let row = |member: &Member| {
             let role = if member.name == self.primary {
@@ -120,6 +127,20 @@ impl Group {
     }
 }
 
+impl Show for Group {
+    fn page(&self) -> Page {
+        let about = pairs([
+            ("group", self.name.clone()),
+            ("region", self.region.clone()),
+            ("class", self.class.clone()),
+            ("door", self.door().to_owned()),
+            ("epoch", self.epoch.to_string()),
+            ("databases", format!("{} of {}", self.databases, self.capacity)),
+        ]);
+        about.and(self.members_page())
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub struct Groups {
     pub groups: Vec<Group>,
@@ -151,11 +172,7 @@ impl Show for Groups {
                 group.name.clone(),
                 group.region.clone(),
                 group.class.clone(),
-                if group.fenced {
-                    "fenced".to_owned()
-                } else {
-                    "open".to_owned()
-                },
+                group.door().to_owned(),
                 group.primary.clone(),
                 format!("{ready}/{}", group.members.len()),
                 format!("{}/{}", group.databases, group.capacity),

@@ -133,7 +133,7 @@ fn claims(args: &Create) -> Result<Vec<v1::Claim>, Failure> {
     Ok(claims)
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is not name=value")),

@@ -3,18 +3,19 @@
 mod allowlist;
 mod create;
 mod delete;
+mod door;
+mod set;
 
 use clap::{Args, Subcommand, ValueEnum};
 use reeve_client::v1::{self, operation, tenant};
 
 use crate::fail::Failure;
-use crate::op;
 use crate::session::Session;
 use crate::show::Freshness;
-use crate::show::group::Group;
 use crate::show::health::Health;
 use crate::show::operation::Operation;
 use crate::show::tenant::{Status, Tenant as Shown, Tenants};
+use crate::{group, op};
 
 #[derive(Debug, Args)]
 pub struct Tenant {
@@ -38,7 +39,10 @@ enum Verb {
     /// Show how a tenant fares: its state, its hosts, its last operation
     #[command(after_help = "Examples:\n  reeve tenant status cho-ray")]
     Status(Named),
+    Set(set::Set),
     Allowlist(allowlist::Allowlist),
+    Suspend(door::Suspend),
+    Resume(door::Resume),
     Delete(delete::Delete),
 }
 
@@ -90,7 +94,10 @@ pub async fn run(tenant: Tenant, session: &Session) -> Result<(), Failure> {
             session.print(&Shown::from(tenant))
         }
         Verb::Status(named) => status(&named.tenant, session).await,
+        Verb::Set(args) => set::run(args, session).await,
         Verb::Allowlist(args) => allowlist::run(args, session).await,
+        Verb::Suspend(args) => door::suspend(args, session).await,
+        Verb::Resume(args) => door::resume(args, session).await,
         Verb::Delete(args) => delete::run(args, session).await,
     }
 }
@@ -110,6 +117,14 @@ pub async fn get(session: &Session, named: &str) -> Result<(v1::Tenant, Freshnes
     let freshness = Freshness::of(answer.freshness);
     let tenant = answer.tenant.map(|tenant| (tenant, freshness));
     tenant.ok_or_else(|| Failure::error(format!("{named} was not shown"), "the registry's answer is empty"))
+}
+
+/// What a change has made of one.
+fn print(tenant: Option<v1::Tenant>, session: &Session) -> Result<(), Failure> {
+    match tenant {
+        Some(tenant) => session.print(&Shown::from(tenant)),
+        None => Ok(()),
+    }
 }
 
 async fn ls(args: ListArgs, session: &Session) -> Result<(), Failure> {
@@ -152,7 +167,7 @@ pub async fn list(
 async fn status(named: &str, session: &Session) -> Result<(), Failure> {
     let (tenant, freshness) = get(session, named).await?;
     let group = match tenant.placement.as_ref().filter(|place| !place.group.is_empty()) {
-        Some(place) => group(&place.group, session).await?,
+        Some(place) => group::get(&place.group, session).await?,
         None => None,
     };
     let state = operation::State::Unspecified;
@@ -178,13 +193,4 @@ async fn health(id: &str, session: &Session) -> Result<Option<Health>, Failure> 
         Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
         Err(status) => Err(status.into()),
     }
-}
-
-async fn group(name: &str, session: &Session) -> Result<Option<Group>, Failure> {
-    let asked = v1::GetGroupRequest {
-        group: name.to_owned(),
-        ..Default::default()
-    };
-    let answer = session.api()?.groups().get_group(session.ask(asked)).await?;
-    Ok(answer.into_inner().group.map(Group::from))
 }

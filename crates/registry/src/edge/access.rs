@@ -131,6 +131,7 @@ impl AccessService for Access {
         let reason = parse::reason(wire.reason)?;
         parse::principal("principal_id", &wire.principal_id)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
+        parse::confirmed(&wire.confirm, &wire.principal_id, "the principal")?;
         let command = Command::RevokePrincipal {
             principal: wire.principal_id,
         };

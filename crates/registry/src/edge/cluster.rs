@@ -109,10 +109,7 @@ impl ClusterService for Cluster {
         let (state, consensus) = (self.desk.state(), &self.desk.rooms.consensus);
         let permit = policy::decide(&state, &call.caller, call.action(), None)?;
         let whole = format!("{}/{node}", state.cluster.name);
-        if wire.confirm != whole {
-            let message = format!("confirm must repeat {whole}, the cluster and the node");
-            return Err(error::status(Reason::ConfirmationMissing, message, &[]));
-        }
+        parse::confirmed(&wire.confirm, &whole, "the cluster and the node")?;
         // Who answers and who has room is known to the leader alone.
         if !consensus.is_leader() {
             let removed = self.desk.at_leader(&call, &wire, |_| false).await?;

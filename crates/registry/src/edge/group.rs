@@ -103,6 +103,7 @@ impl GroupService for Groups {
         let group = parse::name("group", &wire.group)?;
         let reason = parse::reason(wire.reason)?;
         let permit = policy::decide(&self.desk.state(), &call.caller, call.action(), None)?;
+        parse::confirmed(&wire.confirm, group.as_str(), "the group")?;
         let intent = Intent::new(Command::FenceGroup { group })
             .once(key)
             .because(reason);

@@ -7,7 +7,9 @@ use reeve_domain::alert::NOTE_BYTES_MAX;
 use reeve_domain::credential::{INSTANCE_BYTES_MAX, Slot};
 use reeve_domain::words::Name;
 use reeve_proto::convert::{self, BadField, DISPLAY_NAME_BYTES_MAX, time};
+use reeve_proto::error::{self, Reason};
 use reeve_proto::identity::{SpiffeId, ca};
+use tonic::Status;
 
 /// The longest reason a caller may give.
 const REASON_BYTES_MAX: usize = 500;
@@ -131,6 +133,17 @@ pub(super) fn etag(field: &str, text: String) -> Result<String, BadField> {
             field,
             "is as it was read with the tenant, or empty",
         )),
+    }
+}
+
+/// What harms many at once, or cannot be undone, names its object twice.
+pub(super) fn confirmed(given: &str, wanted: &str, what: &str) -> Result<(), Status> {
+    match given == wanted {
+        true => Ok(()),
+        false => {
+            let message = format!("confirm must repeat {wanted}, {what}");
+            Err(error::status(Reason::ConfirmationMissing, message, &[]))
+        }
     }
 }
 

@@ -102,6 +102,8 @@ const EMPTY_OR_NOT: Kind = Kind::Text(str::is_empty);
 const REQUEST_ID: Kind = Kind::OnlyBad(&Kind::Text(|text| is_visible(text, 1, 64)));
 const REASON: Kind = Kind::Text(|text| is_line(text, 500));
 const NOTE: Kind = Kind::Text(|text| is_line(text, 200));
+/// What is typed again: nothing but the one word will do.
+const CONFIRM: (&str, Kind) = ("confirm", Kind::Word(|_| false, Reason::ConfirmationMissing));
 const ETAG: Kind = Kind::OnlyBad(&Kind::Text(|text| is_visible(text, 0, 64)));
 const NETWORK: Kind = Kind::Text(|text| is_visible(text, 0, 63));
 /// Whatever is said means something.

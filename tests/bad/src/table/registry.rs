@@ -30,7 +30,7 @@ fn nodes(csr: &str) -> Vec<Door> {
             fields: vec![
                 ("request_id", REQUEST_ID),
                 ("node_id", Kind::OnlyBad(&Kind::Number(|id| id != 0))),
-                ("confirm", Kind::Word(|_| false, Reason::ConfirmationMissing)),
+                CONFIRM,
                 ("force", ANY),
             ],
         },
@@ -146,6 +146,7 @@ const HOST: Kind = Kind::Text(|text| text == "ABC");
 fn groups() -> Vec<Door> {
     let fence = || vec![("request_id", REQUEST_ID), ("group", NEVER), ("reason", REASON)];
     let nowhere = json!({"requestId": "bad-1", "group": "nowhere"});
+    let confirmed = json!({"requestId": "bad-1", "group": "nowhere", "confirm": "nowhere"});
     vec![
         Door {
             call: "GroupService/ListRegions",
@@ -183,9 +184,9 @@ fn groups() -> Vec<Door> {
         Door {
             call: "GroupService/FenceGroup",
             who: Who::Admin,
-            base: nowhere.clone(),
+            base: confirmed,
             ends: Ends::Refused(Reason::GroupNotFound),
-            fields: fence(),
+            fields: all([fence(), vec![CONFIRM]]),
         },
         Door {
             call: "GroupService/UnfenceGroup",
@@ -236,12 +237,17 @@ fn access(csr: &str) -> Vec<Door> {
         Door {
             call: "AccessService/RevokePrincipal",
             who: Who::Admin,
-            base: json!({"requestId": "bad-1", "principalId": "spiffe://hospital/svc/nobody"}),
+            base: json!({
+                "requestId": "bad-1",
+                "principalId": "spiffe://hospital/svc/nobody",
+                "confirm": "spiffe://hospital/svc/nobody"
+            }),
             ends: Ends::Refused(Reason::PrincipalNotFound),
             fields: vec![
                 ("request_id", REQUEST_ID),
                 ("principal_id", NEVER),
                 ("reason", REASON),
+                CONFIRM,
             ],
         },
         Door {

@@ -165,7 +165,7 @@ fn lifecycle() -> Vec<Door> {
                     ("request_id", REQUEST_ID),
                     ("tenant", NEVER),
                     ("etag", ETAG),
-                    ("confirm", Kind::Word(|_| false, Reason::ConfirmationMissing)),
+                    CONFIRM,
                     ("validate_only", ANY),
                 ],
                 turn(),

@@ -110,6 +110,7 @@ impl Changes {
             request_id: request_id(),
             group: GROUP.to_owned(),
             reason: "a test".to_owned(),
+            confirm: GROUP.to_owned(),
         };
         let answer = self.api.groups().fence_group(patiently(order)).await?;
         Ok(answer.into_inner().group.map(|group| group.mod_revision))

@@ -72,6 +72,7 @@ async fn one_tenant_has_one_reason_in_both_calls_and_not_serving_comes_first() {
         request_id: id(),
         group: "vn-1".into(),
         reason: "maintenance".into(),
+        confirm: "vn-1".into(),
     };
     let mut groups = GroupServiceClient::new(world.channel_as(ADMIN));
     groups.fence_group(fence).await.unwrap();

@@ -45,6 +45,7 @@ async fn a_stream_that_resumes_gets_everything_after_and_nothing_twice() {
         request_id: id(),
         group: "vn-1".into(),
         reason: "maintenance".into(),
+        confirm: "vn-1".into(),
     };
     let fenced = groups
         .fence_group(fence)
@@ -132,6 +133,7 @@ async fn a_revoked_watcher_hears_so_and_no_more() {
         request_id: id(),
         principal_id: who.into(),
         reason: "left".into(),
+        confirm: who.into(),
     };
     access
         .revoke_principal(revoke("spiffe://hospital/svc/ehr"))
@@ -206,6 +208,7 @@ async fn a_change_that_comes_with_a_revocation_is_not_delivered() {
         request_id: id(),
         principal_id: "spiffe://hospital/svc/ehr".into(),
         reason: "left".into(),
+        confirm: "spiffe://hospital/svc/ehr".into(),
     };
     access.revoke_principal(revoke).await.unwrap();
     let ended = loop {

@@ -137,10 +137,13 @@ async fn heal(world: &World) {
 
 /// Everything works again, and nothing is missing.
 async fn judge(world: &World) {
-    let nodes = world.nodes();
+    // Somebody may have asked to join in the storm, and come only now.
     let settled = world
-        .until(HEALING, || roll::is_settled(world, nodes.len()))
+        .until(HEALING, || {
+            !world.is_anybody_coming() && roll::is_settled(world, world.nodes().len())
+        })
         .await;
+    let nodes = world.nodes();
     if !settled {
         let why = format!("the group of {nodes:?} does not come to rest:{}", standing(world));
         if world.oracle().wrong().is_none() {

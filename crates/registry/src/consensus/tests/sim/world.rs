@@ -341,6 +341,10 @@ impl World {
         has_room
     }
 
+    pub fn is_anybody_coming(&self) -> bool {
+        self.0.coming.load(Ordering::Relaxed) > 0
+    }
+
     /// Whoever was coming has come, or never will.
     pub fn joined(&self) {
         self.0.coming.fetch_sub(1, Ordering::Relaxed);

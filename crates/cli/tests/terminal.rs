@@ -1,59 +1,20 @@
 //! What a person sees on a terminal of a given width, and what a program gets that is none: through a real one.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+mod pty;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use anyhow::{Result, ensure};
+use pty::Terminal;
 
 const LONG: &str = "/somewhere/far/below/the/home/of/somebody/with/a/long/name/client.crt";
 
 /// What stands on a terminal of this width, line by line.
 fn seen(width: u16, config: &Path, words: &[&str]) -> Result<Vec<String>> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let size = Winsize {
-        ws_row: 40,
-        ws_col: width,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&ours, size)?;
-    let name = ptsname(&ours, Vec::new())?;
-    let theirs = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(OpenptFlags::NOCTTY.bits() as i32)
-        .open(Path::new(std::str::from_utf8(name.as_bytes())?))?;
-    let mut child = reeve(config, words)
-        .stdout(Stdio::from(theirs.try_clone()?))
-        .stderr(Stdio::from(theirs))
-        .spawn()?;
-    let text = read_all(ours)?;
-    ensure!(child.wait()?.success(), "{text}");
-    Ok(text
-        .lines()
-        .map(|line| line.trim_end_matches('\r').to_owned())
-        .collect())
-}
-
-/// Until nobody has the other end any more, which a terminal says with an error.
-fn read_all(ours: OwnedFd) -> Result<String> {
-    let mut file = File::from(ours);
-    let mut all = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) | Err(_) => return Ok(String::from_utf8(all)?),
-            Ok(read) => all.extend_from_slice(&piece[..read]),
-        }
-    }
+    let (code, text) = Terminal::run(width, &mut reeve(config, words))?.ended()?;
+    ensure!(code == Some(0), "{text}");
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 fn reeve(config: &Path, words: &[&str]) -> Command {
@@ -136,18 +97,16 @@ fn colours_are_for_terminals_that_want_them() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let config = contexts(dir.path())?;
     let red = "\u{1b}[31m";
-    // What was seen is what the error says.
-    let told = |no_color: Option<&str>| -> Result<String> {
-        let words = ["context", "use", "nobody"];
-        let words = match no_color {
-            Some(flag) => [&words[..], &[flag]].concat(),
-            None => words.to_vec(),
-        };
-        let failed = seen(80, &config, &words).err().context("it did not fail")?;
-        Ok(failed.to_string())
+    let words = ["context", "use", "nobody"];
+    let told = |command: &mut Command| -> Result<String> {
+        let (code, text) = Terminal::run(80, command)?.ended()?;
+        ensure!(code != Some(0), "it did not fail");
+        Ok(text)
     };
-    ensure!(told(None)?.contains(red), "{:?}", told(None)?);
-    ensure!(!told(Some("--no-color"))?.contains('\u{1b}'));
+    let plain = told(&mut reeve(&config, &words))?;
+    ensure!(plain.contains(red), "{plain:?}");
+    ensure!(!told(reeve(&config, &words).arg("--no-color"))?.contains('\u{1b}'));
+    ensure!(!told(reeve(&config, &words).env("NO_COLOR", "1"))?.contains('\u{1b}'));
     let piped = reeve(&config, &["context", "use", "nobody"]).output()?;
     ensure!(!String::from_utf8(piped.stderr)?.contains('\u{1b}'));
     Ok(())

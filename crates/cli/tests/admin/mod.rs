@@ -33,8 +33,13 @@ impl Admin<'_> {
 
     /// Runs it, as nobody's terminal.
     pub fn run(&self, words: &str) -> Result<Output> {
+        Ok(self.command(words).stdin(Stdio::null()).output()?)
+    }
+
+    pub fn command(&self, words: &str) -> Command {
         let files = self.fleet.admin_files();
-        Ok(Command::new(env!("CARGO_BIN_EXE_reeve"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reeve"));
+        command
             .args(words.split(' '))
             .args(["--nodes", &self.fleet.addresses().join(",")])
             .arg("--ca")
@@ -44,9 +49,8 @@ impl Admin<'_> {
             .arg("--key")
             .arg(files.key)
             .env("REEVE_CONFIG", self.home.path().join("config.toml"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()?)
+            .env("NO_COLOR", "1");
+        command
     }
 
     /// How it ended, and everything that it said.

@@ -15,12 +15,17 @@ use super::{Committed, Consensus, Forwarded, Unavailable};
 
 /// A voter that has been silent for longer is not counted on.
 const SILENT_MAX: Duration = Duration::from_secs(10);
+/// For so long a removal waits for the one before it to end in the group; it takes two commits.
+const BEFORE_MAX: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The voters, and who of them can be counted on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Voters {
     pub all: BTreeSet<u64>,
     pub healthy: BTreeSet<u64>,
+    /// Struck off the roll, and its vote may be needed still.
+    pub leaving: BTreeSet<u64>,
 }
 
 /// Why a node must stay.
@@ -28,6 +33,11 @@ pub struct Voters {
 pub enum Stays {
     #[error("node {0} is the last voter; without it nothing is decided any more: add another one first")]
     LastVoter(u64),
+    #[error(
+        "node {leaving} is off the roll, and its vote is needed until the group has let it go; node {node} can go when \
+         that is done, and before it neither of the two may be stopped"
+    )]
+    AnotherLeaves { node: u64, leaving: u64 },
     #[error(
         "without node {node} {voters} would vote and {quorum} be a quorum, but only {healthy} of them \
          answer and have room; nothing could be written any more"
@@ -48,6 +58,9 @@ pub fn may_leave(voters: &Voters, node: u64, force: bool) -> Result<(), Stays> {
     let left = voters.all.len() - 1;
     if left == 0 {
         return Err(Stays::LastVoter(node));
+    }
+    if let Some(leaving) = voters.leaving.first().copied().filter(|_| !force) {
+        return Err(Stays::AnotherLeaves { node, leaving });
     }
     let quorum = left / 2 + 1;
     let healthy = voters.healthy.iter().filter(|id| **id != node).count();
@@ -87,7 +100,15 @@ impl Consensus {
             Ok(Turn { term, _alone })
         };
         let waited = time::timeout_at(deadline, turn).await;
-        waited.map_err(|_| Unavailable::NoLeader)?
+        let turn = waited.map_err(|_| Unavailable::NoLeader)??;
+        let before = async {
+            while !self.voters_now().leaving.is_empty() {
+                time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // Whether it has ended is looked at again.
+        let _ = time::timeout_at(deadline.min(time::now() + BEFORE_MAX), before).await;
+        Ok(turn)
     }
 
     /// Proposes in the term of a turn, or not at all: another leader may have let somebody leave meanwhile.
@@ -108,13 +129,20 @@ impl Consensus {
     }
 
     /// The voters that are to stay, as the leader sees them; elsewhere nobody but this node counts as healthy. Who
-    /// was struck off the roll may still vote for a moment, and is not counted on.
+    /// was struck off the roll votes until that is committed, and is not counted on.
     pub fn voters_now(&self) -> Voters {
         let published = self.published();
         let on_roll = |id: &u64| published.state.nodes.contains_key(&NodeId(*id));
-        let all: BTreeSet<u64> = self.voters().into_iter().filter(on_roll).collect();
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let of = [&metrics.membership_config, &metrics.committed_membership_config];
+        let voters = of.iter().flat_map(|config| config.voter_ids());
+        let (all, leaving): (BTreeSet<u64>, _) = voters.partition(on_roll);
         let healthy = all.iter().copied().filter(|id| self.is_well(*id)).collect();
-        Voters { all, healthy }
+        Voters {
+            all,
+            healthy,
+            leaving,
+        }
     }
 
     /// Whether a node can be counted on, as the leader sees it.
@@ -137,6 +165,7 @@ mod tests {
         Voters {
             all: all.iter().copied().collect(),
             healthy: healthy.iter().copied().collect(),
+            leaving: BTreeSet::new(),
         }
     }
 
@@ -154,6 +183,21 @@ mod tests {
         assert_eq!(may_leave(&group, 2, true), Ok(()), "it was asked for twice");
         let whole = voters(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]);
         assert_eq!(may_leave(&whole, 1, false), Ok(()));
+    }
+
+    /// Of four, two that are stopped at once leave two, and three of the old four must agree that one of them is gone.
+    #[test]
+    fn nobody_leaves_before_the_one_before_is_gone() {
+        let mut group = voters(&[1, 2, 3], &[1, 2, 3]);
+        group.leaving.insert(4);
+        assert_eq!(
+            may_leave(&group, 3, false),
+            Err(Stays::AnotherLeaves { node: 3, leaving: 4 })
+        );
+        assert_eq!(may_leave(&group, 4, false), Ok(()), "it was asked for twice");
+        assert_eq!(may_leave(&group, 3, true), Ok(()));
+        group.leaving.clear();
+        assert_eq!(may_leave(&group, 3, false), Ok(()));
     }
 
     #[test]

@@ -240,7 +240,7 @@ fn voter(nodes: &[NodeStatus], id: u64) -> Result<u64, Status> {
 fn stays(why: Stays) -> Status {
     let reason = match why {
         Stays::LastVoter(_) => Reason::WrongState,
-        Stays::NoQuorum { .. } => Reason::QuorumAtRisk,
+        Stays::NoQuorum { .. } | Stays::AnotherLeaves { .. } => Reason::QuorumAtRisk,
     };
     error::status(reason, why.to_string(), &[])
 }

@@ -198,6 +198,26 @@ async fn of_nodes_that_are_asked_to_leave_at_once_the_last_one_stays() {
     assert!(roll.len() < 3, "nobody left: {left:?}");
 }
 
+/// Both might be stopped as soon as they are off the roll, and who is left could not let go of either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_one_leaves_when_the_group_has_let_the_one_before_go() {
+    let cluster = Cluster::of_three(1000).await;
+    let leader = cluster.leader().await;
+    let node = &cluster.nodes[&leader].consensus;
+    let gone = [1, 2].into_iter().find(|id| *id != leader).unwrap();
+    let turn = node.turn_to_leave(soon()).await.unwrap();
+    let order = Command::RemoveNode {
+        node: reeve_domain::NodeId(gone),
+    };
+    let struck = node.propose_in_turn(&turn, entry(Actor::Pilot, None, order), soon());
+    struck.await.unwrap().outcome.unwrap();
+    drop(turn);
+    let _turn = node.turn_to_leave(soon()).await.unwrap();
+    let voters = node.voters_now();
+    assert!(voters.leaving.is_empty(), "{voters:?}");
+    assert!(!node.voters().contains(&gone));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_to_leave_ends_with_its_leader() {
     let cluster = Cluster::of_three(1000).await;
